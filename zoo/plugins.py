@@ -1,0 +1,64 @@
+"""(folder, name) -> module: the folder is the registry, so there is no list to edit.
+
+A check, source, builder, dataset kind, dialect, engine, format or command is one file in the folder of that name.
+Another distribution adds one through the entry-point group `zoo.<folder>`. Names are listed, and a command's one-line
+summary is read, without importing anything. Two files of one name are an error: the first would hide the second.
+Imports errors.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+
+from zoo.errors import UnknownName, UsageError
+
+
+def names(folder: str) -> tuple[str, ...]:
+    """The names that the folder and the entry points `zoo.<folder>` offer, sorted."""
+    return tuple(sorted({*_files(folder), *_entry_points(folder)}))
+
+
+def load(folder: str, name: str, *, where: str = "") -> ModuleType:
+    """The module of that name in `zoo/<folder>/`, imported now.
+
+    Raises UnknownName with the nearest names; `where` is the place in a card that gave the name.
+    """
+    name = name.replace("-", "_")
+    if name in _files(folder):
+        return importlib.import_module(f"zoo.{folder}.{name}")
+    if name in _entry_points(folder):
+        module = _entry_points(folder)[name].load()
+        if not isinstance(module, ModuleType):
+            raise UsageError(f"the entry point {name!r} of group 'zoo.{folder}' is not a module")
+        return module
+    raise UnknownName(folder.removesuffix("s"), name, names(folder), where=where)
+
+
+def summary(folder: str, name: str) -> str:
+    """The first line of the module's docstring, read from its text so that listing commands imports none of them."""
+    path = _files(folder).get(name.replace("-", "_"))
+    if path is None:
+        return (load(folder, name).__doc__ or "").strip().partition("\n")[0]
+    head = path.read_text(encoding="utf-8").partition("\n")[0]
+    return str(ast.literal_eval(head + '"""')) if head.count('"""') == 1 else str(ast.literal_eval(head))
+
+
+@cache
+def _files(folder: str) -> dict[str, Path]:
+    here = Path(__file__).parent / folder
+    return {path.stem: path for path in sorted(here.glob("*.py")) if not path.stem.startswith("_")}
+
+
+@cache
+def _entry_points(folder: str) -> dict[str, EntryPoint]:
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=f"zoo.{folder}"):
+        if point.name in found or point.name in _files(folder):
+            raise UsageError(f"two plug-ins of zoo/{folder} are called {point.name!r}", where=point.value)
+        found[point.name] = point
+    return found
