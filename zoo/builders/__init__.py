@@ -1,0 +1,31 @@
+"""The contract of a builder: one file per library that makes modules, and the only door to that library.
+
+A builder turns a card's `builder` into a module and its `input` into a transform; it never fetches or loads weights.
+Imports errors, schema, card, catalog, plugins, store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor, nn
+
+Transform = Callable[["Image"], "Tensor"]
+"""An RGB image -> a float tensor (channels, height, width), normalised."""
+
+
+class ModelBuilder(Protocol):
+    """What a module in this folder offers."""
+
+    def build(self, entry: str, options: Mapping[str, Any]) -> nn.Module:
+        """The architecture with fresh weights, in eval mode, on torch's current default device.
+
+        Raises WrongContent when the library has no such architecture or the options do not fit it, CannotCheck when
+        the library is not installed.
+        """
+
+    def versions(self) -> tuple[str, ...]:
+        """The distributions whose versions can change what `build` makes."""

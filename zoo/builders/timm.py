@@ -1,0 +1,73 @@
+"""timm's architectures and its evaluation transforms; the only module that imports timm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from zoo.builders import Transform
+from zoo.card import Input
+from zoo.errors import WrongContent, nearest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+LOADS_BY_ITSELF = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
+"""Arguments of timm.create_model that make it fetch or read files: a card may not ask for that."""
+
+
+def build(entry: str, options: Mapping[str, Any]) -> nn.Module:
+    """The architecture `entry` (a tag after a dot is dropped) with fresh weights, in eval mode.
+
+    Raises WrongContent when timm has no such architecture or the options do not fit it.
+    """
+    import timm
+
+    architecture = entry.partition(".")[0]
+    if not timm.is_model(architecture):
+        near = nearest(architecture, timm.list_models())
+        mend = f"did you mean {' or '.join(near)}?" if near else "`timm.list_models()` lists what there is"
+        raise WrongContent(f"timm {timm.__version__} has no architecture {entry!r}", mend=mend)
+    for name in LOADS_BY_ITSELF:
+        if name in options:
+            raise WrongContent(
+                f"the option {name!r} would load weights past the checks", mend="remove it; `weights` names the files"
+            )
+    try:
+        return timm.create_model(architecture, pretrained=False, **_tuples(options)).eval()
+    except (TypeError, ValueError, AssertionError, RuntimeError, KeyError, IndexError, AttributeError) as error:
+        # What an architecture raises on options that do not fit is its own affair: any of these, in practice.
+        raise WrongContent(
+            f"timm cannot build {entry} with {dict(options)}: {error}", mend="correct the options"
+        ) from error
+
+
+def versions() -> tuple[str, ...]:
+    """The distributions whose versions can change what is built."""
+    return ("timm", "torch")
+
+
+def transform(wanted: Input) -> Transform:
+    """Timm's evaluation transform: an RGB image -> float tensor (channels, height, width), normalised.
+
+    What the card leaves out is timm's default: bilinear, crop 0.875, ImageNet's mean and std (timm/data/constants.py).
+    """
+    from timm.data.config import resolve_data_config
+    from timm.data.transforms_factory import create_transform
+
+    given = {
+        "input_size": wanted.size,
+        "interpolation": wanted.interpolation,
+        "crop_pct": wanted.crop_pct,
+        "crop_mode": wanted.crop_mode,
+        "mean": wanted.mean,
+        "std": wanted.std,
+    }
+    resolve: Any = resolve_data_config  # timm has no annotations there
+    config = resolve(pretrained_cfg={key: value for key, value in given.items() if value is not None})
+    return cast(Transform, create_transform(**config, is_training=False))
+
+
+def _tuples(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Lists as tuples: architectures take tuples for channels and depths, and a card has only lists."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}

@@ -1,0 +1,42 @@
+"""Whether the model has as many parameters as the card says, exactly or within the claim's own rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from zoo import facts
+from zoo.card import Card
+from zoo.catalog import Catalog
+from zoo.checks import Question
+from zoo.facts import Fact
+from zoo.model import Subject
+from zoo.report import Finding
+
+needs = ("build",)
+CODE = ("checks/params.py", "counting.py", "model.py")
+
+
+def questions(card: Card, catalog: Catalog) -> Iterable[Question]:
+    """One: the number of parameters."""
+    claim = card.claims.params if card.claims else None
+    where = claim.where["value"] if claim else card.where
+    tolerance = (claim.rounded_to or 0) / 2 if claim else None
+    yield Question(card.name, "params", "params", str(where), claim.value if claim else None, "parameters", tolerance)
+
+
+def answer(subject: Subject, question: Question) -> Finding:
+    """The parameters of the built architecture beside the claimed ones."""
+    key = facts.architecture("params", subject.builder, code=CODE)
+    fact = facts.of(key, lambda: _measure(subject), refresh=subject.settings.refresh)
+    return question.compare(
+        fact.value, mend=f"write {fact.value} in the card, or name the right architecture", evidence=fact.evidence
+    )
+
+
+def _measure(subject: Subject) -> Fact:
+    from zoo.counting import measure_state
+
+    state = measure_state(subject.meta)
+    return Fact(
+        state.params, {"trainable": state.trainable, "buffers": state.buffers, "state_bytes": state.state_bytes}
+    )

@@ -1,0 +1,150 @@
+"""The contract of a command: one file each, loaded when it is called, which defines `command`, a click.Command.
+
+The first line of the file's docstring is the command's one-line help. A body loads, calls, prints and exits, in at most
+ten lines; what several commands share (options, choosing cards, printing findings) is here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from zoo import plugins
+from zoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from zoo.card import Card
+    from zoo.catalog import Broken, Catalog
+    from zoo.report import Finding, Status
+    from zoo.verifying import Verified
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+COLOURS = {
+    "ok": "green",
+    "wrong": "red",
+    "suspect": "yellow",
+    "unknown": "magenta",
+    "skipped": "cyan",
+    "unclaimed": "white",
+}
+
+
+def cards_option(function: F) -> F:
+    """`--cards DIR`, repeatable: the zoo to work on."""
+    return click.option(
+        "--cards",
+        "cards_dirs",
+        multiple=True,
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help="Use the cards of this folder, not the shipped ones (repeatable; also ZOO_CARDS).",
+    )(function)
+
+
+def format_option(function: F) -> F:
+    """`--format`, with the formats that the folder has."""
+    return click.option(
+        "--format",
+        "format_name",
+        default="text",
+        show_default=True,
+        type=click.Choice(plugins.names("formats")),
+        help="How to print what was found.",
+    )(function)
+
+
+def names_argument(function: F) -> F:
+    """`[NAME]...`, completed from the catalogue."""
+    return click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_names)(function)
+
+
+def complete_names(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+    """The names of cards that begin like that, for shell completion."""
+    from zoo import catalog
+
+    found = catalog.load(context.params.get("cards_dirs") or ())
+    return [card.name for card in found.cards if card.name.startswith(begun)]
+
+
+def choose(catalog: Catalog, names: Sequence[str], everything: bool) -> list[Card | Broken]:
+    """The cards of those names, or all with what is broken; a deprecated card or an alias is said on stderr.
+
+    Raises UsageError when there is neither a name nor --all, UnknownName for a name that nothing has.
+    """
+    from zoo.errors import CardError
+
+    if everything:
+        return [*catalog.cards, *catalog.broken]
+    if not names:
+        raise UsageError("no model was named", mend="name some, or give --all")
+    chosen: list[Card | Broken] = []
+    for name in dict.fromkeys(names):
+        try:
+            chosen.append(find(catalog, name))
+        except CardError:
+            chosen += [item for item in catalog.broken if item.name == name]
+    return chosen
+
+
+def find(catalog: Catalog, name: str) -> Card:
+    """The card of that name; a deprecated card or an alias is said on stderr."""
+    card = catalog.find(name)
+    if name != card.name:
+        click.echo(f"{name} is an alias of {card.name}", err=True)
+    if card.deprecated:
+        click.echo(f"{card.name} is deprecated: {card.deprecated}", err=True)
+    return card
+
+
+def show(
+    verified: Iterable[Verified], format_name: str, *, options: dict[str, Any], report_file: Path | None = None
+) -> NoReturn:
+    """Print what was found, text as it comes, write the report where it was asked for, and exit with its code."""
+    from zoo.verifying import as_report
+
+    parts = list(_print_as_they_come(verified) if format_name == "text" else verified)
+    report = as_report(parts, options=options)
+    if format_name == "text":
+        click.echo(_text().summary(report.findings), nl=False)
+    else:
+        click.echo(plugins.load("formats", format_name).render(report), nl=False)
+    if report_file is not None:
+        report_file.write_text(report.to_json(), encoding="utf-8")
+    sys.exit(report.exit_code)
+
+
+def split_commas(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """`--check a,b --check c` as (a, b, c); an option's callback."""
+    return tuple(part for value in values for part in value.split(",") if part)
+
+
+def parse_pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """`--data NAME=VALUE`, repeated, as a mapping; an option's callback."""
+    pairs = [value.partition("=") for value in values]
+    for name, equals, value in pairs:
+        if not (name and equals and value):
+            raise click.BadParameter(f"{name!r} is not of the form NAME=VALUE")
+    return {name: value for name, _, value in pairs}
+
+
+def _print_as_they_come(verified: Iterable[Verified]) -> Iterator[Verified]:
+    for part in verified:
+        click.echo(_text().model(_sorted(part.findings), _paint), nl=False)
+        yield part
+
+
+def _sorted(findings: Sequence[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda finding: (finding.check, finding.key))
+
+
+def _paint(status: Status, text: str) -> str:
+    return click.style(text, fg=COLOURS[status.value])
+
+
+def _text() -> Any:
+    return plugins.load("formats", "text")

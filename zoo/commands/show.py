@@ -1,0 +1,29 @@
+"""Show all that a card and its family say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from zoo.commands import cards_option, find
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Lines for people, or JSON.",
+)
+@cards_option
+def command(name: str, format_name: str, cards_dirs: tuple[Path, ...]) -> None:
+    """Show all that a card and its family say."""
+    from zoo import catalog, listing
+
+    found = catalog.load(cards_dirs)
+    card = find(found, name)
+    click.echo(listing.whole(card, found.collection_of(card), format_name), nl=False)

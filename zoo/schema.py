@@ -1,0 +1,414 @@
+"""YAML text -> plain data that knows where each value stands, and its validation against `schemas/`.
+
+`read` never raises for what a file holds: whatever is wrong is a Problem at its line and column, so that one bad card
+does not hide the others. YAML is read strictly, as YAML 1.2: duplicate keys, tags, tabs and alias bombs are problems,
+`1e-4` is a number, `no` and `2020-01-01` are text. This is the only module that uses yaml and jsonschema.
+Imports errors.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import nearest
+
+if TYPE_CHECKING:
+    import jsonschema
+    import yaml
+
+Pointer = tuple[str | int, ...]
+"""The way from a document's root to a value: keys and list positions."""
+
+LARGEST_BYTES = 4 * 2**20
+"""A card is a few kB; the largest real catalogue file seen is 130 kB. More than this is not a card."""
+DEEPEST = 100
+"""Levels of nesting; no schema here has more than eight, `extra` holds what people write by hand."""
+MOST_VALUES = 100_000
+"""Values after aliases are expanded: what makes an alias bomb harmless."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A position in a file; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a document."""
+
+    pointer: Pointer
+    place: Place
+    what: str
+    mend: str = ""
+
+    @property
+    def key(self) -> str:
+        """The RFC 6901 JSON pointer of the value."""
+        return json_pointer(self.pointer)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where a value stands in the text: its key's (or item's) line and column from 1, its own first and last offset."""
+
+    line: int
+    column: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A YAML file as it was read. `data` is empty when `problems` says that the text is no YAML mapping."""
+
+    path: Path
+    label: str
+    text: str
+    data: Mapping[str, Any]
+    marks: Mapping[Pointer, Mark] = field(repr=False)
+    problems: tuple[Problem, ...] = ()
+
+    def place(self, pointer: Pointer) -> Place:
+        """Where the value stands, or the nearest value around it that exists."""
+        while pointer and pointer not in self.marks:
+            pointer = pointer[:-1]
+        mark = self.marks.get(pointer)
+        return Place(self.label, mark.line, mark.column) if mark else Place(self.label, 1, 1)
+
+    def written(self, pointer: Pointer) -> str:
+        """The value as the file has it, quotes and all."""
+        mark = self.marks[pointer]
+        return self.text[mark.start : mark.end]
+
+
+def data_root() -> Path:
+    """The folder that holds `cards/` and `schemas/`: inside an installed package, or the repository."""
+    inside = Path(__file__).parent / "_data"
+    return inside if inside.is_dir() else Path(__file__).parent.parent
+
+
+def json_pointer(pointer: Pointer) -> str:
+    """The pointer in RFC 6901's notation."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in pointer)
+
+
+def read(path: Path) -> Document:
+    """The document in a file; the file's own unreadability is a Problem too."""
+    label = display(path)
+    try:
+        if path.stat().st_size > LARGEST_BYTES:
+            return _unread(path, label, f"larger than {LARGEST_BYTES} bytes: not a card")
+        raw = path.read_bytes()
+    except OSError as error:
+        return _unread(path, label, f"cannot be read: {error.strerror or error}")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        column = error.start - (raw.rfind(b"\n", 0, error.start) + 1) + 1
+        what = f"byte 0x{raw[error.start]:02x} is not UTF-8"
+        return _unread(path, label, what, line, column, mend="save the file as UTF-8")
+    return parse(text, path, label)
+
+
+def parse(text: str, path: Path, label: str | None = None) -> Document:
+    """The document in a text; `path` is where the text is from, `label` how messages call it."""
+    import yaml
+
+    label = label or display(path)
+    try:
+        _refuse_deep(text)
+        root = yaml.compose(text, Loader=_loader())
+    except _Unacceptable as error:
+        return _unread(path, label, error.what, error.line, error.column, mend=error.mend)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        what, mend = _yaml_message(text, error, line)
+        return _unread(path, label, what, line, column, mend=mend)
+    except (yaml.YAMLError, ValueError) as error:
+        return _unread(path, label, f"not YAML: {str(error).splitlines()[0]}", mend="remove the control character")
+    construction = _Construction(label)
+    try:
+        data = construction.value(root, (), 0) if root is not None else None
+    except _Unacceptable as error:
+        return _unread(path, label, error.what, error.line, error.column, mend=error.mend)
+    if not isinstance(data, dict):
+        return _unread(path, label, "holds no mapping of fields", mend="start it with `name: ...`")
+    return Document(path, label, text, data, construction.marks, tuple(construction.problems))
+
+
+def problems(document: Document, kind: str) -> tuple[Problem, ...]:
+    """What is wrong with the document as a `card`, `collection`, `dataset` or `report`, in the file's order."""
+    if document.problems:
+        return document.problems
+    validator = _validator(kind)
+    found: set[Problem] = set()
+    for error in validator.iter_errors(document.data):
+        found.update(_explain(document, error))
+    return tuple(sorted(found, key=lambda problem: (problem.place.line, problem.place.column, problem.what)))
+
+
+def violations(data: object, kind: str) -> tuple[str, ...]:
+    """What is wrong with plain data, for what never was a file; empty when it fits the schema."""
+    return tuple(
+        f"{json_pointer(tuple(error.absolute_path)) or '/'}: {error.message[:200]}"
+        for error in _validator(kind).iter_errors(data)
+    )
+
+
+@cache
+def schema(kind: str) -> dict[str, Any]:
+    """The JSON Schema of that kind of file."""
+    text = (data_root() / "schemas" / f"{kind}.schema.json").read_text(encoding="utf-8")
+    return dict(json.loads(text))
+
+
+def display(path: Path) -> str:
+    """The path as people know it: relative when it lies below the current folder."""
+    try:
+        return path.absolute().relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return path.as_posix()
+
+
+@cache
+def _validator(kind: str) -> jsonschema.Draft202012Validator:
+    import jsonschema
+
+    return jsonschema.Draft202012Validator(schema(kind))
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+class _Unacceptable(Exception):
+    """The text may be YAML, but is not one that can be a card."""
+
+    def __init__(self, what: str, line: int, column: int, mend: str) -> None:
+        super().__init__(what)
+        self.what, self.line, self.column, self.mend = what, line, column, mend
+
+
+def _unread(path: Path, label: str, what: str, line: int = 1, column: int = 1, *, mend: str = "") -> Document:
+    return Document(path, label, "", {}, {}, (Problem((), Place(label, line, column), what, mend),))
+
+
+@cache
+def _loader() -> type[yaml.SafeLoader]:
+    import yaml
+
+    # The C parser is 3.5 times as fast; PyYAML is built without it where libyaml is missing.
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+_FLOW = re.compile(r"[\[{]")
+_INDENT = re.compile(r"^[ \-?:]*", re.MULTILINE)
+
+
+def _refuse_deep(text: str) -> None:
+    """Refuse nesting that would exhaust the C stack: the C parser composes recursively and checks no limit.
+
+    A block level takes at least one more column of indentation (two levels share it when a list stands in a mapping),
+    a flow level a bracket, so the events are only counted when that bound is exceeded.
+    """
+    import yaml
+
+    bound = len(_FLOW.findall(text)) + 2 * max(map(len, _INDENT.findall(text)))
+    if bound <= 1000:
+        return
+    depth = 0
+    for event in yaml.parse(text, Loader=_loader()):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            mark: Any = event.start_mark
+            raise _Unacceptable(f"nested deeper than {DEEPEST} levels", mark.line + 1, mark.column + 1, "flatten it")
+
+
+def _yaml_message(text: str, error: yaml.MarkedYAMLError, line: int) -> tuple[str, str]:
+    """(what, mend) for a text that the parser refuses."""
+    lines = text.splitlines()
+    written = lines[line - 1] if line <= len(lines) else ""
+    if "\t" in written[: len(written) - len(written.lstrip())]:
+        return "a tab in the indentation, which YAML forbids", "indent with spaces"
+    context = f", {error.context}" if error.context else ""
+    return f"not YAML: {error.problem}{context}", ""
+
+
+_INT = re.compile(r"[-+]?[0-9]+\Z|0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
+_WORDS: dict[str, bool | None] = {
+    "": None,
+    "~": None,
+    "null": None,
+    "Null": None,
+    "NULL": None,
+    "true": True,
+    "True": True,
+    "TRUE": True,
+    "false": False,
+    "False": False,
+    "FALSE": False,
+}
+_IMPLICIT = tuple(
+    f"tag:yaml.org,2002:{name}"
+    for name in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "yaml", "map", "seq")
+)
+
+
+def scalar(written: str) -> Any:
+    """The value of a plain scalar under YAML 1.2's core schema (yaml.org/spec/1.2.2, 10.3.2), less `.inf` and `.nan`.
+
+    A number that no double can hold stays text: it is a digest or a version that lost its quotes.
+    """
+    if written in _WORDS:
+        return _WORDS[written]
+    if written[0] in "0123456789-+.":
+        try:
+            if _INT.match(written):
+                return int(written, 0 if written[:2] in ("0o", "0x") else 10)
+            if _FLOAT.match(written) and abs(number := float(written)) != float("inf"):
+                return number
+        except ValueError:  # more digits than int() takes from a text
+            return written
+    return written
+
+
+class _Construction:
+    """Nodes -> plain data, with a mark for each value; collects the problems that leave the data usable."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.marks: dict[Pointer, Mark] = {}
+        self.problems: list[Problem] = []
+        self.values = 0
+
+    def value(self, node: Any, pointer: Pointer, depth: int, at: Any = None) -> Any:
+        begin = (at or node).start_mark
+        self.values += 1
+        if self.values > MOST_VALUES:
+            what = f"more than {MOST_VALUES} values once its aliases are expanded"
+            raise _Unacceptable(what, begin.line + 1, begin.column + 1, "write the values out")
+        if depth > DEEPEST:
+            what = f"nested deeper than {DEEPEST} levels"
+            raise _Unacceptable(what, begin.line + 1, begin.column + 1, "flatten it, and use no alias of itself")
+        if node.tag not in _IMPLICIT:
+            self._problem(pointer, begin, f"the tag {node.tag} means nothing in a card", "remove the tag")
+        self.marks[pointer] = Mark(begin.line + 1, begin.column + 1, node.start_mark.index, node.end_mark.index)
+        if isinstance(node.value, str):
+            return node.value if node.style else scalar(node.value)
+        if node.id == "sequence":
+            return [self.value(item, (*pointer, index), depth + 1) for index, item in enumerate(node.value)]
+        return self._mapping(node, pointer, depth)
+
+    def _mapping(self, node: Any, pointer: Pointer, depth: int) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        for key, item in node.value:
+            if not isinstance(key.value, str):
+                self._problem(pointer, key.start_mark, "a key must be text", "write a plain name before the colon")
+                continue
+            name = str(key.value)
+            here = (*pointer, name)
+            if name in data:
+                first = self.marks[here].line
+                self._problem(
+                    here,
+                    key.start_mark,
+                    f"the key {name!r} is here twice, first in line {first}",
+                    "remove one of the two",
+                )
+                continue
+            data[name] = self.value(item, here, depth + 1, key)
+        return data
+
+    def _problem(self, pointer: Pointer, mark: Any, what: str, mend: str) -> None:
+        self.problems.append(Problem(pointer, Place(self.label, mark.line + 1, mark.column + 1), what, mend))
+
+
+# --- explaining ---------------------------------------------------------------------------------------------------
+
+_KINDS = {
+    dict: "a mapping",
+    list: "a list",
+    str: "text",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    type(None): "empty",
+}
+_WANTED = {
+    "object": "a mapping",
+    "array": "a list",
+    "string": "text",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "number": "a number",
+    "null": "empty",
+}
+
+
+def _explain(document: Document, error: Any) -> Iterator[Problem]:
+    """The schema's complaint in words; one Problem for each unknown or missing key."""
+    pointer = tuple(error.absolute_path)
+    place = document.place(pointer)
+    rule, wanted, value = error.validator, error.validator_value, error.instance
+    if rule == "additionalProperties":
+        yield from _unknown_keys(document, pointer, value, error.schema["properties"])
+    elif rule == "required":
+        for name in wanted:
+            if name not in value:
+                yield Problem(pointer, place, f"the field {name!r} is missing", f"add `{name}: ...`")
+    elif rule == "type":
+        yield Problem(pointer, place, *_wrong_type(document, pointer, value, wanted))
+    elif rule == "enum":
+        near = nearest(str(value), map(str, wanted))
+        what = f"{value!r} is none of {', '.join(map(str, wanted))}"
+        yield Problem(pointer, place, what, f"did you mean {near[0]}?" if near else "")
+    else:
+        yield Problem(pointer, place, *_out_of_bounds(error))
+
+
+def _unknown_keys(
+    document: Document, pointer: Pointer, value: Mapping[str, Any], known: Mapping[str, Any]
+) -> Iterator[Problem]:
+    for name in value:
+        if name not in known:
+            near = nearest(name, known)
+            mend = f"did you mean {' or '.join(near)}?" if near else f"the fields here are {', '.join(sorted(known))}"
+            yield Problem((*pointer, name), document.place((*pointer, name)), f"no field is called {name!r} here", mend)
+
+
+def _wrong_type(document: Document, pointer: Pointer, value: object, wanted: str | list[str]) -> tuple[str, str]:
+    names = [_WANTED[name] for name in ([wanted] if isinstance(wanted, str) else wanted)]
+    written = document.written(pointer).strip() if pointer in document.marks else str(value)
+    short = written if len(written) <= 60 and "\n" not in written else _KINDS[type(value)]
+    what = f"{short} is {_KINDS[type(value)]}, and must be {' or '.join(names)}"
+    if wanted == "string" and isinstance(value, (int, float)):
+        return what, f'quote it: "{written}"'
+    return what, ""
+
+
+def _out_of_bounds(error: Any) -> tuple[str, str]:
+    value = json.dumps(error.instance, ensure_ascii=False)
+    short = value if len(value) <= 80 else value[:77] + "..."
+    examples = error.schema.get("examples")
+    mend = f"write it like {json.dumps(examples[0], ensure_ascii=False)[:100]}" if examples else ""
+    if error.validator == "pattern":
+        return f"{short} does not fit: {error.schema.get('description', error.validator_value)}", mend
+    words = {"minimum": "less than", "exclusiveMinimum": "not more than", "maximum": "more than"}
+    if error.validator in words:
+        return f"{short} is {words[error.validator]} {error.validator_value}", mend
+    return f"{short} breaks the rule {error.validator}: {error.validator_value}", mend

@@ -1,0 +1,178 @@
+"""Cards -> findings: asks each check's questions in the order of their needs, and turns what is raised into findings.
+
+A check is answered only when what it needs is ok: if that is wrong or unknown the answer is `unknown` and names it, if it
+is skipped the answer is `skipped`. Findings come card by card, as they are found. Imports checks, and what lies below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+from zoo import plugins, report
+from zoo.card import Card, card_sha256
+from zoo.catalog import Broken, Catalog
+from zoo.checks import Check, Question
+from zoo.errors import CannotCheck, NotHere, UnknownName, UsageError, WrongContent, ZooError
+from zoo.facts import write_atomically
+from zoo.model import Settings, Subject
+from zoo.report import Finding, MeasuredData, MeasuredFile, Report, ReportSubject, Status
+from zoo.store import home
+
+WITHOUT_FILES = ("consistency", "schema")
+"""The checks that read cards only: what `zoo validate` runs."""
+BUG_REPORT = "this is a bug in zoo: please report it with the card"
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was found about one card, and the very card, bytes and data that it is about."""
+
+    subject: ReportSubject | None
+    findings: tuple[Finding, ...]
+
+
+def verify(
+    cards: Iterable[Card | Broken], catalog: Catalog, settings: Settings, checks: Sequence[str] = ()
+) -> Iterator[Verified]:
+    """What each card's checks find, in the cards' order, as soon as it is known; all checks when none are named.
+
+    Raises UnknownName for a check that does not exist.
+    """
+    wanted = tuple(checks) or plugins.names("checks")
+    order = in_order(wanted)
+    for card in cards:
+        if isinstance(card, Broken):
+            yield Verified(None, tuple(_load("schema").findings_of(card)))  # type: ignore[attr-defined]  # only schema has it
+        else:
+            yield _verify_card(Subject(card, catalog, settings), order, frozenset(wanted))
+
+
+def as_report(verified: Iterable[Verified], *, options: Mapping[str, object]) -> Report:
+    """The report of what was verified."""
+    parts = tuple(verified)
+    return report.make(
+        (part.subject for part in parts if part.subject is not None),
+        (finding for part in parts for finding in part.findings),
+        options=options,
+    )
+
+
+def kept(verified: Iterable[Verified], options: Mapping[str, object]) -> Iterator[Verified]:
+    """The same, each model's report stored as soon as it is whole: what `zoo publish` asks for.
+
+    A run of some checks only is not stored: it could hide what a whole one found.
+    """
+    for part in verified:
+        if part.subject is not None and not options.get("checks"):
+            made = as_report([part], options={**options, "strict": True})
+            folder = home() / "reports" / part.subject.card_sha256
+            write_atomically(folder / f"{made.created.replace(':', '')}.json", made.to_json())
+        yield part
+
+
+def in_order(checks: Iterable[str]) -> tuple[str, ...]:
+    """The checks with all that they need, each after its needs, else by name."""
+    done: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+        if name not in done:
+            for need in sorted(_load(name).needs):
+                visit(need)
+            done[name] = None
+
+    for name in sorted(checks):
+        visit(name)
+    return tuple(done)
+
+
+def _verify_card(subject: Subject, order: Sequence[str], wanted: frozenset[str]) -> Verified:
+    found: dict[str, tuple[Finding, ...]] = {}
+    for name in order:
+        check = _load(name)
+        asked = check.questions(subject.card, subject.catalog)
+        found[name] = tuple(_accept(subject.card, _ask(check, subject, question, found)) for question in asked)
+    shown = tuple(finding for name in order if name in wanted for finding in found[name])
+    return Verified(_report_subject(subject, found), shown)
+
+
+def _ask(check: Check, subject: Subject, question: Question, found: dict[str, tuple[Finding, ...]]) -> Finding:
+    blocked = _blocked(question, [finding for need in check.needs for finding in found[need]])
+    if blocked is not None:
+        return blocked
+    try:
+        return check.answer(subject, question)
+    except ZooError as error:
+        return _from_error(question, error)
+    except MemoryError:
+        return question.finding(Status.UNKNOWN, reason="not enough memory", mend="run it on a larger machine")
+    except (
+        Exception
+    ) as error:  # one card's surprise must not hide what the others are; it is shown, and never as passed
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        return question.finding(Status.UNKNOWN, reason=reason, mend=BUG_REPORT, evidence={"bug": True})
+
+
+def _blocked(question: Question, needed: Sequence[Finding]) -> Finding | None:
+    """The answer to a question whose needs are not met; None when they are.
+
+    Where some needed keys are about the same file or data set (one key is the beginning of the other), only those count.
+    """
+    same = [finding for finding in needed if _about_the_same(finding.key, question.key)]
+    for status, answer in (
+        (Status.WRONG, Status.UNKNOWN),
+        (Status.UNKNOWN, Status.UNKNOWN),
+        (Status.SKIPPED, Status.SKIPPED),
+    ):
+        for finding in same or needed:
+            if finding.status is status:
+                reason = f"needs {finding.check} {finding.key}, which is {finding.status.value}"
+                return question.finding(answer, reason=reason, mend=finding.mend)
+    return None
+
+
+def _about_the_same(key: str, other: str) -> bool:
+    return f"{key}/".startswith(f"{other}/") or f"{other}/".startswith(f"{key}/")
+
+
+def _from_error(question: Question, error: ZooError) -> Finding:
+    status = Status.UNKNOWN
+    if isinstance(error, (WrongContent, UnknownName)):
+        status = Status.WRONG
+    elif isinstance(error, NotHere):
+        status = Status.SKIPPED
+    elif isinstance(error, UsageError) and not isinstance(error, CannotCheck):
+        raise error
+    finding = question.finding(status, reason=error.what, mend=error.mend)
+    return replace(finding, where=error.where or finding.where)
+
+
+def _accept(card: Card, finding: Finding) -> Finding:
+    """A suspicion that the card's `ignore` explains is accepted, never one that is wrong."""
+    if finding.status is not Status.SUSPECT:
+        return finding
+    for item in card.ignore:
+        if item.rule in (finding.check, f"{finding.check}/{finding.key}"):
+            return replace(finding, status=Status.UNCLAIMED, reason=f"accepted by the card: {item.reason}")
+    return finding
+
+
+def _report_subject(subject: Subject, found: dict[str, tuple[Finding, ...]]) -> ReportSubject:
+    card = subject.card
+    files = (MeasuredFile(item.file, item.sha256, item.size_bytes) for item in subject.measured)
+    data = (
+        MeasuredData(
+            name=finding.key.rpartition("/")[0],
+            split=finding.key.rpartition("/")[2],
+            manifest_sha256=str(finding.evidence["manifest_sha256"]),
+        )
+        for finding in found.get("data", ())
+        if "manifest_sha256" in finding.evidence
+    )
+    digest = card_sha256(card, subject.catalog.collection_of(card))
+    return ReportSubject(card.name, digest, tuple(files), tuple(data))
+
+
+def _load(name: str) -> Check:
+    return cast(Check, plugins.load("checks", name))
