@@ -8,7 +8,7 @@ Below `home()`:
     quarantine/                     files that were not what their card says, each with the reason beside it
 
 Reading and measuring stand apart from judging: `locate` looks, `measure` reads, `disagreement` judges, `fetch` does all
-three and gets what is missing. Imports errors, card, plugins, sources, transfer.
+three and gets what is missing. Imports errors, card, sources, part, transfer.
 """
 
 from __future__ import annotations
@@ -16,16 +16,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from zoo.card import Card, Weights
-from zoo.errors import CannotCheck, UsageError
+from zoo.errors import CannotCheck, NotHere, TransferFailed, UsageError, WrongContent, ZooError
+from zoo.part import SILENT_SECONDS, Here, cannot_write, check_room, is_being_written, key_of
 from zoo.sources import shown
+from zoo.transfer import HEAD_BYTES, Means, Patience, Progress, Sources, Wanted, appearance, transfer
 
+TRIES_OF_A_WRONG_FILE = 3
+LOCK_POLL_SECONDS = 0.1
 _BLOCK_BYTES = 1 << 20
 _RECORD = ".record.json"
 
@@ -108,6 +116,334 @@ def digest(path: Path) -> tuple[int, str]:
     except OSError as error:
         raise CannotCheck(f"{path.name} cannot be read: {error.strerror}", where=str(path)) from error
     return before[0], seen.hexdigest()
+
+
+def fetch(
+    card: Card,
+    weights: Weights,
+    *,
+    offline: bool = False,
+    connections: int = 8,
+    patience: Patience | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Artifact:
+    """The file, right by all that the card says of it, from this machine or else from its addresses in order.
+
+    A file that is in the store, beside the card, or in another tool's cache is used without any connection.
+    connections: at most so many to one server. progress: called a few times a second from the calling thread.
+    Raises NotHere (offline, or no address and no file), TransferFailed (no address brought it whole, or each try other
+    bytes), WrongContent (what is there is not what the card says), CannotCheck (disk full or not writable).
+    """
+    with Sources() as sources:
+        return _fetch(card, weights, _means(sources, connections, patience, progress), offline=offline)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """One file that was asked for, and what came of it."""
+
+    card: Card
+    weights: Weights
+    outcome: Artifact | ZooError
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One file that would be fetched: where it is already, or None."""
+
+    card: Card
+    weights: Weights
+    path: Path | None
+
+
+def plan(wanted: Sequence[tuple[Card, Weights]]) -> tuple[Planned, ...]:
+    """What fetch_all would find here and what it would have to get; nothing is read and nothing is fetched."""
+    return tuple(Planned(card, weights, locate(card, weights)) for card, weights in wanted)
+
+
+def free_bytes() -> int:
+    """Room on the disk that holds the store."""
+    return shutil.disk_usage(next(path for path in (home(), *home().parents) if path.exists())).free
+
+
+def fetch_all(
+    wanted: Sequence[tuple[Card, Weights]],
+    *,
+    jobs: int = 4,
+    offline: bool = False,
+    connections: int = 8,
+    patience: Patience | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Iterator[Fetched]:
+    """See fetch: `jobs` files at a time, given in the order of `wanted`; a failure stops none of the others.
+
+    progress: called from several threads.
+    """
+
+    def one(pair: tuple[Card, Weights]) -> Fetched:
+        try:
+            return Fetched(*pair, _fetch(*pair, means, offline=offline))
+        except ZooError as error:
+            return Fetched(*pair, error)
+
+    with Sources() as sources, ThreadPoolExecutor(max_workers=jobs) as pool:
+        means = _means(sources, connections, patience, progress)
+        try:
+            yield from pool.map(one, wanted)
+        except BaseException:
+            means.stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _means(sources: Sources, connections: int, patience: Patience | None, progress: Callable[[Progress], None] | None) -> Means:
+    return Means(sources, connections, patience or Patience(), tell=progress or (lambda event: None))
+
+
+def _fetch(card: Card, weights: Weights, means: Means, *, offline: bool) -> Artifact:
+    found = _beside(card, weights) or _from_store(weights) or _from_elsewhere(weights)
+    if found is not None:
+        return found
+    if offline or not weights.urls:
+        raise _not_here(card, weights)
+    wanted = Wanted(card.name, weights.file, weights.urls, weights.size_bytes, weights.sha256 or "")
+    with _turn(wanted, means):
+        return _from_store(weights) or _from_addresses(weights, wanted, means)
+
+
+def _beside(card: Card, weights: Weights) -> Artifact | None:
+    path = card.path.absolute().parent / _plain_name(weights)
+    if weights.urls or not path.is_file():
+        return None
+    artifact = measure(weights, path)
+    wrong = disagreement(weights, artifact.size_bytes, artifact.sha256)
+    if wrong:
+        mend = "put the right file beside the card, or correct size_bytes and sha256 in the card"
+        raise WrongContent(wrong, where=str(weights.where), mend=mend)
+    return artifact
+
+
+def _from_store(weights: Weights) -> Artifact | None:
+    for path in _stored(weights):
+        artifact = measure(weights, path)
+        if artifact.sha256 == path.parent.name:
+            _note_use(artifact)
+            return artifact
+        _quarantine(path, artifact, f"it was changed in the store, where it was {path.parent.name}")
+    return None
+
+
+def _from_elsewhere(weights: Weights) -> Artifact | None:
+    """A file that another tool keeps on this machine, if it is the right one, linked or copied into the store."""
+    if weights.sha256 is None:
+        return None
+    for path, origin in _elsewhere(weights):
+        size_bytes, sha256 = digest(path)
+        if not disagreement(weights, size_bytes, sha256):
+            return _place(_linked(path, size_bytes, sha256), _artifact(weights, path, size_bytes, sha256, origin))
+    return None
+
+
+def _elsewhere(weights: Weights) -> Iterator[tuple[Path, str]]:
+    """Where else a file of that name, or of that digest, may lie: torch hub's checkpoints and the Hugging Face cache.
+
+    Source: torch.hub.get_dir and huggingface_hub.constants, read 2026-11-24. Of the latter's blobs, those in git-lfs or
+    Xet are named by their sha256.
+    """
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    torch_home = Path(os.environ.get("TORCH_HOME") or caches / "torch").expanduser()
+    hf_home = Path(os.environ.get("HF_HOME") or caches / "huggingface").expanduser()
+    hf_cache = Path(os.environ.get("HF_HUB_CACHE") or hf_home / "hub").expanduser()
+    found = [(torch_home / "hub" / "checkpoints" / weights.file, "torch hub's checkpoints")]
+    found += [(path, "the Hugging Face cache") for path in sorted(hf_cache.glob(f"models--*/blobs/{weights.sha256}*"))]
+    for path, origin in found:
+        with suppress(OSError):
+            if path.is_file() and weights.size_bytes in (None, path.stat().st_size) and os.access(path, os.R_OK):
+                yield path, origin
+
+
+def _linked(path: Path, size_bytes: int, sha256: str) -> Path:
+    """The file under a second name in the store's folder for what is not yet placed, or a copy of it."""
+    folder = home() / "partial"
+    target = folder / f"{sha256[:16]}.{secrets.token_hex(4)}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path.resolve(), target)
+        except OSError:
+            check_room(folder, size_bytes)
+            shutil.copyfile(path, target)
+        if digest(target) != (size_bytes, sha256):
+            target.unlink()
+            raise CannotCheck(f"{path} was changed while it was taken over", mend="try again")
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    return target
+
+
+def _from_addresses(weights: Weights, wanted: Wanted, means: Means) -> Artifact:
+    """The file from the network. A wrong one is put aside and asked for again, from the next address if there is one.
+
+    The same wrong bytes twice are the publisher's; other bytes each time are damaged on the way.
+    """
+    urls, seen, notes = list(weights.urls), set[str](), list[str]()
+    while True:
+        arrived = transfer(replace(wanted, urls=tuple(urls)), home() / "partial", means)
+        artifact = _artifact(weights, arrived.part.path, arrived.size_bytes, arrived.sha256, arrived.url)
+        artifact = replace(artifact, evidence=(*artifact.evidence, *notes, *arrived.notes))
+        arrived.part.close()
+        wrong = disagreement(weights, arrived.size_bytes, arrived.sha256)
+        looks_like = appearance(_head(arrived.part.path)) if wrong or weights.sha256 is None else ""
+        if not wrong and not looks_like:
+            return _place(arrived.part.path, artifact)
+        reason = wrong + f"; it is {looks_like}" * bool(looks_like)
+        kept = _quarantine(arrived.part.path, artifact, reason)
+        if looks_like:
+            urls = [url for url in urls if shown(url) != arrived.url]
+        if (looks_like and not urls) or arrived.sha256 in seen:
+            raise _wrong_file(weights, artifact, looks_like, kept)
+        if len(seen) == TRIES_OF_A_WRONG_FILE - 1:
+            raise _damaged(weights, artifact, kept)
+        seen.add(arrived.sha256)
+        notes.append(f"not from {arrived.url}: {reason}")
+        urls = urls[1:] + urls[:1] if shown(urls[0]) == arrived.url else urls
+
+
+def _wrong_file(weights: Weights, artifact: Artifact, looks_like: str, kept: Path) -> WrongContent:
+    if looks_like:
+        what = f"{artifact.origin} has {looks_like}, in place of {weights.file}"
+        return WrongContent(what, where=str(weights.where), mend=f"look at {kept}, and correct the address in the card")
+    what = (
+        f"the publisher's {weights.file} is not what the card says, two downloads were the same:"
+        f" {artifact.size_bytes} bytes, sha256 {artifact.sha256}; the card says {weights.size_bytes or 'nothing'}"
+        f" and {weights.sha256}"
+    )
+    mend = "ask the publisher; if the file was changed on purpose, put its size_bytes and sha256 into the card"
+    return WrongContent(what, where=str(weights.where["sha256"]), mend=f"{mend} (it is kept as {kept})")
+
+
+def _damaged(weights: Weights, artifact: Artifact, kept: Path) -> TransferFailed:
+    what = (
+        f"the download of {weights.file} is damaged: {TRIES_OF_A_WRONG_FILE} tries brought {TRIES_OF_A_WRONG_FILE}"
+        f" different files, none with sha256 {weights.sha256}"
+    )
+    mend = f"try again, from another network or without a proxy; the last one is kept as {kept}"
+    return TransferFailed(what, where=artifact.origin, mend=mend)
+
+
+def _not_here(card: Card, weights: Weights) -> NotHere:
+    if weights.urls:
+        return NotHere(f"{weights.file} is not on this machine", where=str(weights.where), mend=f"run `zoo fetch {card.name}`")
+    mend = f"put it beside {card.path}, or give its address under `urls`"
+    return NotHere(f"{weights.file} is not beside its card and has no address", where=str(weights.where), mend=mend)
+
+
+@contextmanager
+def _turn(wanted: Wanted, means: Means) -> Iterator[None]:
+    """One process at a time for one file, where locks work; only to save bandwidth, nothing here depends on it."""
+    key, here, waited = key_of(wanted.known_by), Here.now(), 0.0
+    path = home() / "partial" / f"{key}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise cannot_write(path.parent, error) from error
+    try:
+        while not _try_lock(file):
+            means.tell(Progress(wanted.model, wanted.file, 0, wanted.size_bytes, "another process is fetching it"))
+            if means.stop.wait(LOCK_POLL_SECONDS):
+                raise KeyboardInterrupt
+            waited += LOCK_POLL_SECONDS
+            if waited > SILENT_SECONDS and not is_being_written(path.parent, key, here):
+                break  # whoever holds the lock does nothing
+        yield
+        with suppress(OSError):
+            path.unlink()
+    finally:
+        os.close(file)
+
+
+def _try_lock(file: int) -> bool:
+    """Whether the lock is ours now; true as well where there are no locks."""
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _place(path: Path, artifact: Artifact) -> Artifact:
+    """Move a whole, right and synced file to its place in the store, and write the record of it."""
+    target = home() / "blobs" / artifact.sha256 / artifact.file
+    try:
+        with suppress(PermissionError):  # a link to somebody else's file
+            path.chmod(0o444)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+        _sync_folder(target.parent)
+        _sync_folder(target.parent.parent)
+    except OSError as error:
+        raise cannot_write(target.parent, error) from error
+    placed = replace(artifact, path=target)
+    _write_record(placed)
+    return placed
+
+
+def _write_record(artifact: Artifact) -> None:
+    """Without its record a file of the store is only read once more, so a failure to write one is none."""
+    size_bytes, mtime_ns = _stamp(artifact.path.stat())
+    record = {
+        "record": 1,
+        "sha256": artifact.sha256,
+        "size_bytes": size_bytes,
+        "mtime_ns": mtime_ns,
+        "origin": artifact.origin,
+        "stored": _now(),
+    }
+    target = artifact.path.parent / _RECORD
+    fresh = target.with_name(f"{_RECORD}.{secrets.token_hex(4)}")
+    with suppress(OSError):
+        fresh.write_text(json.dumps(record), encoding="utf-8")
+        fresh.replace(target)
+
+
+def _note_use(artifact: Artifact) -> None:
+    """The time of a record is that of the last use, which `prune` goes by; others' stores cannot be marked."""
+    with suppress(OSError):
+        if _read_record(artifact.path.parent) is None:
+            _write_record(artifact)
+        else:
+            os.utime(artifact.path.parent / _RECORD)
+
+
+def _quarantine(path: Path, artifact: Artifact, reason: str) -> Path:
+    """Put a wrong file aside, with the reason beside it; the same bytes again take the same place."""
+    target = home() / "quarantine" / f"{artifact.sha256[:16]}-{artifact.file}"
+    story = {"reason": reason, "origin": artifact.origin, "size_bytes": artifact.size_bytes, "sha256": artifact.sha256}
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+        target.with_name(f"{target.name}.json").write_text(json.dumps({**story, "when": _now()}), encoding="utf-8")
+    except OSError as error:
+        raise cannot_write(target.parent, error) from error
+    return target
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD_BYTES)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _artifact(

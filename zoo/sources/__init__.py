@@ -43,11 +43,12 @@ class Reply(Protocol):
     start: int
     version: Version
     is_partial: bool
-    url: str
-    """Where further parts of the same file can be asked for, after redirects."""
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes; empty at the end. Raises Fault when the body breaks off or stalls."""
+
+    def interrupt(self) -> None:
+        """Ends a read that another thread is in."""
 
     def close(self) -> None:
         """Drops the connection if the body was not read to its end."""
@@ -58,7 +59,12 @@ class Streams(Protocol):
     """A source that opens a URL at an offset."""
 
     def open(
-        self, url: str, *, start: int = 0, stop: int | None = None, version: Version | None = None,
+        self,
+        url: str,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        version: Version | None = None,
         timeout_seconds: float,
     ) -> Reply:
         """The body from `start` up to `stop`, or all of it where the server has no ranges or the version is gone.
@@ -86,10 +92,16 @@ class Downloads(Protocol):
 
 
 class Fault(TransferFailed):
-    """A source could not move bytes. `is_passing` faults are worth another try, after `wait_seconds` if the server said so."""
+    """A source could not move bytes. What `is_passing` is worth another try, after `wait_seconds` if a server says so."""
 
     def __init__(
-        self, what: str, *, where: str = "", mend: str = "", is_passing: bool = False, wait_seconds: float | None = None,
+        self,
+        what: str,
+        *,
+        where: str = "",
+        mend: str = "",
+        is_passing: bool = False,
+        wait_seconds: float | None = None,
     ) -> None:
         super().__init__(what, where=where, mend=mend)
         self.is_passing = is_passing

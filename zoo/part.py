@@ -1,0 +1,424 @@
+"""One writer's part file and its sidecar: which ranges of which version of a file are on this disk, to be built upon.
+
+    <key>.<writer>.part     the bytes, each at its place
+    <key>.<writer>.json     address, version, size, finished ranges, and who writes
+
+Two processes never write to one part file, so no lock is needed: on some cluster file systems a lock says yes to
+everybody (huggingface_hub#4306, seen 2026-11-24). A part is taken over by renaming it when its writer is certainly gone,
+and by copying what it finished when its writer is merely silent. Imports errors and sources.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from zoo.errors import CannotCheck
+from zoo.sources import Version
+
+HASH_BLOCK_BYTES = 1 << 20
+LEAST_SAVE_BYTES, MOST_SAVE_BYTES, SAVES = 1 << 20, 8 << 20, 64
+"""The sidecar is written every 64th of the file, within bounds: what a kill can lose is then about 2 %."""
+SILENT_SECONDS = 60.0
+"""A live writer touches its sidecar every few seconds, also while it waits for a server."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """Bytes from `start` up to `stop`."""
+
+    start: int
+    stop: int
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes that is."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """Who writes: `machine` differs between hosts, boots and containers, which count their process ids anew."""
+
+    machine: str
+    pid: int
+
+    @classmethod
+    def now(cls) -> Here:
+        """This process."""
+        marks = [socket.gethostname()]
+        with suppress(OSError):
+            marks.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+        with suppress(OSError):
+            marks.append(str(Path("/proc/self/ns/pid").stat().st_ino))
+        return cls("/".join(marks), os.getpid())
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """What a sidecar says of a part file."""
+
+    sidecar: Path
+    file: str
+    url: str
+    version: Version
+    done: tuple[Span, ...]
+    writer: Here
+    silent_seconds: float
+
+    @property
+    def path(self) -> Path:
+        """The part file."""
+        return self.sidecar.with_suffix(".part")
+
+    @property
+    def done_bytes(self) -> int:
+        """How much of the file is there."""
+        return sum(span.size_bytes for span in self.done)
+
+
+def joined(spans: Iterable[Span], new: Span) -> tuple[Span, ...]:
+    """The spans with another one, sorted, those that touch made one."""
+    result: list[Span] = []
+    for span in sorted((*spans, new)):
+        if result and span.start <= result[-1].stop:
+            result[-1] = Span(result[-1].start, max(span.stop, result[-1].stop))
+        elif span.size_bytes:
+            result.append(span)
+    return tuple(result)
+
+
+def gaps(spans: Iterable[Span], size_bytes: int) -> tuple[Span, ...]:
+    """What is missing between sorted spans that do not touch, up to the size."""
+    result, position = [], 0
+    for span in (*spans, Span(size_bytes, size_bytes)):
+        if span.start > position:
+            result.append(Span(position, span.start))
+        position = span.stop
+    return tuple(result)
+
+
+def standing(writer: Here, here: Here, silent_seconds: float, is_running: bool) -> Literal["gone", "silent", "live"]:
+    """Whether the writer of a part is still at it; a process id means something on its own machine only."""
+    if writer.pid == 0 or (writer.machine == here.machine and not is_running):
+        return "gone"
+    return "silent" if silent_seconds > SILENT_SECONDS else "live"
+
+
+def leftovers(folder: Path, key: str = "*") -> Iterator[Leftover]:
+    """The sidecars below a folder that can be read and have their part file, in the order of their names.
+
+    Silence is told against the clock of the folder's file system, which other machines may share.
+    """
+    sidecars = sorted(folder.glob(f"{key}.*.json"))
+    now = _clock(folder) if sidecars else 0.0
+    for sidecar in sidecars:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            data = json.loads(sidecar.read_text(encoding="utf-8"))
+            longest = sidecar.with_suffix(".part").stat().st_size
+            spans = (Span(max(0, start), min(stop, longest)) for start, stop in data["done"])
+            yield Leftover(
+                sidecar,
+                str(data["file"]),
+                str(data["url"]),
+                Version(data["size_bytes"], str(data["etag"]), str(data["modified"])),
+                tuple(span for span in spans if span.size_bytes > 0),
+                Here(str(data["machine"]), int(data["pid"])),
+                now - sidecar.stat().st_mtime,
+            )
+
+
+def key_of(identity: str) -> str:
+    """The short name of what a file is known by, under which its part files stand."""
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+def is_being_written(folder: Path, key: str, here: Here) -> bool:
+    """Whether some live process is at a file of that key."""
+    found = leftovers(folder, key)
+    return any(standing(old.writer, here, old.silent_seconds, _is_running(old.writer.pid)) == "live" for old in found)
+
+
+class Part:
+    """A file that is being written. `write` and `save` may be called from several threads."""
+
+    def __init__(self, path: Path, file: str, key: str, here: Here) -> None:
+        self.path = path
+        self.file = file
+        self.key = key
+        self.here = here
+        self.url = ""
+        self.version = Version()
+        self.size_bytes: int | None = None
+        self.done: tuple[Span, ...] = ()
+        self.changed = threading.Condition()
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+        self._saved_bytes = 0
+        self._saving = threading.Lock()
+
+    @classmethod
+    def resume(cls, folder: Path, file: str, identity: str, here: Here) -> Part:
+        """A part of this process's own, with what a writer that is gone or silent had finished of the same file.
+
+        identity: what the file is known by. Raises CannotCheck when nothing can be written there.
+        """
+        key = key_of(identity)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            part: Part | None = None
+            for old in sorted(leftovers(folder, key), key=lambda old: -old.done_bytes):
+                state = standing(old.writer, here, old.silent_seconds, _is_running(old.writer.pid))
+                if part is None and state != "live":
+                    part = _taken_over(cls, old, key, here, is_copied=state == "silent")
+                elif state == "gone":
+                    _remove(old.path, old.sidecar)
+            return part or cls(_new_path(folder, key), file, key, here)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+
+    @property
+    def sidecar(self) -> Path:
+        """The file that says what is there."""
+        return self.path.with_suffix(".json")
+
+    @property
+    def done_bytes(self) -> int:
+        """How much of the file is there."""
+        return sum(span.size_bytes for span in self.done)
+
+    @property
+    def frontier(self) -> int:
+        """Up to where the file is there from its beginning on."""
+        return self.done[0].stop if self.done and self.done[0].start == 0 else 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every byte is there."""
+        return self.size_bytes is not None and self.frontier == self.size_bytes
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Put bytes at their place, then count them as there. Raises CannotCheck when the disk does not take them."""
+        view, position = memoryview(data), offset
+        try:
+            while view:
+                count = os.pwrite(self._fd, view, position)
+                view, position = view[count:], position + count
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        with self.changed:
+            self.done = joined(self.done, Span(offset, position))
+            done_bytes = self.done_bytes
+            self.changed.notify_all()
+        step = max(LEAST_SAVE_BYTES, min(MOST_SAVE_BYTES, (self.size_bytes or 0) // SAVES))
+        if done_bytes - self._saved_bytes >= step:
+            self.save()
+
+    def read_into(self, block: memoryview, offset: int) -> int:
+        """Fill the block from the file; returns how many bytes that were."""
+        return os.preadv(self._fd, [block], offset)
+
+    def save(self, *, is_left: bool = False) -> None:
+        """Write the sidecar, unless another thread is doing so; one that cannot be written is only a lost chance."""
+        if not self._saving.acquire(blocking=is_left):
+            return
+        try:
+            with self.changed:
+                self._saved_bytes = self.done_bytes
+                text = json.dumps(self._description(0 if is_left else self.here.pid))
+            fresh = self.path.with_suffix(".new")
+            with suppress(OSError):
+                fresh.write_text(text, encoding="utf-8")
+                fresh.replace(self.sidecar)
+        finally:
+            self._saving.release()
+
+    def sync(self) -> None:
+        """Wait until the bytes are on the disk."""
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def leave(self) -> None:
+        """Stop writing and leave what is there to whoever comes next."""
+        if self.done:
+            self.save(is_left=True)
+            os.close(self._fd)
+        else:
+            self.discard()
+
+    def close(self) -> None:
+        """Stop writing and forget the sidecar; the file stays, for somebody to move."""
+        os.close(self._fd)
+        _remove(self.sidecar)
+
+    def discard(self) -> None:
+        """Stop writing and remove everything."""
+        self.close()
+        _remove(self.path)
+
+    def replaced(self) -> Part:
+        """An empty part in place of this one, which is removed, not emptied: others may hold it open."""
+        self.discard()
+        return Part(_new_path(self.path.parent, self.key), self.file, self.key, self.here)
+
+    def filled(self, path: Path) -> Part:
+        """A part in place of this one that is the file at `path`, moved here, all of it there."""
+        self.discard()
+        target = _new_path(self.path.parent, self.key)
+        path.replace(target)
+        part = Part(target, self.file, self.key, self.here)
+        part.size_bytes = target.stat().st_size
+        part.done = joined((), Span(0, part.size_bytes))
+        return part
+
+    def _description(self, pid: int) -> dict[str, Any]:
+        return {
+            "part": 1,
+            "file": self.file,
+            "url": self.url,
+            "size_bytes": self.size_bytes,
+            "etag": self.version.etag,
+            "modified": self.version.modified,
+            "done": [[span.start, span.stop] for span in self.done],
+            "machine": self.here.machine,
+            "pid": pid,
+        }
+
+
+class Hashing(threading.Thread):
+    """Follows a part from its beginning and hashes what is there, while others write further on."""
+
+    def __init__(self, part: Part) -> None:
+        super().__init__(daemon=True, name=f"hash {part.file}")
+        self._part = part
+        self._seen = hashlib.sha256()
+        self._position = 0
+        self._is_over = False
+        self._is_abandoned = False
+        self._failure: OSError | None = None
+
+    def run(self) -> None:
+        """Hash up to the frontier, wait for more, end when told so."""
+        block = memoryview(bytearray(HASH_BLOCK_BYTES))
+        try:
+            while (ready := self._wait()) > 0:
+                count = self._part.read_into(block[: min(ready, HASH_BLOCK_BYTES)], self._position)
+                if count == 0:
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+                self._seen.update(block[:count])
+                self._position += count
+        except OSError as error:
+            self._failure = error
+
+    def finish(self) -> str:
+        """The sha256 of all that is there, in hex. Raises CannotCheck when it cannot be read back."""
+        self._end()
+        if self._failure is not None:
+            raise CannotCheck(f"what was written cannot be read: {self._failure.strerror}", where=str(self._part.path))
+        return self._seen.hexdigest()
+
+    def abandon(self) -> None:
+        """End without a result; does nothing when it has ended."""
+        self._is_abandoned = True
+        self._end()
+
+    def _end(self) -> None:
+        with self._part.changed:
+            self._is_over = True
+            self._part.changed.notify_all()
+        self.join()
+
+    def _wait(self) -> int:
+        with self._part.changed:
+            while self._part.frontier == self._position and not self._is_over:
+                self._part.changed.wait()
+            return 0 if self._is_abandoned else self._part.frontier - self._position
+
+
+def cannot_write(place: Path, error: OSError) -> CannotCheck:
+    """The error for a disk that is full, a store that is read-only, a folder that is a file."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        mend = "make room with `zoo cache prune`, or set ZOO_HOME to a place with more"
+        return CannotCheck(f"the disk is full: {error.strerror}", where=str(place), mend=mend)
+    return CannotCheck(f"cannot write: {error.strerror}", where=str(place), mend="set ZOO_HOME to a folder of yours")
+
+
+def check_room(folder: Path, needed_bytes: int) -> None:
+    """Raises CannotCheck when the disk below a folder has less room than that."""
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes:
+        what = f"the disk has {free} bytes free, {needed_bytes} are needed"
+        mend = "make room with `zoo cache prune`, or set ZOO_HOME to a place with more"
+        raise CannotCheck(what, where=str(folder), mend=mend)
+
+
+def _taken_over(cls: type[Part], old: Leftover, key: str, here: Here, *, is_copied: bool) -> Part | None:
+    """The leftover as a part of ours, or None when somebody else was faster. Who renames the sidecar has it."""
+    path = _new_path(old.path.parent, key)
+    try:
+        old.sidecar.rename(path.with_suffix(".json"))
+        if not is_copied:
+            old.path.rename(path)
+    except FileNotFoundError:
+        return None
+    part = cls(path, old.file, key, here)
+    if is_copied:
+        _copy(old, part)
+        _remove(old.path)
+    part.done, part.url, part.version, part.size_bytes = old.done, old.url, old.version, old.version.size_bytes
+    part.save()
+    return part
+
+
+def _copy(old: Leftover, part: Part) -> None:
+    with old.path.open("rb") as file:
+        for span in old.done:
+            file.seek(span.start)
+            for start in range(span.start, span.stop, HASH_BLOCK_BYTES):
+                part.write(start, file.read(min(HASH_BLOCK_BYTES, span.stop - start)))
+
+
+def _new_path(folder: Path, key: str) -> Path:
+    return folder / f"{key}.{secrets.token_hex(4)}.part"
+
+
+def _is_running(pid: int) -> bool:
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _clock(folder: Path) -> float:
+    """The time now as the file system has it."""
+    mark = folder / f".{secrets.token_hex(4)}.now"
+    try:
+        mark.touch()
+        return mark.stat().st_mtime
+    except OSError:
+        return 0.0
+    finally:
+        _remove(mark)
+
+
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        with suppress(OSError):
+            path.unlink()

@@ -1,0 +1,521 @@
+"""Addresses of one file -> its bytes on this disk, with size and sha256; what an earlier process left is built upon.
+
+`transfer` tries the addresses in order. Where the server sends ranges, several connections write their pieces in place
+while one thread hashes behind them what is still in the page cache. Each writer has a part file of its own, with a
+sidecar that says which ranges of which version are there, so that nothing depends on working locks; and no sidecar is
+ever trusted for the content: only the final hash is, and that is judged elsewhere (store).
+
+Decisions are pure functions and stand first. Imports errors, plugins, sources, part.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from urllib.parse import urlsplit
+
+from zoo import plugins
+from zoo.errors import TransferFailed, UnknownName, WrongContent, ZooError
+from zoo.part import Hashing, Here, Part, Span, check_room, gaps
+from zoo.sources import Downloads, Fault, Reply, Streams, Version, shown
+
+LEAST_PIECE_BYTES = 4 << 20
+"""Below this a further request costs more than it gains: a round trip of 50 ms is 4 MiB at 80 MB/s."""
+MOST_PIECE_BYTES = 64 << 20
+BLOCK_BYTES = 256 << 10
+"""Read at once by a connection, and lost by it when the process is killed."""
+PROGRESS_BYTES = 64 << 10
+"""A try that brought this much did get on, and the next failure counts as the first."""
+HEAD_BYTES = 1024
+TICK_SECONDS = 0.2
+TOUCH_SECONDS = 5.0
+"""How often a sidecar is written though little came, so that its writer is known to live."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to go on: `tries` in a row without progress, waits that double between them, and what is a stall."""
+
+    tries: int = 5
+    first_wait_seconds: float = 1.0
+    longest_wait_seconds: float = 60.0
+    stall_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A file to transfer. `identity` is the digest as far as it is known; with one, all addresses hold equal bytes."""
+
+    model: str
+    file: str
+    urls: tuple[str, ...]
+    size_bytes: int | None = None
+    identity: str = ""
+
+    @property
+    def known_by(self) -> str:
+        """What part files of it are kept under: the digest, else the first address."""
+        return self.identity or shown(self.urls[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a transfer is; `note` says what it waits for, if it waits."""
+
+    model: str
+    file: str
+    done_bytes: int
+    total_bytes: int | None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A whole file as its server sent it, in a part file, measured and on the disk, not judged."""
+
+    part: Part
+    size_bytes: int
+    sha256: str
+    url: str
+    resumed_bytes: int
+    notes: tuple[str, ...]
+
+
+def crew_size(size_bytes: int, limit: int) -> int:
+    """Connections for a file: one for each LEAST_PIECE_BYTES, up to the limit."""
+    return max(1, min(limit, math.ceil(size_bytes / LEAST_PIECE_BYTES)))
+
+
+def piece_bytes(left_bytes: int, connections: int) -> int:
+    """How much the next connection takes of what nobody has taken yet.
+
+    Half an equal share: pieces shrink towards the end, so that all connections end together and the hash, which goes
+    in order, is never far behind. Source: guided self-scheduling, Polychronopoulos and Kuck 1987, with a factor of 2.
+    """
+    return max(LEAST_PIECE_BYTES, min(MOST_PIECE_BYTES, left_bytes // (2 * connections)))
+
+
+def wait_seconds(failures: int, fault: Fault, patience: Patience, jitter: float) -> float | None:
+    """How long to wait after so many failures in a row, or None to give up.
+
+    jitter: 0 to 1. A wait that the server asks for is kept to, unless it is longer than `longest_wait_seconds`.
+    Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/, its "equal jitter".
+    """
+    if not fault.is_passing or failures >= patience.tries:
+        return None
+    if fault.wait_seconds is not None:
+        return fault.wait_seconds if fault.wait_seconds <= patience.longest_wait_seconds else None
+    longest = min(patience.longest_wait_seconds, patience.first_wait_seconds * 2.0 ** (failures - 1))
+    return longest * (0.5 + 0.5 * jitter)
+
+
+def is_same(known: Version, seen: Version) -> bool:
+    """Whether a reply is of the version that the pieces before it are of, as far as both of them tell."""
+    if known.size_bytes is not None and seen.size_bytes is not None and known.size_bytes != seen.size_bytes:
+        return False
+    if known.etag and seen.etag:
+        return known.etag == seen.etag
+    return not (known.modified and seen.modified) or known.modified == seen.modified
+
+
+def may_build_upon(part: Part, url: str, wanted: Wanted) -> bool:
+    """Whether the bytes in a part may be the beginning of what this address has.
+
+    Either the digest is known, so that a mistake comes out at the end, or the server can tell that it is the same file.
+    """
+    is_size_right = wanted.size_bytes in (None, part.size_bytes) or part.size_bytes is None
+    return is_size_right and (bool(wanted.identity) or (part.url == shown(url) and part.version.is_known))
+
+
+def appearance(head: bytes) -> str:
+    """What a file is instead of weights, by its first bytes; empty when it may well be weights.
+
+    Source: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md for the pointer, WHATWG MIME Sniffing for HTML.
+    """
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not head:
+        return "an empty file"
+    if text.startswith(b"version https://git-lfs.github.com/spec/"):
+        return "a git-lfs pointer, not the file that it stands for"
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body", b"<script")):
+        return "an HTML page"
+    if text.startswith(b"<?xml"):
+        return "an XML text"
+    if text.startswith((b'{"error', b'{"message')):
+        return "an error text in JSON"
+    return ""
+
+
+class Sources:
+    """The sources in use, one for each scheme, each with its own connections."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Streams | Downloads] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Sources:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for source in self._open.values():
+            source.close()
+
+    def of(self, url: str) -> Streams | Downloads:
+        """The source for the scheme of that URL. Raises UnknownName when there is none."""
+        scheme = urlsplit(url).scheme.lower()
+        name = "https" if scheme == "http" else scheme
+        with self._lock:
+            if name not in self._open:
+                if name not in plugins.names("sources"):
+                    raise UnknownName("source", scheme, plugins.names("sources"), where=shown(url))
+                self._open[name] = plugins.load("sources", name).connect()
+            return self._open[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What transfers of one run share."""
+
+    sources: Sources
+    connections: int = 8
+    patience: Patience = Patience()
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set to end every transfer soon; what is done is kept."""
+    tell: Callable[[Progress], None] = lambda progress: None
+
+
+def transfer(wanted: Wanted, folder: Path, means: Means) -> Arrived:
+    """The file from the first of its addresses that has it, in a part file below `folder`.
+
+    Raises WrongContent when an address has something else (another size, a page, a pointer) and no other has the file,
+    TransferFailed when none could be asked or the body never came whole, CannotCheck when the disk refuses.
+    """
+    part = Part.resume(folder, wanted.file, wanted.known_by, Here.now())
+    failures: list[ZooError] = []
+    for url in wanted.urls:
+        attempt = _Attempt(part, url, wanted, means)
+        try:
+            sha256 = attempt.run()
+        except (TransferFailed, WrongContent, UnknownName) as error:
+            failures.append(error)
+            part = attempt.part
+        except BaseException:
+            attempt.part.leave()
+            raise
+        else:
+            part = attempt.part
+            notes = tuple(f"not from {error.where or wanted.file}: {error.what}" for error in failures)
+            return Arrived(part, part.done_bytes, sha256, shown(url), attempt.resumed_bytes, notes)
+    part.leave()
+    raise _all_failed(wanted, failures)
+
+
+class _Changed(Exception):
+    """The server has another version than the bytes that are here are of."""
+
+
+@dataclass(slots=True)
+class _Piece:
+    """What one connection is at: bytes from `position` up to `stop`, or to the end where the size is not known."""
+
+    position: int
+    stop: int | None
+    moved_bytes: int = 0
+
+
+class _Attempt:
+    """One address: as often from the beginning as the file there changes, within reason."""
+
+    def __init__(self, part: Part, url: str, wanted: Wanted, means: Means) -> None:
+        self.part = part
+        self.url = url
+        self.resumed_bytes = 0
+        self._wanted = wanted
+        self._means = means
+
+    def run(self) -> str:
+        """The sha256 of the whole file, which is then in `part`."""
+        source = self._means.sources.of(self.url)
+        if isinstance(source, Downloads):
+            return self._by_client(source)
+        if self.part.done and not may_build_upon(self.part, self.url, self._wanted):
+            self.part = self.part.replaced()
+        if self.part.url != shown(self.url):
+            self.part.url, self.part.version = shown(self.url), Version(self.part.size_bytes)
+        for restart in range(self._means.patience.tries):
+            connections = self._means.connections if restart < 2 else 1
+            self.resumed_bytes = self.part.done_bytes
+            try:
+                return _Crew(self.part, source, self.url, self._wanted, self._means, connections).run()
+            except _Changed:
+                self.part = self.part.replaced()
+                self.part.url = shown(self.url)
+        raise Fault("the file there changes faster than it can be read", where=shown(self.url), mend="try again later")
+
+    def _by_client(self, source: Downloads) -> str:
+        folder = self.part.path.with_suffix(".client")
+        try:
+            path = self._patiently(
+                lambda: source.download(
+                    self.url, folder, timeout_seconds=self._means.patience.stall_seconds, arrived=self._tell
+                )
+            )
+            self.part = self.part.filled(path)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        self.part.url = shown(self.url)
+        hashing = Hashing(self.part)
+        hashing.start()
+        self.part.sync()
+        return hashing.finish()
+
+    def _patiently(self, download: Callable[[], Path]) -> Path:
+        failures = 0
+        while True:
+            try:
+                return download()
+            except Fault as fault:
+                failures += 1
+                seconds = wait_seconds(failures, fault, self._means.patience, random.random())
+                if seconds is None:
+                    raise
+                if self._means.stop.wait(seconds):
+                    raise KeyboardInterrupt from fault
+
+    def _tell(self, done_bytes: int) -> None:
+        if self._means.stop.is_set():
+            raise KeyboardInterrupt
+        self._means.tell(Progress(self._wanted.model, self._wanted.file, done_bytes, self._wanted.size_bytes))
+
+
+class _Crew:
+    """The connections that bring one version of a file from one address into a part."""
+
+    def __init__(self, part: Part, source: Streams, url: str, wanted: Wanted, means: Means, connections: int) -> None:
+        self._part, self._source, self._url, self._wanted, self._means = part, source, url, wanted, means
+        self._connections = connections
+        self._changed = threading.Condition()
+        self._threads: list[threading.Thread] = []
+        self._active = 0
+        self._replies: set[Reply] = set()
+        self._is_over = False
+        self._failure: BaseException | None = None
+        self._note = ""
+        size_bytes = part.size_bytes if part.size_bytes is not None else wanted.size_bytes
+        self._todo = [Span(part.frontier, sys.maxsize)] if size_bytes is None else list(gaps(part.done, size_bytes))
+        self._is_admitted = False
+
+    def run(self) -> str:
+        """Bring what is missing; the sha256 of all of it. The calling thread tells of progress and feels Ctrl-C."""
+        hashing = Hashing(self._part)
+        hashing.start()
+        try:
+            self._hire(1)
+            self._watch()
+            if self._failure is not None:
+                raise self._failure
+            self._tell("checking")
+            self._part.sync()
+            return hashing.finish()
+        finally:
+            self._end()
+            hashing.abandon()
+
+    def _watch(self) -> None:
+        touched = time.monotonic()
+        while True:
+            with self._changed:
+                if not self._active:
+                    return
+                self._changed.wait(TICK_SECONDS)
+            if self._means.stop.is_set():
+                raise KeyboardInterrupt
+            self._tell(self._note)
+            if self._part.done and time.monotonic() - touched > TOUCH_SECONDS:
+                touched = time.monotonic()
+                self._part.save()
+
+    def _tell(self, note: str) -> None:
+        total = self._part.size_bytes if self._part.size_bytes is not None else self._wanted.size_bytes
+        self._means.tell(Progress(self._wanted.model, self._wanted.file, self._part.done_bytes, total, note))
+
+    def _end(self) -> None:
+        """Make every connection stop. One that still waits for an answer finds that all is over when it comes."""
+        with self._changed:
+            self._is_over = True
+            self._changed.notify_all()
+            for reply in self._replies:
+                reply.interrupt()
+        for thread in self._threads:
+            thread.join(timeout=1.0)
+
+    def _hire(self, count: int) -> None:
+        with self._changed:
+            for _ in range(count):
+                thread = threading.Thread(target=self._work, daemon=True, name=f"fetch {self._wanted.file}")
+                self._threads.append(thread)
+                self._active += 1
+                thread.start()
+
+    def _work(self) -> None:
+        try:
+            self._move_pieces()
+        except BaseException as error:  # carried to the thread that runs the crew, which raises it
+            with self._changed:
+                self._failure = self._failure or error
+                self._is_over = True
+        finally:
+            with self._changed:
+                self._active -= 1
+                self._changed.notify_all()
+
+    def _move_pieces(self) -> None:
+        failures = 0
+        while (piece := self._take()) is not None:
+            try:
+                self._move(piece)
+                failures = 0
+            except Fault as fault:
+                failures = 1 if piece.moved_bytes >= PROGRESS_BYTES else failures + 1
+                if self._give_back(piece) and not piece.moved_bytes:
+                    return  # a connection too many: the others get on without it
+                seconds = wait_seconds(failures, fault, self._means.patience, random.random())
+                if seconds is None:
+                    raise
+                self._pause(seconds, fault)
+
+    def _take(self) -> _Piece | None:
+        """The next piece, in the order of the file; until a server has answered, there is one taker."""
+        with self._changed:
+            if self._is_over or not self._todo:
+                return None
+            span = self._todo.pop(0)
+            if span.stop == sys.maxsize:
+                return _Piece(span.start, None)
+            left_bytes = span.size_bytes + sum(other.size_bytes for other in self._todo)
+            most = piece_bytes(left_bytes, self._connections) if self._connections > 1 else left_bytes
+            if span.size_bytes > most:
+                self._todo.insert(0, Span(span.start + most, span.stop))
+            return _Piece(span.start, min(span.stop, span.start + most))
+
+    def _give_back(self, piece: _Piece) -> bool:
+        """Put what is left of a piece back; says whether other connections are at work."""
+        with self._changed:
+            stop = sys.maxsize if piece.stop is None else piece.stop
+            if piece.position < stop:
+                self._todo.insert(0, Span(piece.position, stop))
+            return self._active > 1
+
+    def _pause(self, seconds: float, fault: Fault) -> None:
+        with self._changed:
+            self._note = f"{fault.what}; again in {seconds:.0f} s"
+            self._changed.wait_for(lambda: self._is_over, seconds)
+            self._note = ""
+
+    def _move(self, piece: _Piece) -> None:
+        reply = self._open(piece)
+        with self._changed:
+            self._replies.add(reply)
+        try:
+            if self._is_over:
+                return
+            self._admit(piece, reply)
+            self._copy(piece, reply)
+        finally:
+            with self._changed:
+                self._replies.discard(reply)
+            reply.close()
+
+    def _open(self, piece: _Piece) -> Reply:
+        stop = piece.stop
+        if stop is None and self._connections > 1:
+            stop = piece.position + LEAST_PIECE_BYTES
+        if piece.position == 0 and stop == self._wanted.size_bytes:
+            stop = None  # all of it: no range needed
+        patience = self._means.patience.stall_seconds
+        return self._source.open(
+            self._url, start=piece.position, stop=stop, version=self._part.version, timeout_seconds=patience
+        )
+
+    def _admit(self, piece: _Piece, reply: Reply) -> None:
+        """Hold a reply against what is known; the first one says how large the file is and how many may help."""
+        expected, size_bytes = self._wanted.size_bytes, reply.version.size_bytes
+        if expected is not None and size_bytes is not None and size_bytes != expected:
+            raise self._wrong_size(f"{size_bytes} bytes", reply)
+        if not reply.is_partial:
+            self._admit_whole(piece, reply)
+            return
+        if not is_same(self._part.version, reply.version):
+            raise _Changed
+        with self._changed:
+            is_first, self._is_admitted = not self._is_admitted, True
+            if is_first:
+                self._settle(reply.version)
+                if piece.stop is None and size_bytes is not None:
+                    piece.stop = min(piece.position + LEAST_PIECE_BYTES, size_bytes)
+                    self._todo = [span for span in (Span(piece.stop, size_bytes),) if span.size_bytes]
+                left_bytes = sum(span.size_bytes for span in self._todo) + LEAST_PIECE_BYTES
+        if is_first:
+            self._hire(crew_size(left_bytes, self._connections) - 1)
+
+    def _admit_whole(self, piece: _Piece, reply: Reply) -> None:
+        if self._part.done:
+            raise _Changed
+        self._settle(reply.version)
+        with self._changed:
+            size_bytes = reply.version.size_bytes
+            piece.position, piece.stop = 0, self._wanted.size_bytes if size_bytes is None else size_bytes
+            self._todo.clear()
+
+    def _settle(self, version: Version) -> None:
+        self._part.version = version
+        self._part.size_bytes = version.size_bytes if version.size_bytes is not None else self._wanted.size_bytes
+        if self._part.size_bytes is not None:
+            check_room(self._part.path.parent, self._part.size_bytes - self._part.done_bytes)
+
+    def _copy(self, piece: _Piece, reply: Reply) -> None:
+        while not self._is_over and (piece.stop is None or piece.position < piece.stop):
+            wish = BLOCK_BYTES if piece.stop is None else min(BLOCK_BYTES, piece.stop - piece.position)
+            data = reply.read(wish)
+            if not data:
+                break
+            self._part.write(piece.position, data)
+            piece.position += len(data)
+            piece.moved_bytes += len(data)
+        if self._is_over:
+            return
+        if piece.stop is None:
+            self._part.size_bytes = piece.stop = piece.position
+        elif piece.position < piece.stop:
+            what = f"the body ended {piece.stop - piece.position} bytes too early"
+            raise Fault(what, where=shown(self._url), is_passing=True)
+        elif reply.version.size_bytes is None and reply.read(1):
+            raise self._wrong_size(f"more than {piece.stop} bytes", reply)
+
+    def _wrong_size(self, size: str, reply: Reply) -> WrongContent:
+        head = b""
+        with suppress(Fault):
+            head = reply.read(HEAD_BYTES) if reply.start == 0 and not self._part.done else b""
+        it_is = f" and is {appearance(head)}" if head and appearance(head) else ""
+        what = f"the file there has {size}{it_is}, the card says {self._wanted.size_bytes}"
+        return WrongContent(what, where=shown(self._url), mend="correct the address or size_bytes in the card")
+
+
+def _all_failed(wanted: Wanted, failures: Sequence[ZooError]) -> ZooError:
+    """One error for all the addresses; that a file is wrong says more than that another could not be asked."""
+    wrong = [error for error in failures if isinstance(error, WrongContent)]
+    chosen = (wrong or failures)[-1]
+    if len(failures) == 1:
+        return chosen
+    each = "".join(f"\n  {error.where}: {error.what}" for error in failures)
+    kind = WrongContent if wrong else TransferFailed
+    return kind(f"{wanted.file} could not be had from any of {len(failures)} addresses:{each}", mend=chosen.mend)
