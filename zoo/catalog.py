@@ -19,7 +19,7 @@ from zoo.card import Card, Collection, Dataset, build
 from zoo.errors import CardError, UnknownName, UsageError
 from zoo.schema import Document, Problem, data_root, problems, read
 
-_Named = TypeVar("_Named", Collection, Dataset)
+_Named = TypeVar("_Named", bound=Collection | Dataset)
 
 
 @dataclass(frozen=True, slots=True)

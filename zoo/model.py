@@ -6,6 +6,7 @@ Imports errors, card, catalog, plugins, store, builders.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -178,6 +179,14 @@ def read_state_dict(artifact: Artifact) -> dict[str, Tensor]:
     if wrong:
         raise WrongContent(f"{artifact.file} holds more than tensors: {', '.join(wrong[:MOST_NAMES])}")
     return {str(name): value for name, value in state.items()}
+
+
+def main_dtype(state: Mapping[str, Tensor]) -> str:
+    """The type that most of the elements have, as `float32`; `none` when there are no tensors."""
+    elements: Counter[str] = Counter()
+    for tensor in state.values():
+        elements[str(tensor.dtype).removeprefix("torch.")] += tensor.numel()
+    return elements.most_common(1)[0][0] if elements else "none"
 
 
 def is_safetensors(path: Path) -> bool:

@@ -27,5 +27,8 @@ class ModelBuilder(Protocol):
         the library is not installed.
         """
 
+    def default_input(self, module: nn.Module) -> dict[str, Any]:
+        """What the library says that the architecture takes, under the names of a card's `input`; empty if nothing."""
+
     def versions(self) -> tuple[str, ...]:
         """The distributions whose versions can change what `build` makes."""

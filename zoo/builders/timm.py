@@ -68,6 +68,20 @@ def transform(wanted: Input) -> Transform:
     return cast(Transform, create_transform(**config, is_training=False))
 
 
+def default_input(module: nn.Module) -> dict[str, Any]:
+    """What the library says that the architecture takes, under the names of a card's `input`."""
+    config: dict[str, Any] = getattr(module, "pretrained_cfg", {})
+    named = {
+        "size": "input_size",
+        "interpolation": "interpolation",
+        "crop_pct": "crop_pct",
+        "mean": "mean",
+        "std": "std",
+    }
+    given = {ours: config[theirs] for ours, theirs in named.items() if config.get(theirs) is not None}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
+
+
 def _tuples(options: Mapping[str, Any]) -> dict[str, Any]:
     """Lists as tuples: architectures take tuples for channels and depths, and a card has only lists."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}

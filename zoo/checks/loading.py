@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
 from zoo import facts
@@ -11,7 +10,7 @@ from zoo.catalog import Catalog
 from zoo.checks import Question
 from zoo.errors import WrongContent
 from zoo.facts import Fact
-from zoo.model import Subject, read_state_dict, refuse_misfit
+from zoo.model import Subject, main_dtype, read_state_dict, refuse_misfit
 from zoo.report import Finding, Status
 
 needs = ("files", "build")
@@ -54,7 +53,4 @@ def _measure(subject: Subject, weights: Weights) -> Fact:
             f"{len(broken)} tensors of {weights.file} hold NaN or Inf, first {broken[0]}", where=str(weights.where)
         )
     refuse_misfit(subject.meta, state, weights.file)
-    dtypes: Counter[str] = Counter()
-    for tensor in state.values():
-        dtypes[str(tensor.dtype).removeprefix("torch.")] += tensor.numel()
-    return Fact(len(state), {"tensors": len(state), "dtype": dtypes.most_common(1)[0][0] if dtypes else "none"})
+    return Fact(len(state), {"tensors": len(state), "dtype": main_dtype(state)})
