@@ -343,27 +343,39 @@ def _turn(wanted: Wanted, means: Means) -> Iterator[None]:
     """One process at a time for one file, where locks work; only to save bandwidth, nothing here depends on it."""
     key, here, waited = key_of(wanted.known_by), Here.now(), 0.0
     path = home() / "partial" / f"{key}.lock"
+    while (file := _try_lock(path)) is None:
+        means.tell(Progress(wanted.model, wanted.file, 0, wanted.size_bytes, "another process is fetching it"))
+        if means.stop.wait(LOCK_POLL_SECONDS):
+            raise KeyboardInterrupt
+        waited += LOCK_POLL_SECONDS
+        if waited > SILENT_SECONDS and not is_being_written(path.parent, key, here):
+            break  # whoever holds the lock does nothing
+    try:
+        yield
+    finally:
+        if file is not None:
+            with suppress(OSError):
+                path.unlink()
+            os.close(file)
+
+
+def _try_lock(path: Path) -> int | None:
+    """The open lock file when the lock is ours now, or where locks do not work; None when somebody else has it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise cannot_write(path.parent, error) from error
-    try:
-        while not _try_lock(file):
-            means.tell(Progress(wanted.model, wanted.file, 0, wanted.size_bytes, "another process is fetching it"))
-            if means.stop.wait(LOCK_POLL_SECONDS):
-                raise KeyboardInterrupt
-            waited += LOCK_POLL_SECONDS
-            if waited > SILENT_SECONDS and not is_being_written(path.parent, key, here):
-                break  # whoever holds the lock does nothing
-        yield
+    if _is_locked(file):
         with suppress(OSError):
-            path.unlink()
-    finally:
-        os.close(file)
+            if path.stat().st_ino == os.fstat(file).st_ino:
+                return file
+        # whoever had it has removed the file that was locked: ask for the new one
+    os.close(file)
+    return None
 
 
-def _try_lock(file: int) -> bool:
+def _is_locked(file: int) -> bool:
     """Whether the lock is ours now; true as well where there are no locks."""
     import fcntl
 

@@ -1,0 +1,274 @@
+"""A real HTTP server on 127.0.0.1 that does on each path what a test wants of it, and counts what it did.
+
+A behaviour is a function of an Exchange. `good` is the well-behaved one; the others differ from it in what they are
+named for. The server counts accepted connections and body bytes handed to the system, and keeps every request.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import socketserver
+import struct
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from types import TracebackType
+
+SEND_BYTES = 64 << 10
+Behaviour = Callable[["Exchange"], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked; header names are lower case."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    count: int
+    """How many requests for this path came before."""
+
+    @property
+    def range(self) -> tuple[int, int | None] | None:
+        """First and one past the last byte asked for."""
+        found = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("range", ""))
+        return (int(found[1]), int(found[2]) + 1 if found[2] else None) if found else None
+
+
+@dataclass
+class Exchange:
+    """One request and the means to answer it."""
+
+    request: Request
+    server: FaultServer
+    connection: socket.socket
+    is_over: bool = field(default=False)
+
+    def head(self, status: int, headers: Mapping[str, object]) -> None:
+        """Send a status line and headers."""
+        lines = [f"HTTP/1.1 {status} Whatever", *(f"{name}: {value}" for name, value in headers.items())]
+        self.connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+        self.is_over = self.is_over or str(headers.get("Connection", "")).lower() == "close"
+
+    def body(self, data: bytes) -> None:
+        """Send bytes of a body, and count those that the system took."""
+        if self.request.method == "HEAD":
+            return
+        view = memoryview(data)
+        while view and not self.server.closing.is_set():
+            sent = self.connection.send(view[:SEND_BYTES])
+            self.server.count_bytes(sent)
+            view = view[sent:]
+            if self.server.bytes_per_second:
+                time.sleep(sent / self.server.bytes_per_second)
+
+    def end(self) -> None:
+        """Close the connection in order once this exchange is over."""
+        self.is_over = True
+
+    def reset(self) -> None:
+        """Break the connection: the peer sees a reset."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.is_over = True
+
+    def stall(self) -> None:
+        """Send nothing more until the server is closed."""
+        self.server.closing.wait()
+        self.is_over = True
+
+
+class FaultServer:
+    """`site` maps paths to behaviours; every other path is a 404. Use as a context manager."""
+
+    def __init__(self, *, bytes_per_second: float = 0) -> None:
+        self.site: dict[str, Behaviour] = {}
+        self.requests: list[Request] = []
+        self.connections = 0
+        self.bytes_served = 0
+        self.bytes_per_second = bytes_per_second
+        self.closing = threading.Event()
+        self._lock = threading.Lock()
+        self._arrived = threading.Condition(self._lock)
+        self._server = _Tcp(("127.0.0.1", 0), _Handler)
+        self._server.owner = self
+
+    def __enter__(self) -> FaultServer:
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return int(self._server.server_address[1])
+
+    def url(self, path: str, *, host: str = "127.0.0.1", login: str = "") -> str:
+        """The address of a path."""
+        return f"http://{login + '@' if login else ''}{host}:{self.port}{path}"
+
+    def asked(self, path: str) -> list[Request]:
+        """The requests for a path, in the order of their coming."""
+        with self._lock:
+            return [request for request in self.requests if request.path == path]
+
+    def count_bytes(self, count: int) -> None:
+        """Add to the body bytes served, and wake who waits for them."""
+        with self._arrived:
+            self.bytes_served += count
+            self._arrived.notify_all()
+
+    def wait_for_bytes(self, count: int) -> bool:
+        """Wait until so many body bytes were served in all; false after 60 s, so that a test ends."""
+        with self._arrived:
+            return self._arrived.wait_for(lambda: self.bytes_served >= count, 60)
+
+    def note_connection(self) -> None:
+        """Count one accepted connection."""
+        with self._lock:
+            self.connections += 1
+
+    def note(self, method: str, path: str, headers: Mapping[str, str]) -> Request:
+        """Keep a request."""
+        with self._lock:
+            count = sum(request.path == path for request in self.requests)
+            request = Request(method, path, {name.lower(): value for name, value in headers.items()}, count)
+            self.requests.append(request)
+            return request
+
+
+class _Tcp(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+    owner: FaultServer
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Tcp
+
+    def setup(self) -> None:
+        self.server.owner.note_connection()
+        self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 128 << 10)  # little that is counted and never read
+        super().setup()
+
+    def answer(self) -> None:
+        request = self.server.owner.note(self.command, self.path, dict(self.headers.items()))
+        exchange = Exchange(request, self.server.owner, self.connection)
+        try:
+            self.server.owner.site.get(request.path, status(404))(exchange)
+        except (BrokenPipeError, ConnectionResetError):
+            exchange.is_over = True
+        self.close_connection = self.close_connection or exchange.is_over
+
+    do_GET = do_HEAD = answer
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def good(content: bytes, *, etag: str = '"1"', modified: str = "") -> Behaviour:
+    """Ranges, If-Range, an entity tag: what a server should do."""
+
+    def behave(x: Exchange) -> None:
+        validators = {name: value for name, value in (("ETag", etag), ("Last-Modified", modified)) if value}
+        asked, condition = x.request.range, x.request.headers.get("if-range")
+        if asked is None or (condition is not None and condition not in (etag, modified)):
+            x.head(200, {"Content-Length": len(content), "Accept-Ranges": "bytes", **validators})
+            x.body(content)
+        elif asked[0] >= len(content):
+            x.head(416, {"Content-Range": f"bytes */{len(content)}", "Content-Length": 0})
+        else:
+            part = content[asked[0] : asked[1]]
+            last = asked[0] + len(part) - 1
+            span = f"bytes {asked[0]}-{last}/{len(content)}"
+            x.head(206, {"Content-Length": len(part), "Content-Range": span, **validators})
+            x.body(part)
+
+    return behave
+
+
+def without_ranges(content: bytes) -> Behaviour:
+    """Always the whole, with its length."""
+
+    def behave(x: Exchange) -> None:
+        x.head(200, {"Content-Length": len(content)})
+        x.body(content)
+
+    return behave
+
+
+def without_length(content: bytes) -> Behaviour:
+    """The whole, ended by closing the connection."""
+
+    def behave(x: Exchange) -> None:
+        x.head(200, {"Connection": "close"})
+        x.body(content)
+
+    return behave
+
+
+def chunked(content: bytes) -> Behaviour:
+    """The whole in chunks, without its length."""
+
+    def behave(x: Exchange) -> None:
+        x.head(200, {"Transfer-Encoding": "chunked"})
+        for start in range(0, len(content), SEND_BYTES):
+            chunk = content[start : start + SEND_BYTES]
+            x.body(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
+        x.body(b"0\r\n\r\n")
+
+    return behave
+
+
+def broken_after(count: int, content: bytes, break_off: Callable[[Exchange], None] = Exchange.end) -> Behaviour:
+    """As `good`, but every body breaks off after so many bytes: by an end, a reset or a stall."""
+
+    def behave(x: Exchange) -> None:
+        sent = 0
+        send = x.body
+
+        def body(data: bytes) -> None:
+            nonlocal sent
+            send(data[: count - sent])
+            sent += len(data[: count - sent])
+            if sent >= count:
+                break_off(x)
+
+        x.body = body  # type: ignore[method-assign]  # this exchange only
+        good(content)(x)
+
+    return behave
+
+
+def status(code: int, headers: Mapping[str, object] | None = None, body: bytes = b"") -> Behaviour:
+    """A status with few words."""
+
+    def behave(x: Exchange) -> None:
+        x.head(code, {"Content-Length": len(body), **(headers or {})})
+        x.body(body)
+
+    return behave
+
+
+def redirect(target: str) -> Behaviour:
+    """To another address."""
+    return status(302, {"Location": target})
+
+
+def first(count: int, behaviour: Behaviour, *, then: Behaviour) -> Behaviour:
+    """One behaviour for the first requests, another for those after."""
+    return lambda x: (behaviour if x.request.count < count else then)(x)
+
+
+def in_turn(*behaviours: Behaviour) -> Behaviour:
+    """One behaviour after the other, the last one for ever."""
+    return lambda x: behaviours[min(x.request.count, len(behaviours) - 1)](x)
