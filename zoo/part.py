@@ -28,8 +28,10 @@ from zoo.errors import CannotCheck
 from zoo.sources import Version
 
 HASH_BLOCK_BYTES = 1 << 20
-LEAST_SAVE_BYTES, MOST_SAVE_BYTES, SAVES = 1 << 20, 8 << 20, 64
+LEAST_SAVE_BYTES, MOST_SAVE_BYTES, SAVES = 256 << 10, 8 << 20, 64
 """The sidecar is written every 64th of the file, within bounds: what a kill can lose is then about 2 %."""
+SMALL_BYTES = 4 << 20
+"""Up to here a file that is killed may as well begin anew; it gets a sidecar when it takes long."""
 SILENT_SECONDS = 60.0
 """A live writer touches its sidecar every few seconds, also while it waits for a server."""
 
@@ -221,7 +223,7 @@ class Part:
             done_bytes = self.done_bytes
             self.changed.notify_all()
         step = max(LEAST_SAVE_BYTES, min(MOST_SAVE_BYTES, (self.size_bytes or 0) // SAVES))
-        if done_bytes - self._saved_bytes >= step:
+        if done_bytes - self._saved_bytes >= step and (self.size_bytes is None or self.size_bytes > SMALL_BYTES):
             self.save()
 
     def read_into(self, block: memoryview, offset: int) -> int:

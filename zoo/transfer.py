@@ -251,15 +251,18 @@ class _Attempt:
             self.part = self.part.replaced()
         if self.part.url != shown(self.url):
             self.part.url, self.part.version = shown(self.url), Version(self.part.size_bytes)
+        fault = Fault("the file there changes faster than it can be read", where=shown(self.url), mend="try again later")
         for restart in range(self._means.patience.tries):
             connections = self._means.connections if restart < 2 else 1
             self.resumed_bytes = self.part.done_bytes
+            crew = _Crew(self.part, source, self.url, self._wanted, self._means, connections)
             try:
-                return _Crew(self.part, source, self.url, self._wanted, self._means, connections).run()
+                return crew.run()
             except _Changed:
+                fault = crew.last_fault or fault
                 self.part = self.part.replaced()
                 self.part.url = shown(self.url)
-        raise Fault("the file there changes faster than it can be read", where=shown(self.url), mend="try again later")
+        raise fault
 
     def _by_client(self, source: Downloads) -> str:
         folder = self.part.path.with_suffix(".client")
@@ -310,6 +313,7 @@ class _Crew:
         self._is_over = False
         self._failure: BaseException | None = None
         self._note = ""
+        self.last_fault: Fault | None = None
         size_bytes = part.size_bytes if part.size_bytes is not None else wanted.size_bytes
         self._todo = [Span(part.frontier, sys.maxsize)] if size_bytes is None else list(gaps(part.done, size_bytes))
         self._is_admitted = False
@@ -325,7 +329,9 @@ class _Crew:
                 raise self._failure
             self._tell("checking")
             self._part.sync()
-            return hashing.finish()
+            sha256 = hashing.finish()
+            self._tell("")
+            return sha256
         finally:
             self._end()
             hashing.abandon()
@@ -385,6 +391,7 @@ class _Crew:
                 self._move(piece)
                 failures = 0
             except Fault as fault:
+                self.last_fault = fault
                 failures = 1 if piece.moved_bytes >= PROGRESS_BYTES else failures + 1
                 if self._give_back(piece) and not piece.moved_bytes:
                     return  # a connection too many: the others get on without it
