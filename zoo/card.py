@@ -27,13 +27,13 @@ PROSE = frozenset({"paper", "description", "citation", "training", "extra"})
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """The place of a part of a document; index it with a key for the place of that key."""
+    """The place of a part of a document; index it with a key, or keys, for the place there."""
 
     document: Document = field(repr=False)
     pointer: Pointer = ()
 
-    def __getitem__(self, key: str | int) -> Place:
-        return self.document.place((*self.pointer, key))
+    def __getitem__(self, key: str | int | tuple[str | int, ...]) -> Place:
+        return self.document.place((*self.pointer, *(key if isinstance(key, tuple) else (key,))))
 
     @property
     def place(self) -> Place:

@@ -73,10 +73,9 @@ def create(path: Path, text: str, *, replace: bool = False) -> None:
         Path(temporary).unlink(missing_ok=True)
 
 
-def card_text(data: Mapping[str, Any], kind: str = "card") -> str:
+def card_text(data: Mapping[str, Any]) -> str:
     """A new card, collection or dataset in the house layout: fields in their order, what is short on one line."""
-    head = f"# yaml-language-server: $schema=../../schemas/{kind}.schema.json\n"
-    return head + "".join(_block(data, 0))
+    return "".join(_block(data, 0))
 
 
 def flow(value: Any) -> str:

@@ -198,7 +198,7 @@ def _misfit(card: Card, weights: Weights) -> bool:
 
 def shared_url(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """No two different models have one URL."""
-    return _shared("url", card, catalog, ((w, url, str(w.where["urls"])) for w in card.weights for url in w.urls))
+    return _shared("url", card, catalog, ((w, url, str(w.where["urls", i])) for w in card.weights for i, url in enumerate(w.urls)))
 
 
 def shared_digest(card: Card, catalog: Catalog) -> Iterator[Verdict]:

@@ -1,0 +1,128 @@
+"""Imports go one way, heavy libraries stay behind their doors, and nothing prints but the command line."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+LAYERS = [
+    ["errors"],
+    ["schema"],
+    ["report", "card", "edit"],
+    ["catalog"],
+    ["plugins"],
+    ["sources"],
+    ["part"],
+    ["transfer"],
+    ["store"],
+    ["builders", "conventions"],
+    ["counting"],
+    ["model"],
+    ["datasets"],
+    ["facts"],
+    ["evaluate"],
+    ["checks"],
+    ["verifying", "publishing", "authoring", "listing"],
+    ["hub", "api"],
+    ["commands"],
+]
+"""What stands further down may import what stands above it; a folder's file may import its own folder's contract."""
+BESIDE = {"dialects": "builders", "formats": "report", "engines": "errors"}
+"""Folders that stand beside the line: what they may import reaches as far as this layer."""
+
+DOORS = {
+    "torch": ("builders/", "datasets/", "checks/", "model.py", "counting.py", "evaluate.py", "conventions/"),
+    "timm": ("builders/",),
+    "torchvision": ("builders/",),
+    "requests": ("sources/https.py",),
+    "huggingface_hub": ("hub.py", "sources/hf.py", "datasets/hf.py"),
+    "click": ("commands/",),
+    "rich": ("commands/", "formats/text.py"),
+    "yaml": ("schema.py",),
+    "jsonschema": ("schema.py",),
+}
+HEAVY = ("torch", "timm", "torchvision", "requests", "huggingface_hub", "numpy", "PIL", "safetensors", "jinja2", "rich")
+FILES = sorted((ROOT / "zoo").rglob("*.py"))
+
+
+def layer(name: str) -> int:
+    """The position of a module or folder of zoo in the line."""
+    return next(index for index, row in enumerate(LAYERS) if BESIDE.get(name, name) in row)
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[str, ast.stmt]]:
+    """The dotted names that a file imports, `from zoo import x` as zoo.x."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inside = node.module == "zoo"
+            yield from ((f"zoo.{alias.name}" if inside else node.module, node) for alias in node.names)
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def typing_only(tree: ast.Module) -> set[ast.stmt]:
+    """The statements below `if TYPE_CHECKING:`."""
+    blocks = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    return {inner for block in blocks for inner in ast.walk(block) if isinstance(inner, ast.stmt)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_one_way(path: Path) -> None:
+    relative = path.relative_to(ROOT / "zoo")
+    own = relative.parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    tree = parsed(path)
+    for name, node in imports(tree):
+        parts = name.split(".")
+        if parts[0] != "zoo" or len(parts) == 1 or node in typing_only(tree):
+            continue
+        same_folder = parts[1] == own and len(relative.parts) > 1
+        contract = same_folder and (len(parts) == 2 or relative.name == "__init__.py" or parts[2].startswith("_"))
+        assert contract or layer(parts[1]) < layer(own) or (parts[1], own) in EQUALS, f"{relative} imports {name}"
+
+
+EQUALS = {("card", "edit"), ("report", "formats"), ("builders", "dialects"), ("errors", "engines")}
+"""Pairs of one layer of which the first may be imported by the second."""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_libraries_are_used_behind_their_doors_and_heavy_ones_inside_functions(path: Path) -> None:
+    relative = path.relative_to(ROOT / "zoo").as_posix()
+    tree = parsed(path)
+    top = set(tree.body)
+    for name, node in imports(tree):
+        library = name.split(".")[0]
+        if node in typing_only(tree):
+            continue
+        assert library not in DOORS or relative.startswith(DOORS[library]), f"{relative} uses {library}"
+        assert library not in HEAVY or node not in top, f"{relative} imports {library} at its top"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_prints_but_commands_and_every_file_says_what_it_is(path: Path) -> None:
+    tree = parsed(path)
+    assert ast.get_docstring(tree), "no docstring"
+    if "commands" not in path.parts:
+        assert not [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "print"]
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler) and node.type is None]
+
+
+def test_a_command_body_has_at_most_ten_lines() -> None:
+    long = {}
+    for path in (ROOT / "zoo" / "commands").glob("[a-z]*.py"):
+        for node in parsed(path).body:
+            if isinstance(node, ast.FunctionDef) and any("command" in ast.unparse(d) for d in node.decorator_list):
+                body = [line for statement in node.body[1:] for line in ast.unparse(statement).splitlines()]
+                statements = [line for line in body if not line.strip().startswith(("from ", "import "))]
+                if len(statements) > 10:
+                    long[path.name] = len(statements)
+    assert long == {}
