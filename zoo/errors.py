@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class ZooError(Exception):
@@ -34,6 +35,10 @@ class ZooError(Exception):
     def __str__(self) -> str:
         head = f"{self.where}: {self.what}" if self.where else self.what
         return f"{head}\n  mend: {self.mend}" if self.mend else head
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as it is: by default an exception is made anew from its message, which not every class here takes."""
+        return _remade, (type(self), self.args, dict(self.__dict__))
 
 
 class WrongContent(ZooError):
@@ -82,6 +87,12 @@ class Refused(CannotCheck):
     def __init__(self, what: str, *, where: str = "", mend: str = "", exit_code: int = 3) -> None:
         super().__init__(what, where=where, mend=mend)
         self.exit_code = exit_code
+
+
+def _remade(cls: type[ZooError], args: tuple[Any, ...], state: dict[str, Any]) -> ZooError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(state)
+    return error
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
-from zoo import plugins, report
+from zoo import engines, plugins, report
 from zoo.card import Card, card_sha256
 from zoo.catalog import Broken, Catalog
 from zoo.checks import Check, Question
+from zoo.engines import Lost, Options, Outcome
 from zoo.errors import CannotCheck, NotHere, UnknownName, UsageError, WrongContent, ZooError
 from zoo.facts import write_atomically
 from zoo.model import Settings, Subject
@@ -22,6 +24,7 @@ from zoo.store import home
 
 WITHOUT_FILES = ("consistency", "schema")
 """The checks that read cards only: what `zoo validate` runs."""
+ONE_JOB = Options()
 BUG_REPORT = "this is a bug in zoo: please report it with the card"
 
 
@@ -34,19 +37,32 @@ class Verified:
 
 
 def verify(
-    cards: Iterable[Card | Broken], catalog: Catalog, settings: Settings, checks: Sequence[str] = ()
+    cards: Iterable[Card | Broken],
+    catalog: Catalog,
+    settings: Settings,
+    checks: Sequence[str] = (),
+    *,
+    engine: str = "local",
+    options: Options = ONE_JOB,
 ) -> Iterator[Verified]:
     """What each card's checks find, in the cards' order, as soon as it is known; all checks when none are named.
 
-    Raises UnknownName for a check that does not exist.
+    More than one job, or a cluster, has an engine do the cards, several at a time. Raises UnknownName for a check or
+    an engine that does not exist.
     """
     wanted = tuple(checks) or plugins.names("checks")
-    order = in_order(wanted)
-    for card in cards:
-        if isinstance(card, Broken):
-            yield Verified(None, tuple(_load("schema").findings_of(card)))  # type: ignore[attr-defined]  # only schema has it
+    work = partial(_verify_one, catalog, settings, in_order(wanted), frozenset(wanted))
+    cards = list(cards)
+    if engine == "local" and min(options.jobs, len(cards)) <= 1:
+        yield from map(work, cards)
+        return
+    running: Iterator[Outcome[Verified]] = plugins.load("engines", engine).run(work, cards, options)
+    for outcome in engines.in_order(running):
+        card = cards[outcome.position]
+        if isinstance(outcome.error, Lost) and isinstance(card, Card):
+            yield _lost(card, catalog, wanted, outcome.error)
         else:
-            yield _verify_card(Subject(card, catalog, settings), order, frozenset(wanted))
+            yield outcome.result()
 
 
 def as_report(verified: Iterable[Verified], *, options: Mapping[str, object]) -> Report:
@@ -87,6 +103,21 @@ def in_order(checks: Iterable[str]) -> tuple[str, ...]:
     return tuple(done)
 
 
+def _verify_one(
+    catalog: Catalog, settings: Settings, order: Sequence[str], wanted: frozenset[str], card: Card | Broken
+) -> Verified:
+    if isinstance(card, Broken):
+        return Verified(None, tuple(_load("schema").findings_of(card)))  # type: ignore[attr-defined]  # only schema has it
+    return _verify_card(Subject(card, catalog, settings), order, wanted)
+
+
+def _lost(card: Card, catalog: Catalog, wanted: Iterable[str], error: Lost) -> Verified:
+    """What can be said of a card whose worker died: that nothing is known."""
+    asked = [question for name in wanted for question in _load(name).questions(card, catalog)]
+    findings = (question.finding(Status.UNKNOWN, reason=error.what, mend=error.mend) for question in asked)
+    return Verified(ReportSubject(card.name, card_sha256(card, catalog.collection_of(card))), tuple(findings))
+
+
 def _verify_card(subject: Subject, order: Sequence[str], wanted: frozenset[str]) -> Verified:
     found: dict[str, tuple[Finding, ...]] = {}
     for name in order:
@@ -98,7 +129,7 @@ def _verify_card(subject: Subject, order: Sequence[str], wanted: frozenset[str])
 
 
 def _ask(check: Check, subject: Subject, question: Question, found: dict[str, tuple[Finding, ...]]) -> Finding:
-    blocked = _blocked(question, [finding for need in check.needs for finding in found[need]])
+    blocked = _blocked(question, [found[need] for need in check.needs])
     if blocked is not None:
         return blocked
     try:
@@ -114,22 +145,24 @@ def _ask(check: Check, subject: Subject, question: Question, found: dict[str, tu
         return question.finding(Status.UNKNOWN, reason=reason, mend=BUG_REPORT, evidence={"bug": True})
 
 
-def _blocked(question: Question, needed: Sequence[Finding]) -> Finding | None:
-    """The answer to a question whose needs are not met; None when they are.
+def _blocked(question: Question, needed: Sequence[Sequence[Finding]]) -> Finding | None:
+    """The answer to a question of which a needed check is not met; None when all are.
 
-    Where some needed keys are about the same file or data set (one key is the beginning of the other), only those count.
+    Where some keys of a needed check are about the same file or data set (one key is the beginning of the other), only
+    those count.
     """
-    same = [finding for finding in needed if _about_the_same(finding.key, question.key)]
-    for status, answer in (
-        (Status.WRONG, Status.UNKNOWN),
-        (Status.UNKNOWN, Status.UNKNOWN),
-        (Status.SKIPPED, Status.SKIPPED),
-    ):
-        for finding in same or needed:
+    counting = [finding for findings in needed for finding in _relevant(findings, question.key)]
+    for status in (Status.WRONG, Status.UNKNOWN, Status.SKIPPED):
+        for finding in counting:
             if finding.status is status:
-                reason = f"needs {finding.check} {finding.key}, which is {finding.status.value}"
+                reason = f"needs {finding.check} {finding.key}, which is {status.value}"
+                answer = Status.SKIPPED if status is Status.SKIPPED else Status.UNKNOWN
                 return question.finding(answer, reason=reason, mend=finding.mend)
     return None
+
+
+def _relevant(findings: Sequence[Finding], key: str) -> Sequence[Finding]:
+    return [finding for finding in findings if _about_the_same(finding.key, key)] or findings
 
 
 def _about_the_same(key: str, other: str) -> bool:

@@ -30,6 +30,13 @@ from zoo.commands import cards_option, choose, format_option, names_argument, pa
     help="Where this machine's copy of a data set is.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda:0 or mps.")
+@click.option(
+    "--jobs",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 256),
+    help="Models at a time, each in a process of its own.",
+)
 @click.option("--refresh", is_flag=True, help="Measure again what is known already.")
 @click.option("--strict", is_flag=True, help="Let skipped checks and suspicions count.")
 @click.option(
@@ -47,6 +54,7 @@ def command(
     fetch: bool,
     data: dict[str, str],
     device: str,
+    jobs: int,
     refresh: bool,
     strict: bool,
     report_file: Path | None,
@@ -58,10 +66,12 @@ def command(
     Only what was measured and agrees is shown as ok. What is known already is not measured again.
     """
     from zoo import catalog, verifying
+    from zoo.engines import Options
     from zoo.model import Settings
 
     found = catalog.load(cards_dirs)
     settings = Settings(fetch, device, {name: Path(path) for name, path in data.items()}, refresh)
     options = {"command": "verify", "strict": strict, "checks": list(checks), "fetch": fetch, "device": device}
-    verified = verifying.verify(choose(found, names, everything), found, settings, checks)
+    chosen = choose(found, names, everything)
+    verified = verifying.verify(chosen, found, settings, checks, options=Options(jobs))
     show(verifying.kept(verified, options), format_name, options=options, report_file=report_file)
