@@ -146,10 +146,14 @@ def key_of(identity: str) -> str:
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
+def state_of(old: Leftover, here: Here) -> Literal["gone", "silent", "live"]:
+    """See standing; looks whether the writer's process runs."""
+    return standing(old.writer, here, old.silent_seconds, _is_running(old.writer.pid))
+
+
 def is_being_written(folder: Path, key: str, here: Here) -> bool:
     """Whether some live process is at a file of that key."""
-    found = leftovers(folder, key)
-    return any(standing(old.writer, here, old.silent_seconds, _is_running(old.writer.pid)) == "live" for old in found)
+    return any(state_of(old, here) == "live" for old in leftovers(folder, key))
 
 
 class Part:
@@ -180,7 +184,7 @@ class Part:
             folder.mkdir(parents=True, exist_ok=True)
             part: Part | None = None
             for old in sorted(leftovers(folder, key), key=lambda old: -old.done_bytes):
-                state = standing(old.writer, here, old.silent_seconds, _is_running(old.writer.pid))
+                state = state_of(old, here)
                 if part is None and state != "live":
                     part = _taken_over(cls, old, key, here, is_copied=state == "silent")
                 elif state == "gone":

@@ -138,6 +138,35 @@ def fetch(
         return _fetch(card, weights, _means(sources, connections, patience, progress), offline=offline)
 
 
+def put_aside(path: Path, file: str, *, size_bytes: int, sha256: str, origin: str, reason: str) -> Path:
+    """Move a wrong file to the quarantine, with the reason beside it; the same bytes again take the same place.
+
+    file: the name to keep it under, after the beginning of its digest.
+
+    Raises CannotCheck when it cannot be moved.
+    """
+    target = home() / "quarantine" / f"{sha256[:16]}-{file}"
+    story = {"reason": reason, "origin": origin, "size_bytes": size_bytes, "sha256": sha256, "when": _now()}
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+        target.with_name(f"{target.name}.json").write_text(json.dumps(story), encoding="utf-8")
+    except OSError as error:
+        raise cannot_write(target.parent, error) from error
+    return target
+
+
+def record_path(blob: Path) -> Path:
+    """Where the record of a file of the store is; its time is that of the last use."""
+    return blob.parent / _RECORD
+
+
+def origin_of(blob: Path) -> str:
+    """Where a file of the store came from; empty when nobody knows."""
+    record = _read_record(blob.parent)
+    return str(record["origin"]) if record else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """One file that was asked for, and what came of it."""
@@ -196,7 +225,9 @@ def fetch_all(
             raise
 
 
-def _means(sources: Sources, connections: int, patience: Patience | None, progress: Callable[[Progress], None] | None) -> Means:
+def _means(
+    sources: Sources, connections: int, patience: Patience | None, progress: Callable[[Progress], None] | None
+) -> Means:
     return Means(sources, connections, patience or Patience(), tell=progress or (lambda event: None))
 
 
@@ -229,7 +260,8 @@ def _from_store(weights: Weights) -> Artifact | None:
         if artifact.sha256 == path.parent.name:
             _note_use(artifact)
             return artifact
-        _quarantine(path, artifact, f"it was changed in the store, where it was {path.parent.name}")
+        reason = f"it was changed in the store, where it was {path.parent.name}"
+        _put_artifact_aside(path, artifact, reason)
     return None
 
 
@@ -297,7 +329,7 @@ def _from_addresses(weights: Weights, wanted: Wanted, means: Means) -> Artifact:
         if not wrong and not looks_like:
             return _place(arrived.part.path, artifact)
         reason = wrong + f"; it is {looks_like}" * bool(looks_like)
-        kept = _quarantine(arrived.part.path, artifact, reason)
+        kept = _put_artifact_aside(arrived.part.path, artifact, reason)
         if looks_like:
             urls = [url for url in urls if shown(url) != arrived.url]
         if (looks_like and not urls) or arrived.sha256 in seen:
@@ -333,7 +365,9 @@ def _damaged(weights: Weights, artifact: Artifact, kept: Path) -> TransferFailed
 
 def _not_here(card: Card, weights: Weights) -> NotHere:
     if weights.urls:
-        return NotHere(f"{weights.file} is not on this machine", where=str(weights.where), mend=f"run `zoo fetch {card.name}`")
+        return NotHere(
+            f"{weights.file} is not on this machine", where=str(weights.where), mend=f"run `zoo fetch {card.name}`"
+        )
     mend = f"put it beside {card.path}, or give its address under `urls`"
     return NotHere(f"{weights.file} is not beside its card and has no address", where=str(weights.where), mend=mend)
 
@@ -432,17 +466,9 @@ def _note_use(artifact: Artifact) -> None:
             os.utime(artifact.path.parent / _RECORD)
 
 
-def _quarantine(path: Path, artifact: Artifact, reason: str) -> Path:
-    """Put a wrong file aside, with the reason beside it; the same bytes again take the same place."""
-    target = home() / "quarantine" / f"{artifact.sha256[:16]}-{artifact.file}"
-    story = {"reason": reason, "origin": artifact.origin, "size_bytes": artifact.size_bytes, "sha256": artifact.sha256}
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(target)
-        target.with_name(f"{target.name}.json").write_text(json.dumps({**story, "when": _now()}), encoding="utf-8")
-    except OSError as error:
-        raise cannot_write(target.parent, error) from error
-    return target
+def _put_artifact_aside(path: Path, artifact: Artifact, reason: str) -> Path:
+    return put_aside(path, artifact.file, size_bytes=artifact.size_bytes, sha256=artifact.sha256, origin=artifact.origin,
+                     reason=reason)  # fmt: skip
 
 
 def _head(path: Path) -> bytes:
@@ -471,7 +497,9 @@ def _artifact(
 def _plain_name(weights: Weights) -> str:
     if weights.file in {"", ".", ".."} or "/" in weights.file or "\\" in weights.file or weights.file.startswith("."):
         raise UsageError(
-            f"{weights.file!r} is no plain file name", where=str(weights.where["file"]), mend="give a name without a path"
+            f"{weights.file!r} is no plain file name",
+            where=str(weights.where["file"]),
+            mend="give a name without a path",
         )
     return weights.file
 
@@ -481,7 +509,7 @@ def _stored(weights: Weights) -> Iterator[Path]:
     blobs = home() / "blobs"
     if weights.sha256 is None:
         origins = {shown(url) for url in weights.urls}
-        found = (path for path in sorted(blobs.glob(f"*/{_plain_name(weights)}")) if _origin(path) in origins)
+        found = (path for path in sorted(blobs.glob(f"*/{_plain_name(weights)}")) if origin_of(path) in origins)
     elif len(weights.sha256) == 64:
         found = (path for path in _files(blobs / weights.sha256, weights.file))
     else:
@@ -508,11 +536,6 @@ def _read_record(folder: Path) -> Mapping[str, Any] | None:
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) and record.get("record") == 1 else None
-
-
-def _origin(path: Path) -> str:
-    record = _read_record(path.parent)
-    return str(record["origin"]) if record else ""
 
 
 def _record_of(path: Path) -> Mapping[str, Any] | None:

@@ -165,7 +165,9 @@ class Sources:
     def __enter__(self) -> Sources:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for source in self._open.values():
             source.close()
 
@@ -251,7 +253,9 @@ class _Attempt:
             self.part = self.part.replaced()
         if self.part.url != shown(self.url):
             self.part.url, self.part.version = shown(self.url), Version(self.part.size_bytes)
-        fault = Fault("the file there changes faster than it can be read", where=shown(self.url), mend="try again later")
+        fault = Fault(
+            "the file there changes faster than it can be read", where=shown(self.url), mend="try again later"
+        )
         for restart in range(self._means.patience.tries):
             connections = self._means.connections if restart < 2 else 1
             self.resumed_bytes = self.part.done_bytes

@@ -132,6 +132,17 @@ def parse_pairs(context: click.Context, parameter: click.Parameter, values: tupl
     return {name: value for name, _, value in pairs}
 
 
+def size_text(size_bytes: int | None) -> str:
+    """The size in decimal units with one digit: `445.4 MB`; `?` when it is not known."""
+    if size_bytes is None:
+        return "?"
+    return next(
+        f"{size_bytes / unit:.1f} {name}" if unit > 1 else f"{size_bytes} B"
+        for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"), (1, "B"))
+        if size_bytes >= unit or unit == 1
+    )
+
+
 def _print_as_they_come(verified: Iterable[Verified]) -> Iterator[Verified]:
     for part in verified:
         click.echo(_text().model(_sorted(part.findings), _paint), nl=False)

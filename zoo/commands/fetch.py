@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from zoo.commands import cards_option, choose, names_argument
+from zoo.commands import cards_option, choose, names_argument, size_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -85,12 +85,12 @@ def _tell_missing(chosen: Sequence[Card | Broken], wanted: Sequence[tuple[Card, 
 def _print_plan(planned: Sequence[Planned], free_bytes: int) -> None:
     """One line a file: what would be done, size, model, file or path."""
     for item in planned:
-        size = _size(item.weights.size_bytes)
+        size = size_text(item.weights.size_bytes)
         click.echo(f"{'here' if item.path else 'download':8}  {size:>9}  {item.card.name}  {item.path or item.weights.file}")
     missing = [item.weights.size_bytes for item in planned if not item.path]
     unknown = f" and {missing.count(None)} of unknown size" if None in missing else ""
-    total = _size(sum(size for size in missing if size is not None))
-    click.echo(f"{len(planned)} files, {len(missing)} to download: {total}{unknown}; {_size(free_bytes)} free on the disk")
+    total = size_text(sum(size for size in missing if size is not None))
+    click.echo(f"{len(planned)} files, {len(missing)} to download: {total}{unknown}; {size_text(free_bytes)} free on the disk")
 
 
 def _report(fetched: Iterable[Fetched], say: Callable[[str], None], code: int) -> NoReturn:
@@ -109,17 +109,7 @@ def _report(fetched: Iterable[Fetched], say: Callable[[str], None], code: int) -
 
 
 def _told(artifact: Artifact) -> str:
-    return "; ".join((f"{artifact.file}, {_size(artifact.size_bytes)}, from {artifact.origin}", *artifact.evidence))
-
-
-def _size(size_bytes: int | None) -> str:
-    if size_bytes is None:
-        return "?"
-    return next(
-        f"{size_bytes / unit:.1f} {name}" if unit > 1 else f"{size_bytes} B"
-        for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"), (1, "B"))
-        if size_bytes >= unit or unit == 1
-    )
+    return "; ".join((f"{artifact.file}, {size_text(artifact.size_bytes)}, from {artifact.origin}", *artifact.evidence))
 
 
 @contextmanager

@@ -1,0 +1,105 @@
+"""Look after the store: where it is, what it holds, whether that is still right, and make room."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from zoo.commands import size_text
+
+if TYPE_CHECKING:
+    from zoo.housekeeping import Entry, Interrupted
+
+_AGES = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+_SIZES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30, "ti": 1 << 40}
+
+
+def parse_age(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    """`30d`, `12h`, `2w` in seconds; an option's callback."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text or "")
+    if text is not None and found is None:
+        raise click.BadParameter(f"{text!r} is no age; write 30d, 12h or 2w")
+    return float(found[1]) * _AGES[found[2]] if found else None
+
+
+def parse_size(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+    """`500MB`, `20GB`, `1GiB` in bytes; an option's callback."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgt]?i?)b?", (text or "").lower())
+    if text is not None and (found is None or found[2] not in _SIZES):
+        raise click.BadParameter(f"{text!r} is no size; write 500MB, 20GB or 1GiB")
+    return int(float(found[1]) * _SIZES[found[2]]) if found else None
+
+
+@click.group()
+def command() -> None:
+    """Look after the store: where it is, what it holds, whether that is still right, and make room."""
+
+
+@command.command("path")
+def path_command() -> None:
+    """Print the folder; ZOO_HOME says where it is."""
+    from zoo import store
+
+    click.echo(str(store.home()))
+
+
+@command.command("list")
+@click.option("--partial", is_flag=True, help="Interrupted downloads instead: how far they are, whether somebody is at them.")
+def list_command(partial: bool) -> None:
+    """List the files with their size, days since the last use, digest and origin."""
+    from zoo import housekeeping
+
+    if partial:
+        _print_interrupted(housekeeping.interrupted())
+        return
+    blobs = housekeeping.blobs()
+    for entry in blobs:
+        days = (time.time() - entry.used) / housekeeping.DAY_SECONDS
+        click.echo(f"{entry.sha256[:12]}  {size_text(entry.size_bytes):>9}  {days:4.0f} d  {entry.path.name}  {entry.origin}")
+    click.echo(_sum(blobs), err=True)
+
+
+@command.command("verify")
+@click.option("--jobs", default=2, show_default=True, type=click.IntRange(1, 64), help="Files read at a time.")
+def verify_command(jobs: int) -> None:
+    """Read every file again; a changed one is put aside and named, and the exit code is 1."""
+    from zoo import housekeeping
+
+    wrong = 0
+    for checked in housekeeping.verify(housekeeping.blobs(), jobs=jobs):
+        wrong += checked.quarantined is not None
+        state = f"WRONG, has {checked.sha256}, now {checked.quarantined}" if checked.quarantined else "ok"
+        click.echo(f"{checked.entry.sha256[:12]}  {checked.entry.path.name}  {state}")
+    sys.exit(1 if wrong else 0)
+
+
+@command.command("prune")
+@click.option("--older-than", callback=parse_age, metavar="AGE", help="Remove what was not used for 30d, 12h, 2w.")
+@click.option("--max-size", callback=parse_size, metavar="SIZE", help="Remove the longest unused until the rest has 20GB.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be removed.")
+def prune_command(older_than: float | None, max_size: int | None, dry_run: bool) -> None:
+    """Make room. Without options: only broken-off downloads and wrong files that are older than a week."""
+    from zoo import housekeeping
+
+    going = housekeeping.removable(housekeeping.blobs(), housekeeping.rest(), now=time.time(),
+                                   older_than_seconds=older_than, max_bytes=max_size)  # fmt: skip
+    for entry in going:
+        if not dry_run:
+            housekeeping.remove(entry)
+        click.echo(str(entry.path))
+    click.echo(f"{'would remove' if dry_run else 'removed'} {_sum(going)}", err=True)
+
+
+def _print_interrupted(found: Sequence[Interrupted]) -> None:
+    for one in found:
+        of = f"{size_text(one.done_bytes)} of {size_text(one.size_bytes)}"
+        click.echo(f"{of:>22}  {'at work' if one.state == 'live' else 'broken off'}  {one.file}  {one.url}")
+
+
+def _sum(entries: Sequence[Entry]) -> str:
+    return f"{len(entries)} files, {size_text(sum(entry.size_bytes for entry in entries))}"
