@@ -30,5 +30,10 @@ class ModelBuilder(Protocol):
     def default_input(self, module: nn.Module) -> dict[str, Any]:
         """What the library says that the architecture takes, under the names of a card's `input`; empty if nothing."""
 
+    def traits(self, module: nn.Module) -> Mapping[str, Any]:
+        """What other loaders must know of a module, as JSON values: `num_classes`, `num_features`, `global_pool`,
+        `first_conv`, `classifier` (names of its parts), `fixed_input_size`; without those that it does not have.
+        """
+
     def versions(self) -> tuple[str, ...]:
         """The distributions whose versions can change what `build` makes."""

@@ -42,6 +42,23 @@ def build(entry: str, options: Mapping[str, Any]) -> nn.Module:
         ) from error
 
 
+def traits(module: nn.Module) -> dict[str, Any]:
+    """What timm's and transformers' loaders read from a config.json besides the card: sizes, and where head and stem are.
+
+    Only what the module really has: the names that timm's registry gives are looked up in it.
+    """
+    config: Any = getattr(module, "pretrained_cfg", {})
+    parts = {name for name, _ in module.named_modules()}
+    found: dict[str, Any] = {name: getattr(module, name, None) for name in ("num_classes", "num_features")}
+    found["global_pool"] = getattr(getattr(module, "global_pool", None), "pool_type", None)
+    for key in ("first_conv", "classifier"):
+        named = config.get(key)
+        names = [named] if isinstance(named, str) else list(named or ())
+        found[key] = named if names and parts.issuperset(names) else None
+    found["fixed_input_size"] = bool(config.get("fixed_input_size", False))
+    return {key: value for key, value in found.items() if isinstance(value, (bool, int, str, list, tuple))}
+
+
 def versions() -> tuple[str, ...]:
     """The distributions whose versions can change what is built."""
     return ("timm", "torch")

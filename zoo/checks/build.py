@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from zoo import facts
+from zoo import facts, plugins
 from zoo.card import Card
 from zoo.catalog import Catalog
 from zoo.checks import Question
@@ -23,7 +23,7 @@ def questions(card: Card, catalog: Catalog) -> Iterable[Question]:
 
 
 def answer(subject: Subject, question: Question) -> Finding:
-    """Ok when a module came out; the class that did is in the evidence."""
+    """Ok when a module came out; its class and what loaders must know of it are in the evidence."""
     fact = facts.of(
         facts.architecture("build", subject.builder, code=CODE),
         lambda: _measure(subject),
@@ -34,4 +34,6 @@ def answer(subject: Subject, question: Question) -> Finding:
 
 def _measure(subject: Subject) -> Fact:
     kind = type(subject.meta)
-    return Fact(subject.builder.entry, {"module": f"{kind.__module__}.{kind.__qualname__}"})
+    library = plugins.load("builders", subject.builder.library)
+    traits = library.traits(subject.meta)
+    return Fact(subject.builder.entry, {"module": f"{kind.__module__}.{kind.__qualname__}", **traits})
