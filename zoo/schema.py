@@ -170,6 +170,13 @@ def violations(data: object, kind: str) -> tuple[str, ...]:
     )
 
 
+def to_yaml(data: Mapping[str, Any]) -> str:
+    """Plain data as YAML in blocks, in the order of its keys; what is equal gives equal text."""
+    import yaml
+
+    return str(yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True, width=1000)) if data else ""
+
+
 @cache
 def schema(kind: str) -> dict[str, Any]:
     """The JSON Schema of that kind of file."""
