@@ -29,6 +29,8 @@ LARGEST_BYTES = 4 * 2**20
 """A card is a few kB; the largest real catalogue file seen is 130 kB. More than this is not a card."""
 DEEPEST = 100
 """Levels of nesting; no schema here has more than eight, `extra` holds what people write by hand."""
+FORMAT = 1
+"""The version of the card format that this zoo reads and writes: a card's `schema`."""
 MOST_VALUES = 100_000
 """Values after aliases are expanded: what makes an alias bomb harmless."""
 
@@ -155,6 +157,10 @@ def problems(document: Document, kind: str) -> tuple[Problem, ...]:
     """What is wrong with the document as a `card`, `collection`, `dataset` or `report`, in the file's order."""
     if document.problems:
         return document.problems
+    version = document.data.get("schema", FORMAT)
+    if isinstance(version, int) and version > FORMAT:
+        what = f"written for a newer zoo: its format is {version}, this zoo reads {FORMAT}"
+        return (Problem(("schema",), document.place(("schema",)), what, "upgrade zoo"),)
     validator = _validator(kind)
     found: set[Problem] = set()
     for error in validator.iter_errors(document.data):
