@@ -88,7 +88,9 @@ def measure(weights: Weights, path: Path) -> Artifact:
         evidence = (f"measured {record['stored']}, unchanged since",)
         return _artifact(weights, path, record["size_bytes"], record["sha256"], record["origin"], evidence)
     size_bytes, sha256 = digest(path)
-    return _artifact(weights, path, size_bytes, sha256, "the store" if _is_blob(path) else "beside the card")
+    return _artifact(
+        weights, path, size_bytes, sha256, (origin_of(path) or "the store") if _is_blob(path) else "beside the card"
+    )
 
 
 def disagreement(weights: Weights, size_bytes: int, sha256: str) -> str:
@@ -460,7 +462,7 @@ def _write_record(artifact: Artifact) -> None:
 def _note_use(artifact: Artifact) -> None:
     """The time of a record is that of the last use, which `prune` goes by; others' stores cannot be marked."""
     with suppress(OSError):
-        if _read_record(artifact.path.parent) is None:
+        if _record_of(artifact.path) is None:
             _write_record(artifact)
         else:
             os.utime(artifact.path.parent / _RECORD)
