@@ -143,7 +143,9 @@ def _subject_of(card: Card, collection: Collection | None, report: Report) -> Re
         digest = card_sha256(card, collection)
         if subject.card_sha256 == digest:
             return subject
-        what = f"the report is about the card as it was (card_sha256 {subject.card_sha256[:12]}), it is now {digest[:12]}"
+        what = (
+            f"the report is about the card as it was (card_sha256 {subject.card_sha256[:12]}), it is now {digest[:12]}"
+        )
         raise _refusal(card, [Hindrance(what, _verify(card))], 3)
     raise _refusal(card, [Hindrance(f"the report does not mention {card.name}", _verify(card))], 3)
 
@@ -155,7 +157,9 @@ def _age(card: Card, report: Report, now: datetime, max_age: timedelta) -> Itera
         what = f"the report is {days:.1f} days old (of {report.created}), at most {max_age / timedelta(days=1):g} are allowed"
         yield Hindrance(what, _verify(card))
     if created - now > CLOCK_SKEW:
-        yield Hindrance(f"the report was made in the future, at {report.created}", f"set the clock, then {_verify(card)}")
+        yield Hindrance(
+            f"the report was made in the future, at {report.created}", f"set the clock, then {_verify(card)}"
+        )
 
 
 def _not_good(findings: Iterable[Finding], allowance: Allowance | None) -> Iterator[Hindrance]:
@@ -197,7 +201,9 @@ def _results(
     parts = [item for item in findings if item.status is Status.OK and not is_whole(item, datasets)]
     for finding in parts:
         images, known = finding.evidence.get("images"), finding.evidence.get("split_images")
-        yield Hindrance(f"accuracy {finding.key} is over a part of the split, {images} of {known} images", _verify(card))
+        yield Hindrance(
+            f"accuracy {finding.key} is over a part of the split, {images} of {known} images", _verify(card)
+        )
     if findings and not parts and not any(item.status is Status.OK for item in findings):
         allowed = allowance is not None and allowance.check == "accuracy"
         if not allowed and not any(item.status.exit_code(strict=True) for item in findings):
@@ -223,7 +229,8 @@ def _refusal(card: Card, hindrances: Sequence[Hindrance], code: int) -> Refused:
     lines = [f"{card.name} is not published, {len(hindrances)} in the way:"]
     for mend, told in by_mend.items():
         lines += [f"  {what}" for what in told] + ([f"    mend: {mend}"] if mend else [])
-    return Refused("\n".join(lines), where=str(card.where), exit_code=code or 3)
+    mend = "" if list(by_mend) == [_verify(card)] else f"do what stands above, then {_verify(card)}"
+    return Refused("\n".join(lines), where=str(card.where), mend=mend, exit_code=code or 3)
 
 
 def measured_in(report: Report, check: str, key: str) -> Finding | None:

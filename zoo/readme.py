@@ -1,0 +1,414 @@
+"""Proof -> the text of a release's README: metadata that the Hub accepts, what was measured, how to load it.
+
+What is generated (the metadata's own keys, and the text between two marks) belongs to zoo; whatever a person writes
+around it is kept. The first mark carries a digest of what was generated, so that a change on either side is noticed.
+Pure. Imports gate, report, card, schema.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from zoo import schema
+from zoo.card import METRICS, Card, ResultClaim, canonical_json
+from zoo.errors import Refused
+from zoo.gate import Admission, is_whole
+from zoo.report import Finding, Status, Value
+
+BEGIN = re.compile(r"^<!-- zoo:begin sha256=([0-9a-f]{64}) .*-->\n", re.MULTILINE)
+END = "<!-- zoo:end -->\n"
+FRONT_MATTER = re.compile(r"\A---\n(.*?\n)?---\n", re.DOTALL)
+
+LICENSES = frozenset(
+    ["afl-3.0", "agpl-3.0", "apache-2.0", "apple-amlr", "apple-ascl", "artistic-2.0", "bigcode-openrail-m", "bigscience-bloom-rail-1.0", "bigscience-openrail-m", "bsd", "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear", "bsl-1.0", "c-uda", "cc", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "cc-by-nd-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc0-1.0", "cdla-permissive-1.0", "cdla-permissive-2.0", "cdla-sharing-1.0", "creativeml-openrail-m", "deepfloyd-if-license", "ecl-2.0", "epl-1.0", "epl-2.0", "etalab-2.0", "eupl-1.1", "eupl-1.2", "gemma", "gfdl", "gpl", "gpl-2.0", "gpl-3.0", "h-research", "intel-research", "isc", "lgpl", "lgpl-2.1", "lgpl-3.0", "lgpl-lr", "llama2", "llama3", "llama3.1", "llama3.2", "llama3.3", "llama4", "lppl-1.3c", "mit", "mpl-2.0", "ms-pl", "ncsa", "odbl", "odc-by", "ofl-1.1", "openrail", "openrail++", "osl-3.0", "pddl", "postgresql", "unknown", "unlicense", "wtfpl", "zlib", "other"]
+)
+"""What the Hub takes for `license` (huggingface.co/docs/hub/repositories-licenses, seen 2026-11-24); anything else is
+`other` with its name."""
+
+METRIC_TYPES = {"top1": "accuracy", "top5": "top_5_accuracy"}
+"""How the Hub calls them in `metrics` and `model-index`."""
+
+CONFIDENCE_Z = 1.959964
+"""The normal distribution's 97.5 % quantile: an interval of 95 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """How the release will be called where it is published: a repository of the Hub with its web page, or a folder.
+
+    A folder's own path is nobody's business: it is this machine's, and whoever reads the README has another one.
+    """
+
+    repository: str = "path/to/this/folder"
+    page: str = ""
+
+    @property
+    def for_timm(self) -> str:
+        """What timm.create_model takes."""
+        return f"hf-hub:{self.repository}" if self.page else f"local-dir:{self.repository}"
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """What zoo says in a README: metadata under its own keys, and the text between the marks."""
+
+    metadata: Mapping[str, Any]
+    body: str
+
+    @property
+    def sha256(self) -> str:
+        """The digest that the first mark carries."""
+        return hashlib.sha256(f"{canonical_json(self.metadata)}\n{self.body}".encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """A README as it is: its metadata, and its text before, between and after the marks."""
+
+    metadata: Mapping[str, Any]
+    before: str
+    body: str | None
+    after: str
+    recorded_sha256: str
+    """What the first mark says was generated; empty without marks."""
+
+
+def generate(admission: Admission, weights_file: str, address: Address) -> Generated:
+    """What zoo says about a proved model. weights_file: which of the card's files is the release's model.safetensors."""
+    return Generated(_metadata(admission, address), _body(admission, weights_file, address))
+
+
+def merge(generated: Generated, existing: str | None) -> str:
+    """The README with what is generated now and what a person wrote around it.
+
+    Where only a person changed the generated part, it stays as the person left it. Raises Refused, with the differences,
+    where both sides changed it.
+    """
+    if existing is None:
+        return _text(generated.metadata, {}, "", generated, "")
+    there = parse(existing)
+    own = {key: value for key, value in there.metadata.items() if key not in KEYS}
+    theirs = Generated({key: value for key, value in there.metadata.items() if key in KEYS}, there.body or "")
+    if there.body is None:
+        contradicted = {key: value for key, value in theirs.metadata.items() if generated.metadata.get(key) != value}
+        if contradicted:
+            raise _both_changed(theirs, generated)
+        return _text(
+            generated.metadata, own, "", generated, f"\n{there.before.lstrip()}" if there.before.strip() else ""
+        )
+    if theirs.sha256 not in (there.recorded_sha256, generated.sha256):
+        if generated.sha256 == there.recorded_sha256:
+            return existing
+        raise _both_changed(theirs, generated)
+    return _text(generated.metadata, own, there.before, generated, there.after)
+
+
+def parse(text: str) -> Existing:
+    """The parts of a README; raises Refused when its metadata cannot be read."""
+    text = text.replace("\r\n", "\n")
+    match = FRONT_MATTER.match(text)
+    metadata: Mapping[str, Any] = {}
+    if match and (match.group(1) or "").strip():
+        document = schema.parse(match.group(1), Path("README.md"), "README.md")
+        if document.problems:
+            problem = document.problems[0]
+            raise Refused(
+                f"the metadata of the README that is there cannot be read: {problem.what}", mend="correct it there"
+            )
+        metadata = document.data
+    rest = text[match.end() :] if match else text
+    begin = BEGIN.search(rest)
+    if begin is None or END not in rest[begin.end() :]:
+        return Existing(metadata, rest, None, "", "")
+    body, _, after = rest[begin.end() :].partition(END)
+    return Existing(metadata, rest[: begin.start()], body, after, begin.group(1))
+
+
+def difference(old: str, new: str, old_name: str, new_name: str) -> str:
+    """A unified diff, empty when the texts are equal."""
+    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), old_name, new_name, lineterm="")
+    return "".join(f"{line}\n" for line in lines)
+
+
+KEYS = (
+    "license", "license_name", "license_link", "library_name", "pipeline_tag", "tags", "datasets", "metrics",
+    "base_model", "model-index",
+)  # fmt: skip
+"""The metadata that zoo generates. Any other key is a person's."""
+
+
+def _text(metadata: Mapping[str, Any], own: Mapping[str, Any], before: str, generated: Generated, after: str) -> str:
+    begin = f"<!-- zoo:begin sha256={generated.sha256} generated by zoo: write outside of these two lines, or in the card -->\n"
+    front = schema.to_yaml({**metadata, **own})
+    return f"---\n{front}---\n{before or chr(10)}{begin}{generated.body}{END}{after}"
+
+
+def _both_changed(theirs: Generated, ours: Generated) -> Refused:
+    """Both texts, for a person to decide: nothing is overwritten."""
+    old = schema.to_yaml(dict(theirs.metadata)) + theirs.body
+    new = schema.to_yaml(dict(ours.metadata)) + ours.body
+    diff = difference(old, new, "README.md as it is there", "README.md as zoo would write it")
+    return Refused(
+        "README.md is not overwritten: its generated part was edited by hand, and what zoo generates changed as well\n"
+        + diff,
+        mend="move what was written by hand out of the marked part (or put it into the card), then publish again",
+    )
+
+
+# --- metadata -----------------------------------------------------------------------------------------------------
+
+
+def _metadata(admission: Admission, address: Address) -> dict[str, Any]:
+    card, measured = admission.card, _measured_results(admission)
+    library = card.builder.library if card.builder else None
+    tags = [card.task, library, "transformers" if library == "timm" else None, card.collection]
+    values: dict[str, Any] = {
+        **_license(card),
+        "library_name": library,
+        "pipeline_tag": card.task,
+        "tags": [tag for tag in dict.fromkeys(tags) if tag],
+        "datasets": _datasets(admission),
+        "metrics": list(dict.fromkeys(METRIC_TYPES[claim.metric] for claim, _ in measured)),
+        "base_model": card.base_model,
+        "model-index": _model_index(admission, measured, address) if measured else None,
+    }
+    return {key: value for key, value in values.items() if value}
+
+
+def _license(card: Card) -> dict[str, str]:
+    """What the card says; nothing when it says nothing."""
+    if card.license is None:
+        return {}
+    if card.license.lower() in LICENSES - {"other"}:
+        return {"license": card.license.lower()}
+    link = {"license_link": "LICENSE"} if card.license_file else {}
+    return {"license": "other", "license_name": re.sub(r"[^a-z0-9.-]+", "-", card.license.lower()), **link}
+
+
+def _datasets(admission: Admission) -> list[str]:
+    """What the model was trained on by the card or its family, then what it was evaluated on."""
+    collection = admission.collection
+    trained = admission.card.training.get("data") or (collection.training.get("data") if collection else None) or ()
+    names = [trained] if isinstance(trained, str) else [str(name) for name in trained]
+    known = {alias: item.name for item in admission.datasets.values() for alias in (item.name, *item.aliases)}
+    return list(dict.fromkeys(known.get(name, name) for name in (*names, *admission.datasets)))
+
+
+def _model_index(
+    admission: Admission, measured: Sequence[tuple[ResultClaim, Finding]], address: Address
+) -> list[dict[str, Any]]:
+    """One result a data set and split, with the measured values (hub-docs, modelcard.md, seen 2026-11-24)."""
+    results: dict[tuple[str, str], dict[str, Any]] = {}
+    for claim, finding in measured:
+        dataset = admission.datasets.get(claim.dataset)
+        group = results.setdefault(
+            (claim.dataset, claim.split),
+            {
+                "task": {"type": admission.card.task or "image-classification"},
+                "dataset": {
+                    "name": dataset.title or dataset.name if dataset else claim.dataset,
+                    "type": dataset.name if dataset else claim.dataset,
+                    "split": claim.split,
+                },
+                "metrics": [],
+                **(
+                    {"source": {"name": "zoo verify", "url": f"{address.page}/blob/main/verification.json"}}
+                    if address.page
+                    else {}
+                ),
+            },
+        )
+        name = f"{METRICS[claim.metric].title}, {claim.unit or 'percent'}"
+        group["metrics"].append({"type": METRIC_TYPES[claim.metric], "value": finding.measured, "name": name})
+    return [{"name": admission.card.name, "results": list(results.values())}]
+
+
+def _measured_results(admission: Admission) -> list[tuple[ResultClaim, Finding]]:
+    """The claims that were measured over a whole split, with what was measured."""
+    by_key = {item.key: item for item in admission.report.findings if item.check == "accuracy"}
+    pairs = [(claim, by_key.get(f"{claim.dataset}/{claim.split}/{claim.metric}")) for claim in admission.card.results]
+    return [
+        (claim, finding)
+        for claim, finding in pairs
+        if finding
+        and finding.status is Status.OK
+        and is_whole(finding, admission.datasets)
+        and claim.metric in METRIC_TYPES
+    ]
+
+
+# --- text ---------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _template() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)  # Markdown, not HTML
+    return environment.from_string((Path(__file__).parent / "readme.md.j2").read_text(encoding="utf-8"))
+
+
+def _body(admission: Admission, weights_file: str, address: Address) -> str:
+    card, collection = admission.card, admission.collection
+    rows = [_row(finding) for finding in _shown(admission.report.findings)]
+    text: str = _template().render(
+        name=card.name,
+        summary=(collection.description or "").strip() if collection else "",
+        warnings=_warnings(admission),
+        zoo=admission.report.zoo,
+        rows=rows,
+        interval_note=_interval_note(rows),
+        library=card.builder.library if card.builder else "",
+        address=address.for_timm,
+        repository=address.repository,
+        facts=list(_facts(admission, weights_file)),
+        provenance=list(_provenance(card)),
+        verification=list(_verification(admission)),
+        citation=(collection.citation or "").strip() if collection else "",
+    )
+    return text
+
+
+def _warnings(admission: Admission) -> list[str]:
+    allowance = admission.allowance
+    if allowance is None:
+        return []
+    missing = ", ".join(f"{item.check} {item.key} ({item.status.value})" for item in admission.unproven)
+    return [f"**Not verified: {missing}.** Published without it on purpose: {' '.join(allowance.reason.split())}"]
+
+
+def _shown(findings: Sequence[Finding]) -> Iterator[Finding]:
+    """The findings that are about a number or the files, in the order in which people ask for them."""
+    for check in ("accuracy", "params", "flops", "files", "loading", "data"):
+        for finding in findings:
+            if finding.check == check and not finding.key.endswith("/size"):
+                yield finding
+
+
+def _row(finding: Finding) -> dict[str, str]:
+    return {
+        "what": _escaped(finding.check if finding.key == finding.check else f"{finding.check} {finding.key}"),
+        "claimed": _escaped(_value(finding.claimed, finding.unit)),
+        "measured": _escaped(_value(finding.measured, finding.unit)),
+        "interval": _interval(finding),
+        "found": finding.status.value,
+    }
+
+
+def _value(value: Value, unit: str) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return f"`{value[:16]}...`" if len(value) == 64 else value
+    return (
+        f"{value:,} {unit}".strip() if isinstance(value, int) else f"{value:,.4f}".rstrip("0").rstrip(".") + f" {unit}"
+    )
+
+
+def _interval(finding: Finding) -> str:
+    """95 % of a share of counted images, or how far claim and measurement may differ."""
+    correct, images = finding.evidence.get("correct"), finding.evidence.get("images")
+    if isinstance(correct, int) and isinstance(images, int) and images:
+        low, high = wilson(correct, images)
+        unit = 1.0 if finding.unit == "fraction" else 100.0
+        return f"{low * unit:.2f} to {high * unit:.2f} ({correct:,} of {images:,})"
+    if finding.tolerance:
+        return f"claim ± {finding.tolerance:g}"
+    return "exact" if isinstance(finding.measured, (int, float)) else "-"
+
+
+def wilson(correct: int, images: int) -> tuple[float, float]:
+    """The 95 % score interval of a share, both ends in 0 to 1.
+
+    Source: Wilson 1927, Probable inference; recommended for all sizes by Brown, Cai, DasGupta 2001, Interval estimation
+    for a binomial proportion, section 4.
+    """
+    share, z2 = correct / images, CONFIDENCE_Z**2
+    centre = (share + z2 / (2 * images)) / (1 + z2 / images)
+    half = CONFIDENCE_Z * math.sqrt(share * (1 - share) / images + z2 / (4 * images**2)) / (1 + z2 / images)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _interval_note(rows: Sequence[Mapping[str, str]]) -> str:
+    if not any(" of " in row["interval"] for row in rows):
+        return "An interval says how far claim and measurement may differ."
+    return (
+        "The interval of an accuracy is the 95 % one for other images like these (Wilson's score), with the images that"
+        " were right; any other says how far claim and measurement may differ."
+    )
+
+
+def _facts(admission: Admission, weights_file: str) -> Iterator[tuple[str, str]]:
+    card, collection = admission.card, admission.collection
+    measured = {item.file: item for item in admission.subject.weights}[weights_file]
+    if card.builder:
+        options = ", ".join(f"{key}={value}" for key, value in card.builder.options.items())
+        yield (
+            "architecture",
+            f"`{card.builder.entry}` of {card.builder.library}" + (f", with {options}" if options else ""),
+        )
+    if card.input and card.input.size:
+        yield "input", f"{' x '.join(map(str, card.input.size))}, {card.input.interpolation or 'bilinear'}"
+    yield "weights", f"`{measured.file}`, {measured.size_bytes:,} bytes, SHA-256 `{measured.sha256}`"
+    yield "licence", card.license or "the card names none"
+    if card.base_model:
+        yield "made from", card.base_model
+    if collection and collection.paper and collection.paper.title:
+        yield (
+            "paper",
+            f"[{collection.paper.title}]({collection.paper.url})" if collection.paper.url else collection.paper.title,
+        )
+    if card.code:
+        yield "code", card.code
+    for title, values in (
+        (("parts", collection.architecture), ("techniques", collection.techniques)) if collection else ()
+    ):
+        if values:
+            yield title, ", ".join(values)
+    training = {**(collection.training if collection else {}), **card.training}
+    if training:
+        yield "training", "; ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in training.items())
+
+
+def _plain(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _provenance(card: Card) -> Iterator[dict[str, str]]:
+    """Who says so, for every claim; `read in` is the source that the card names, else the card's own line."""
+    claims: list[tuple[str, Any]] = [("parameters", card.claims.params)] if card.claims and card.claims.params else []
+    claims += [(f"{item.convention or 'FLOPs'}", item) for item in card.flops]
+    claims += [(f"{item.metric} on {item.dataset}, {item.split}", item) for item in card.results]
+    for title, claim in claims:
+        source = claim.source or f"{card.path.name}, line {claim.where['value'].line}"
+        yield {
+            "claim": _escaped(f"{title}: {claim.value:,}"),
+            "origin": claim.origin or "not said",
+            "source": _escaped(source),
+        }
+
+
+def _verification(admission: Admission) -> Iterator[tuple[str, str]]:
+    report = admission.report
+    libraries = report.environment.get("libraries", {})
+    yield "when", report.created
+    yield "with", f"zoo {report.zoo}, " + ", ".join(f"{name} {found}" for name, found in libraries.items())
+    yield (
+        "on",
+        f"{report.environment.get('platform', 'an unknown machine')}, Python {report.environment.get('python', '?')}",
+    )
+    for data in admission.subject.datasets:
+        yield "data", f"{data.name}, {data.split} split, manifest SHA-256 `{data.manifest_sha256}`"
+    yield "again", f"`zoo verify {admission.card.name} --fetch --strict`"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
