@@ -5,6 +5,7 @@ A blob is told by its record (store); when it was last used is the record's time
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -109,7 +110,7 @@ def rest() -> tuple[Entry, ...]:
     live = {old.path.stem for old in leftovers(partial) if state_of(old, here) == "live"}
     paths = sorted(path for path in partial.glob("*") if not path.name.startswith(".") and path.stem not in live)
     return (
-        *(_entry("partial", path, path) for path in paths if path.is_file() and path.suffix != ".lock"),
+        *(_entry("partial", path, path) for path in paths if path.suffix != ".lock"),
         *(_entry("quarantine", path, path) for path in sorted(aside.glob("*")) if path.is_file()),
     )
 
@@ -117,7 +118,10 @@ def rest() -> tuple[Entry, ...]:
 def remove(entry: Entry) -> None:
     """Remove the file, and its folder when nothing else is in it. Raises CannotCheck when the store is not ours."""
     try:
-        entry.path.unlink(missing_ok=True)
+        if entry.path.is_dir():
+            shutil.rmtree(entry.path)
+        else:
+            entry.path.unlink(missing_ok=True)
         if entry.kind == "blob" and not [path for path in entry.path.parent.iterdir() if not path.name.startswith(".")]:
             store.record_path(entry.path).unlink(missing_ok=True)
             with suppress(OSError):
@@ -139,6 +143,9 @@ def _checked(entry: Entry) -> Checked:
 
 def _entry(kind: Literal["blob", "partial", "quarantine"], path: Path, used: Path, origin: str = "") -> Entry:
     status = path.stat()
+    size_bytes = (
+        sum(one.stat().st_size for one in path.rglob("*") if one.is_file()) if path.is_dir() else status.st_size
+    )
     with suppress(OSError):
-        return Entry(kind, path, status.st_size, used.stat().st_mtime, origin)
-    return Entry(kind, path, status.st_size, status.st_mtime, origin)
+        return Entry(kind, path, size_bytes, used.stat().st_mtime, origin)
+    return Entry(kind, path, size_bytes, status.st_mtime, origin)

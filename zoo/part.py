@@ -32,6 +32,8 @@ LEAST_SAVE_BYTES, MOST_SAVE_BYTES, SAVES = 256 << 10, 8 << 20, 64
 """The sidecar is written every 64th of the file, within bounds: what a kill can lose is then about 2 %."""
 SMALL_BYTES = 4 << 20
 """Up to here a file that is killed may as well begin anew; it gets a sidecar when it takes long."""
+CLIENT_SUFFIX = ".client"
+"""Of the folder beside a part file in which a source's own client works."""
 SILENT_SECONDS = 60.0
 """A live writer touches its sidecar every few seconds, also while it waits for a server."""
 
@@ -83,6 +85,11 @@ class Leftover:
     def path(self) -> Path:
         """The part file."""
         return self.sidecar.with_suffix(".part")
+
+    def remove(self) -> None:
+        """Remove all that there is of it."""
+        _remove(self.path, self.sidecar)
+        shutil.rmtree(self.sidecar.with_suffix(CLIENT_SUFFIX), ignore_errors=True)
 
     @property
     def done_bytes(self) -> int:
@@ -188,7 +195,7 @@ class Part:
                 if part is None and state != "live":
                     part = _taken_over(cls, old, key, here, is_copied=state == "silent")
                 elif state == "gone":
-                    _remove(old.path, old.sidecar)
+                    old.remove()
             return part or cls(_new_path(folder, key), file, key, here)
         except OSError as error:
             raise cannot_write(folder, error) from error
@@ -382,7 +389,7 @@ def _taken_over(cls: type[Part], old: Leftover, key: str, here: Here, *, is_copi
     part = cls(path, old.file, key, here)
     if is_copied:
         _copy(old, part)
-        _remove(old.path)
+    old.remove()
     part.done, part.url, part.version, part.size_bytes = old.done, old.url, old.version, old.version.size_bytes
     part.save()
     return part

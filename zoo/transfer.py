@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from zoo import plugins
 from zoo.errors import TransferFailed, UnknownName, WrongContent, ZooError
-from zoo.part import Hashing, Here, Part, Span, check_room, gaps
+from zoo.part import CLIENT_SUFFIX, SMALL_BYTES, Hashing, Here, Part, Span, check_room, gaps
 from zoo.sources import Downloads, Fault, Reply, Streams, Version, shown
 
 LEAST_PIECE_BYTES = 4 << 20
@@ -269,7 +269,8 @@ class _Attempt:
         raise fault
 
     def _by_client(self, source: Downloads) -> str:
-        folder = self.part.path.with_suffix(".client")
+        folder = self.part.path.with_suffix(CLIENT_SUFFIX)
+        self.part.save()
         try:
             path = self._patiently(
                 lambda: source.download(
@@ -492,6 +493,8 @@ class _Crew:
         self._part.size_bytes = version.size_bytes if version.size_bytes is not None else self._wanted.size_bytes
         if self._part.size_bytes is not None:
             check_room(self._part.path.parent, self._part.size_bytes - self._part.done_bytes)
+        if self._part.size_bytes is None or self._part.size_bytes > SMALL_BYTES:
+            self._part.save()
 
     def _copy(self, piece: _Piece, reply: Reply) -> None:
         while not self._is_over and (piece.stop is None or piece.position < piece.stop):

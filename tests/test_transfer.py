@@ -1,0 +1,106 @@
+"""The decisions of a transfer, without disk or network: how many connections, how large pieces, when to give up."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zoo.part import SILENT_SECONDS, Here, Span, gaps, joined, standing
+from zoo.sources import Fault, Version
+from zoo.transfer import LEAST_PIECE_BYTES, Patience, appearance, crew_size, is_same, piece_bytes, wait_seconds
+
+MIB = 1 << 20
+PASSING = Fault("x", is_passing=True)
+
+
+@pytest.mark.parametrize(("size_bytes", "limit", "crew"), [(0, 8, 1), (MIB, 8, 1), (9 * MIB, 8, 3), (1 << 40, 8, 8), (1 << 40, 1, 1)])
+def test_a_connection_for_each_piece_up_to_the_limit(size_bytes: int, limit: int, crew: int) -> None:
+    assert crew_size(size_bytes, limit) == crew
+
+
+def test_pieces_are_half_an_equal_share_within_bounds() -> None:
+    assert [piece_bytes(left, 4) for left in (1 << 40, 128 * MIB, MIB)] == [64 * MIB, 16 * MIB, LEAST_PIECE_BYTES]
+
+
+def test_waits_double_and_end_with_the_tries() -> None:
+    patience = Patience(tries=5, first_wait_seconds=1, longest_wait_seconds=5)
+    waits = [wait_seconds(failures, PASSING, patience, jitter=1.0) for failures in range(1, 6)]
+    assert waits == [1, 2, 4, 5, None]
+    assert wait_seconds(2, PASSING, patience, jitter=0.0) == 1
+
+
+def test_what_does_not_pass_is_not_waited_for() -> None:
+    assert wait_seconds(1, Fault("404"), Patience(), jitter=1.0) is None
+
+
+def test_a_servers_wish_is_kept_to_within_bounds() -> None:
+    wish = Fault("429", is_passing=True, wait_seconds=17)
+    assert wait_seconds(1, wish, Patience(longest_wait_seconds=60), jitter=0.0) == 17
+    assert wait_seconds(1, wish, Patience(longest_wait_seconds=10), jitter=0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("known", "seen", "same"),
+    [
+        (Version(5, '"a"'), Version(5, '"a"'), True),
+        (Version(5, '"a"'), Version(5, '"b"'), False),
+        (Version(5), Version(6), False),
+        (Version(None), Version(6, '"a"'), True),
+        (Version(5, '"a"', "Mon"), Version(5, '"a"', "Tue"), True),
+        (Version(5, "", "Mon"), Version(5, "", "Tue"), False),
+        (Version(5, '"a"'), Version(5, "", "Tue"), True),
+    ],
+)
+def test_two_replies_are_of_one_version(known: Version, seen: Version, same: bool) -> None:
+    assert is_same(known, seen) is same
+
+
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [
+        (b"", "an empty file"),
+        (b"\xef\xbb\xbf\r\n <!DOCTYPE HTML>", "an HTML page"),
+        (b"<html lang=en>", "an HTML page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "a git-lfs pointer, not the file that it stands for"),
+        (b"<?xml version='1.0'?><Error>AccessDenied", "an XML text"),
+        (b'{"error":"not found"}', "an error text in JSON"),
+        (b"PK\x03\x04", ""),
+        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19", ""),
+        (b'\x40\x00\x00\x00\x00\x00\x00\x00{"__metadata__":', ""),
+    ],
+)
+def test_what_a_file_looks_like(head: bytes, what: str) -> None:
+    assert appearance(head) == what
+
+
+HERE = Here("this machine", 100)
+
+
+@pytest.mark.parametrize(
+    ("writer", "silent_seconds", "is_running", "state"),
+    [
+        (Here("this machine", 7), 0, False, "gone"),
+        (Here("this machine", 7), 0, True, "live"),
+        (Here("this machine", 7), SILENT_SECONDS + 1, True, "silent"),
+        (Here("another", 7), 0, False, "live"),
+        (Here("another", 7), SILENT_SECONDS + 1, False, "silent"),
+        (Here("another", 0), 0, False, "gone"),
+    ],
+)
+def test_whether_a_writer_is_still_at_it(writer: Here, silent_seconds: float, is_running: bool, state: str) -> None:
+    assert standing(writer, HERE, silent_seconds, is_running) == state
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=12))
+def test_what_is_there_and_what_is_missing_make_the_whole(pieces: list[tuple[int, int]]) -> None:
+    done: tuple[Span, ...] = ()
+    for start, size in pieces:
+        done = joined(done, Span(start, start + size))
+    missing = gaps(done, 80)
+    there = {byte for start, size in pieces for byte in range(start, start + size)}
+    assert {byte for span in done for byte in range(span.start, span.stop)} == there
+    assert {byte for span in missing for byte in range(span.start, span.stop)} == set(range(80)) - there
+    assert all(a.stop < b.start for a, b in itertools.pairwise(done))
