@@ -116,6 +116,16 @@ def test_nothing_prints_but_commands_and_every_file_says_what_it_is(path: Path) 
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler) and node.type is None]
 
 
+def test_no_name_that_commands_share_is_a_commands_own() -> None:
+    shared = parsed(ROOT / "zoo/commands/__init__.py")
+    defined = {node.name for node in shared.body if isinstance(node, ast.FunctionDef)}
+    called = {
+        node.func.id for node in ast.walk(shared) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    commands = {path.stem for path in (ROOT / "zoo" / "commands").glob("[a-z]*.py")}
+    assert (called | defined) & commands == set()
+
+
 def test_a_command_body_has_at_most_ten_lines() -> None:
     long = {}
     for path in (ROOT / "zoo" / "commands").glob("[a-z]*.py"):

@@ -1,7 +1,8 @@
 """The contract of a command: one file each, loaded when it is called, which defines `command`, a click.Command.
 
 The first line of the file's docstring is the command's one-line help. A body loads, calls, prints and exits, in at most
-ten lines; what several commands share (options, choosing cards, printing findings) is here.
+ten lines; what several commands share (options, choosing cards, printing findings) is here. A loaded command is
+an attribute of this package, so no name here may be a command's.
 """
 
 from __future__ import annotations
@@ -101,13 +102,13 @@ def find(catalog: Catalog, name: str) -> Card:
     return card
 
 
-def show(
+def conclude(
     verified: Iterable[Verified], format_name: str, *, options: dict[str, Any], report_file: Path | None = None
 ) -> NoReturn:
     """Print what was found, text as it comes, write the report where it was asked for, and exit with its code."""
     from zoo.verifying import as_report
 
-    parts = list(_print_as_they_come(verified) if format_name == "text" else verified)
+    parts = [*(_print_as_they_come(verified) if format_name == "text" else verified)]
     report = as_report(parts, options=options)
     if format_name == "text":
         click.echo(_text().summary(report.findings), nl=False)

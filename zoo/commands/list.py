@@ -21,7 +21,10 @@ from zoo.commands import cards_option
 )
 @cards_option
 def command(query: str | None, format_name: str, cards_dirs: tuple[Path, ...]) -> None:
-    """List the models of the zoo, with what their cards claim; QUERY is a part of the name."""
+    """List the models of the zoo, with what their cards claim.
+
+    QUERY is a part of the name.
+    """
     from zoo import catalog, listing
 
     found = catalog.load(cards_dirs)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from zoo.commands import cards_option, choose, format_option, show
+from zoo.commands import cards_option, choose, conclude, format_option
 
 
 @click.command()
@@ -35,4 +35,4 @@ def command(
     names = [target for target in targets if Path(target) not in paths]
     chosen += choose(found, names, everything) if names or everything or not paths else []
     verified = verifying.verify(chosen, found, Settings(), verifying.WITHOUT_FILES)
-    show(verified, format_name, options={"command": "validate", "strict": strict})
+    conclude(verified, format_name, options={"command": "validate", "strict": strict})

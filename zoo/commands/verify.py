@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from zoo import plugins
-from zoo.commands import cards_option, choose, format_option, names_argument, parse_pairs, show, split_commas
+from zoo.commands import cards_option, choose, conclude, format_option, names_argument, parse_pairs, split_commas
 
 
 @click.command()
@@ -74,4 +74,4 @@ def command(
     options = {"command": "verify", "strict": strict, "checks": list(checks), "fetch": fetch, "device": device}
     chosen = choose(found, names, everything)
     verified = verifying.verify(chosen, found, settings, checks, options=Options(jobs))
-    show(verifying.kept(verified, options), format_name, options=options, report_file=report_file)
+    conclude(verifying.kept(verified, options), format_name, options=options, report_file=report_file)

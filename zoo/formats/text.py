@@ -1,8 +1,8 @@
-"""The report for people: one line a model, the details of what is not ok, and a summary line."""
+"""The report for people: one line a model, the details of what is not ok, a summary line, and what to do next."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
 from zoo.report import Finding, Report, Status, count
@@ -12,6 +12,9 @@ Paint = Callable[[Status, str], str]
 
 WORST_FIRST = (Status.WRONG, Status.UNKNOWN, Status.SUSPECT, Status.SKIPPED, Status.OK, Status.UNCLAIMED)
 
+MOST_NAMES = 10
+"""How many models a line of advice names."""
+
 
 def render(report: Report) -> str:
     """The whole report, without colours."""
@@ -20,19 +23,23 @@ def render(report: Report) -> str:
 
 
 def model(findings: Sequence[Finding], paint: Paint = lambda status, text: text) -> str:
-    """The lines about one model."""
+    """The lines about one model: its verdict and counts, then what is wrong, suspect or unknown."""
     if not findings:
         return ""
     verdict = next(status for status in WORST_FIRST if any(finding.status is status for finding in findings))
-    head = f"{findings[0].model:<24} {paint(verdict, f'{verdict.value:<9}')} {counts(findings)}\n"
-    return head + "".join(_details(findings, paint))
+    skipped = dict.fromkeys(finding.check for finding in findings if finding.status is Status.SKIPPED)
+    which = f" ({', '.join(skipped)})" if skipped else ""
+    head = f"{findings[0].model:<24} {paint(verdict, f'{verdict.value:<9}')} {counts(findings)}{which}\n"
+    shown = (Status.WRONG, Status.UNKNOWN, Status.SUSPECT)
+    return head + "".join(_whole(finding, paint) for finding in findings if finding.status in shown)
 
 
 def summary(findings: Iterable[Finding]) -> str:
-    """The last line: how many models, how many findings of each status."""
+    """The last lines: how many models, how many findings of each status, and what would prove what was skipped."""
     findings = tuple(findings)
     models = len({finding.model for finding in findings})
-    return f"{models} model{'s' if models != 1 else ''}: {counts(findings) or 'nothing to check'}\n"
+    head = f"{models} model{'s' if models != 1 else ''}: {counts(findings) or 'nothing to check'}\n"
+    return head + "".join(_hints(finding for finding in findings if finding.status is Status.SKIPPED))
 
 
 def counts(findings: Iterable[Finding]) -> str:
@@ -58,16 +65,18 @@ def compared(finding: Finding) -> str:
     return f"claimed {number(finding.claimed)}, measured {number(finding.measured)}{unit}{within}"
 
 
-def _details(findings: Iterable[Finding], paint: Paint) -> Iterable[str]:
-    rest: dict[tuple[str, str], list[Finding]] = {}
-    for finding in findings:
-        if finding.status in (Status.WRONG, Status.UNKNOWN, Status.SUSPECT):
-            yield _whole(finding, paint)
-        elif finding.status is Status.SKIPPED:
-            rest.setdefault((finding.mend, "" if finding.mend else finding.reason), []).append(finding)
-    for (mend, reason), alike in rest.items():
-        checks = ", ".join(dict.fromkeys(finding.check for finding in alike))
-        yield f"  {paint(Status.SKIPPED, 'skipped')} {checks}: {mend or reason}\n"
+def _hints(skipped: Iterable[Finding]) -> Iterator[str]:
+    """`skipped files, loading: zoo fetch a b c`: one line for each thing to do, whichever models need it."""
+    to_do: dict[tuple[str, str], tuple[dict[str, None], dict[str, None]]] = {}
+    for finding in skipped:
+        mend = finding.mend or finding.reason
+        named = mend.endswith(f" {finding.model}")
+        key = (mend.removesuffix(finding.model), "named") if named else (mend, "")
+        checks, models = to_do.setdefault(key, ({}, {}))
+        checks[finding.check] = models[finding.model] = None
+    for (mend, named), (checks, models) in to_do.items():
+        few = " ".join([*models][:MOST_NAMES]) + (" ..." if len(models) > MOST_NAMES else "") if named else ""
+        yield f"  skipped {', '.join(checks)}: {mend}{few}\n"
 
 
 def _whole(finding: Finding, paint: Paint) -> str:
