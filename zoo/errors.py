@@ -16,7 +16,6 @@ This module imports nothing of zoo.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
@@ -100,4 +99,6 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
 
     The cutoff of 0.6 is difflib's own default: below it the guesses stop helping.
     """
+    import difflib
+
     return difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)

@@ -1,0 +1,105 @@
+"""The generated parts of README.md and CONTRIBUTING.md: made from the schemas, the docstrings and a real run.
+
+`python tests/generated_docs.py` writes them; a test says when they are no longer true.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+FOLDERS = ("commands", "checks", "sources", "builders", "datasets", "conventions", "dialects", "engines", "formats")
+
+
+def verify_all() -> str:
+    """What `zoo verify --all` prints, as a block."""
+    command = [sys.executable, "-m", "zoo_cli", "verify", "--all"]
+    environment = {**os.environ, "NO_COLOR": "1"}
+    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    return f"```console\n$ zoo verify --all\n{ran.stdout}```\n"
+
+
+def commands() -> str:
+    """A row for each command."""
+    from zoo import plugins
+
+    rows = "".join(f"| `zoo {name}` | {plugins.summary('commands', name)} |\n" for name in plugins.names("commands"))
+    return f"| command | what it does |\n|---|---|\n{rows}"
+
+
+def conventions() -> str:
+    """A row for each way of counting operations."""
+    from zoo import plugins
+
+    rows = "".join(f"| `{name}` | {plugins.summary('conventions', name)} |\n" for name in plugins.names("conventions"))
+    return f"| convention | what it counts |\n|---|---|\n{rows}"
+
+
+def card_format() -> str:
+    """A row for each field of a card, from its schema."""
+    from zoo.schema import schema
+
+    return "| field | type | what it says |\n|---|---|---|\n" + "".join(_rows(schema("card"), ""))
+
+
+def module_map() -> str:
+    """A line for each module, from the first line of its docstring."""
+    top = [path for path in sorted((ROOT / "zoo").glob("*.py")) if path.name not in ("__init__.py",)]
+    lines = [_line(ROOT / "zoo_cli.py"), _line(ROOT / "zoo" / "__init__.py"), *map(_line, top)]
+    for folder in FOLDERS:
+        files = sorted((ROOT / "zoo" / folder).glob("*.py"))
+        lines += [_line(path) for path in files]
+    return "".join(lines)
+
+
+PARTS: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": {
+        "verify-all": verify_all,
+        "commands": commands,
+        "conventions": conventions,
+        "card-format": card_format,
+    },
+    "CONTRIBUTING.md": {"map": module_map},
+}
+
+
+def renew(text: str, name: str, part: str) -> str:
+    """The text with what stands between the marks of that name replaced."""
+    begin, end = f"<!-- generated: {name} -->\n", f"<!-- end: {name} -->"
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    assert len(pattern.findall(text)) == 1, f"the marks of {name} must stand once"
+    return pattern.sub(lambda _: f"{begin}{part}{end}", text)
+
+
+def _line(path: Path) -> str:
+    head = (
+        (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n\n")[0].replace("\n", " ")
+    )
+    return f"* `{path.relative_to(ROOT)}`: {head}\n"
+
+
+def _rows(node: dict[str, Any], at: str) -> Iterator[str]:
+    for name, field in node.get("properties", {}).items():
+        required = " (required)" if name in node.get("required", ()) else ""
+        inner = field.get("items", field)
+        kind = f"list of {inner['type']}" if field["type"] == "array" else field["type"]
+        choices = f" One of {', '.join(f'`{choice}`' for choice in field['enum'])}." if "enum" in field else ""
+        yield f"| `{at}{name}`{required} | {kind} | {field['description']}{choices} |\n"
+        yield from _rows(inner, f"{at}{name}{'[]' if field['type'] == 'array' else ''}.")
+
+
+if __name__ == "__main__":
+    for document, parts in PARTS.items():
+        content = (ROOT / document).read_text(encoding="utf-8")
+        for part_name, make in parts.items():
+            content = renew(content, part_name, make())
+        (ROOT / document).write_text(content, encoding="utf-8")
