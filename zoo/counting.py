@@ -1,21 +1,31 @@
 """Module + input shape -> parameters, multiply-adds, and the other numbers that people call FLOPs.
 
 Everything runs on torch's meta device: no memory, no weights, no arithmetic. One forward pass is recorded as a `Trace`
-(operators and modules with their shapes), and each convention in zoo/conventions turns the trace into its number.
+(operators and modules with their shapes), and each convention in zoo/conventions turns a trace into its number.
 Imports errors, plugins and the contract of conventions.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from zoo import plugins
-from zoo.conventions import Convention, Layout, ModuleCall, OperatorCall, Share, Trace
+from zoo.conventions import (
+    ATTENTION,
+    CONVOLUTIONS,
+    PRODUCTS,
+    Convention,
+    Layout,
+    ModuleCall,
+    OperatorCall,
+    Trace,
+)
 from zoo.errors import CannotCheck
 
 if TYPE_CHECKING:
@@ -23,22 +33,25 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 
-# The dog.jpg of PyTorch Hub, in pixels, which timm's model pages resize but do not crop:
+# The dog.jpg of PyTorch Hub, in pixels, which the snippet on timm's model pages resizes and does not crop:
 # https://github.com/pytorch/hub/raw/master/images/dog.jpg (2024-05-01).
 PHOTOGRAPH_WIDTH, PHOTOGRAPH_HEIGHT = 1546, 1213
 
-# The share of a count that operators without a formula may hide before the count is unknown: below it, a number
-# rounded to three digits, as publishers do, cannot tell.
+# The share of a number that operators without a formula may hide before it is unknown. Publishers round to three
+# digits, where less than this cannot be seen.
 HIDDEN_SHARE = 0.001
+
+# The sizes that ImageNet models are run at by default; a number without its input was often made at one of them.
+USUAL_SIZES = (224, 256)
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
     """One number for one forward pass of one image.
 
-    convention: a name of zoo/conventions; input_shape: (channels, height, width); value: in the convention's unit.
-    by_operator, by_module: (name, amount), the largest first; modules are the top-level ones, "" is the root itself.
-    unknown_operators: operators without a formula, too small to matter (else there is no Count).
+    convention: a name of zoo/conventions; value: in the convention's unit; input_shape: (channels, height, width).
+    by_operator, by_module: (name, amount), the largest first; the module "" is what the root computes itself.
+    unknown_operators: those without a formula, together too small to matter (else there is no Count).
     """
 
     convention: str
@@ -53,9 +66,9 @@ class Count:
 class State:
     """What a module holds.
 
-    params: elements of all parameters, a shared one once; trainable: of those that require a gradient;
-    buffers: elements of all buffers; state_bytes: parameters and persistent buffers; entries: of the state dict;
-    dtype: of the parameters, several joined by "+"; by_child: (top-level module, its parameters), in order.
+    params: elements of all parameters, a shared one once; trainable: of those that require a gradient; buffers:
+    elements of all buffers. state_bytes: parameters and persistent buffers, as a file stores them; entries: of the
+    state dict. dtype: of the parameters, several joined by "+". by_child: (top-level module, its parameters).
     """
 
     params: int
@@ -67,19 +80,47 @@ class State:
     by_child: tuple[tuple[str, int], ...]
 
 
-def count(module: torch.nn.Module, input_shape: Sequence[int], convention: str = "macs") -> Count:
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A convention and an input that give a number: how somebody may have come by it.
+
+    variant: what is done differently from the convention, "" for nothing. value: what was counted.
+    """
+
+    convention: str
+    variant: str
+    batch: int
+    input_shape: Shape
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """What a bare number can be: `fits` in the order of likelihood, none when nothing tried gives it.
+
+    macs: the multiply-adds at the model's own input; ratio: the number divided by them.
+    """
+
+    value: int
+    fits: tuple[Fit, ...]
+    macs: int
+    ratio: float
+
+
+def count(module: torch.nn.Module, input_shape: Sequence[int], convention: str = "macs", *, depth: int = 1) -> Count:
     """Count one forward pass of one image under a convention.
 
-    module: on the meta device, in eval mode (see `meta_build`); input_shape: (channels, height, width).
+    module: on the meta device (see `meta_build`), in eval mode; input_shape: (channels, height, width); depth: how many
+    names of a module's path tell the parts of `by_module` apart, 1 for the top-level modules.
     Raises UnknownName for a convention that does not exist; CannotCheck when the module does not run at this shape, or
     when operators without a formula may hide more than HIDDEN_SHARE of the number.
     """
-    return tally(trace(module, (1, *input_shape)), convention)
+    return tally(trace(module, (1, *input_shape)), convention, depth=depth)
 
 
-def tally(trace: Trace, convention: str) -> Count:
+def tally(trace: Trace, convention: str, *, depth: int = 1) -> Count:
     """The number of a recorded forward pass under a convention; raises as `count` does."""
-    rule = cast(Convention, plugins.load("conventions", convention))
+    rule = _convention(convention)
     shares = list(rule.tally(trace))
     value = sum(share.amount for share in shares)
     unknown = unknown_operators(trace)
@@ -90,22 +131,32 @@ def tally(trace: Trace, convention: str) -> Count:
         value=value,
         input_shape=trace.input_shape[1:],
         by_operator=_totals((share.operator, share.amount) for share in shares),
-        by_module=by_module(shares, depth=1),
+        by_module=_totals((".".join(share.path.split(".")[:depth]), share.amount) for share in shares),
         unknown_operators=tuple(sorted(unknown)),
     )
 
 
-def by_module(shares: Sequence[Share], *, depth: int) -> tuple[tuple[str, int], ...]:
-    """The amounts per module, paths cut after `depth` names, the largest first."""
-    return _totals((".".join(share.path.split(".")[:depth]), share.amount) for share in shares)
+def activations(trace: Trace) -> int:
+    """The elements that convolutions, linear layers and products put out: what timm publishes as `infer_macts`.
+
+    Source: fvcore 0.1.5, fvcore/nn/activation_count.py, with the two products of an attention that is not fused.
+    """
+    total = 0
+    for call in trace.operators:
+        if call.operator in CONVOLUTIONS or call.operator in PRODUCTS:
+            total += prod(call.outputs[0].shape)
+        elif call.operator == ATTENTION:
+            query, keys = call.shape(0) or (), call.shape(1) or ()
+            total += prod(query[:-1]) * keys[-2] + prod(call.outputs[0].shape)
+    return total
 
 
 def unknown_operators(trace: Trace) -> dict[str, int]:
     """The operators without a formula, each with a bound on the multiply-adds that it may hide.
 
-    The bound of a call is the largest product of the sizes of two of its tensors, arguments and results: every linear
-    map from n numbers to m is at most n x m multiply-adds, every bilinear one of n and m numbers at most n x m products
-    to be added. It is coarse on purpose: what stays below HIDDEN_SHARE by it cannot matter.
+    The bound of a call is the largest product of the sizes of two of its tensors, arguments and results: a linear map
+    from n numbers to m takes at most n x m multiply-adds, a bilinear one of n and m numbers has at most n x m products
+    to add up. It is coarse on purpose: what is negligible by it is negligible.
     """
     bounds: Counter[str] = Counter()
     for call in trace.operators:
@@ -114,59 +165,165 @@ def unknown_operators(trace: Trace) -> dict[str, int]:
     return dict(bounds)
 
 
+def _refuse_hidden(unknown: Mapping[str, int], value: int) -> None:
+    if sum(unknown.values()) > HIDDEN_SHARE * value:
+        raise CannotCheck(
+            f"no formula for {', '.join(sorted(unknown))}, which may hide more than {HIDDEN_SHARE:.1%} of the {value:,} "
+            "that could be counted",
+            mend="register one with torch.utils.flop_counter.register_flop_formula",
+        )
+
+
 def measure_state(module: torch.nn.Module) -> State:
-    """Measure parameters, buffers and the bytes of the state dict; needs no input and no memory on meta."""
+    """Measure parameters, buffers and the bytes of the state dict; needs no input, and no memory on meta."""
     params = list(module.parameters())
-    persistent = {name for name in module.state_dict()}
-    stored = [value for name, value in (*module.named_parameters(), *module.named_buffers()) if name in persistent]
+    entries = module.state_dict()
+    stored = [value for name, value in (*module.named_parameters(), *module.named_buffers()) if name in entries]
     return State(
         params=sum(p.numel() for p in params),
         trainable=sum(p.numel() for p in params if p.requires_grad),
         buffers=sum(b.numel() for b in module.buffers()),
         state_bytes=sum(value.numel() * value.element_size() for value in stored),
-        entries=len(persistent),
+        entries=len(entries),
         dtype="+".join(sorted({str(p.dtype).removeprefix("torch.") for p in params})),
         by_child=tuple((name, sum(p.numel() for p in child.parameters())) for name, child in module.named_children()),
     )
 
 
 def photograph_input(size: int) -> Shape:
-    """The input that timm's model pages count at: PyTorch Hub's dog.jpg, its short side resized to `size`, not cropped.
+    """The input that timm's model pages count at: PyTorch Hub's dog.jpg, its height resized to `size`, not cropped.
 
-    Source: all 8 ResNeSt rows of https://huggingface.co/docs/timm/models/resnest (2024-05-01) come out at it.
+    Source: the FLOPs of all 8 models on https://huggingface.co/docs/timm/models/resnest (2024-05-01) come out at it.
     """
     return (3, size, int(size * PHOTOGRAPH_WIDTH / PHOTOGRAPH_HEIGHT))
 
 
+def solve(module: torch.nn.Module, value: int, image_size: int, *, rounded_to: int = 1) -> Solution:
+    """Find the conventions and inputs that give a number whose convention nobody wrote down.
+
+    module: as for `count`; image_size: of the model's own input, pixels; rounded_to: the step that the number is rounded
+    to. Tries every convention and its variants at the model's size and the USUAL_SIZES, square and photograph, for one
+    image and for two. An exact number stops at its first fit; a rounded one gets them all.
+    Raises CannotCheck when the module does not run at its own size, or its multiply-adds cannot be counted there.
+    """
+    own = trace(module, (1, 3, image_size, image_size))
+    macs = tally(own, "macs").value
+    fits: list[Fit] = []
+    for recorded in _traces(module, own, value):
+        for fit in _candidates(recorded):
+            if abs(fit.value - value) * 2 <= rounded_to and not _is_known(fit, fits):
+                fits.append(fit)
+        if fits and rounded_to == 1:
+            break
+    return Solution(value=value, fits=tuple(fits), macs=macs, ratio=value / macs if macs else 0.0)
+
+
+def _traces(module: torch.nn.Module, own: Trace, value: int) -> Iterator[Trace]:
+    """Traces at the inputs that people use, the likely first; of two images only where that comes near the number."""
+    sizes = dict.fromkeys((own.input_shape[-1], *USUAL_SIZES))
+    shapes = [shape for size in sizes for shape in ((3, size, size), photograph_input(size))]
+    for shape in shapes:
+        try:
+            one = own if shape == own.input_shape[1:] else trace(module, (1, *shape))
+            yield one
+            # Not all is per image (a position's table is not), so two images are recorded, not doubled.
+            if any(abs(2 * fit.value / value - 1) < 0.01 for fit in _candidates(one)):
+                yield trace(module, (2, *shape))
+        except CannotCheck:
+            continue
+
+
+def _candidates(trace: Trace) -> Iterator[Fit]:
+    """What each convention gives for a trace, then what each variant does."""
+    batch, *shape = trace.input_shape
+    rules = {name: _convention(name) for name in _by_likelihood(plugins.names("conventions"))}
+    unknown = unknown_operators(trace)
+    for name, rule in rules.items():
+        value = sum(share.amount for share in rule.tally(trace))
+        if not rule.EVERY_OPERATOR or sum(unknown.values()) <= HIDDEN_SHARE * value:
+            yield Fit(name, "", batch, tuple(shape), value)
+    for name, rule in rules.items():
+        for variant, rule_of_variant in rule.VARIANTS.items():
+            yield Fit(name, variant, batch, tuple(shape), rule_of_variant(trace))
+
+
+def _by_likelihood(names: Iterable[str]) -> list[str]:
+    order = ("macs", "flops", "thop", "fvcore")
+    return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
+
+
+def _is_known(fit: Fit, fits: Sequence[Fit]) -> bool:
+    return any((fit.value, fit.batch, fit.input_shape) == (old.value, old.batch, old.input_shape) for old in fits)
+
+
+def _convention(name: str) -> Convention:
+    return cast(Convention, plugins.load("conventions", name))
+
+
+def _totals(amounts: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    totals: Counter[str] = Counter()
+    for name, amount in amounts:
+        totals[name] += amount
+    return tuple(totals.most_common())
+
+
 @contextmanager
 def meta_build() -> Iterator[None]:
-    """Build modules on the meta device inside this context, without computing initial values.
+    """Build modules on the meta device in this context, without memory and without computing initial values.
 
-    The random fills and torch.nn.init leave meta tensors as they are: their meta kernels are Python, and take most of
-    the time of building. Real tensors go the ordinary way: torch 2.14's trunc_normal_ draws until all values are in range, so
-    that skipping the draw for a real tensor would never end.
+    What allocates (`torch.empty`, `zeros`, `ones`, random numbers) gives meta tensors, and torch.nn.init and the random
+    fills leave those as they are: their meta kernels are Python, and take most of the time of building. What computes values
+    (`arange`, `linspace`, `tensor`) stays real, since constructors read them (torchvision's RegNets their widths); it
+    moves to meta when it becomes a parameter or a buffer. Applies to this thread only.
     """
+    from torch.nn.modules import module as registration
+
+    hooks = (
+        registration.register_module_parameter_registration_hook(_moved_to_meta(threading.get_ident())),
+        registration.register_module_buffer_registration_hook(_moved_to_meta(threading.get_ident())),
+    )
+    try:
+        with _allocate_on_meta():
+            yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _moved_to_meta(thread: int) -> Any:
+    from torch.nn import Parameter
+
+    def move(module: torch.nn.Module, name: str, value: torch.Tensor | None) -> torch.Tensor | None:
+        # The hooks are torch's global ones; None leaves the value as it is.
+        if value is None or value.is_meta or threading.get_ident() != thread:
+            return None
+        moved = value.detach().to("meta")
+        return Parameter(moved, value.requires_grad) if isinstance(value, Parameter) else moved
+
+    return move
+
+
+def _allocate_on_meta() -> Any:
     import torch
     from torch.overrides import TorchFunctionMode
 
-    fills = frozenset(
-        {getattr(torch.nn.init, name) for name in dir(torch.nn.init) if name.endswith("_") and not name.startswith("_")}
-        | {getattr(torch.Tensor, name) for name in _RANDOM_FILLS}
-    )
+    init, tensor = torch.nn.init, torch.Tensor
+    fills = {getattr(init, name) for name in dir(init) if name.endswith("_") and not name.startswith("_")}
+    fills |= {tensor.normal_, tensor.uniform_, tensor.random_, tensor.bernoulli_, tensor.exponential_}
+    allocators = {torch.empty, torch.empty_strided, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn}
 
-    class LeaveMetaUntouched(TorchFunctionMode):
+    class AllocateOnMeta(TorchFunctionMode):
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = kwargs or {}
             if func in fills:
-                target = args[0] if args else kwargs["tensor"]
-                if target.is_meta:
-                    return target
-            return func(*args, **(kwargs or {}))
+                filled = args[0] if args else kwargs["tensor"]
+                # A real tensor is filled: trunc_normal_ of torch 2.14 draws again until all of it is within its bounds.
+                return filled if filled.is_meta else func(*args, **kwargs)
+            if func in allocators and kwargs.get("device") is None:
+                kwargs = {**kwargs, "device": "meta"}
+            return func(*args, **kwargs)
 
-    with torch.device("meta"), LeaveMetaUntouched():
-        yield
-
-
-_RANDOM_FILLS = ("normal_", "uniform_", "random_", "bernoulli_", "exponential_", "geometric_", "cauchy_", "log_normal_")
+    return AllocateOnMeta()
 
 
 def trace(module: torch.nn.Module, input_shape: Sequence[int]) -> Trace:
@@ -176,77 +333,84 @@ def trace(module: torch.nn.Module, input_shape: Sequence[int]) -> Trace:
     """
     import torch
 
-    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
     recorder = _Recorder(module)
-    image = torch.empty(tuple(input_shape), dtype=dtype, device="meta")
-    # Under inference mode torch hands operators over undecomposed, and no autograd state is made.
-    with torch.inference_mode(), torch.device("meta"), recorder.listen():
+    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+    images = torch.empty(tuple(input_shape), dtype=dtype, device="meta")
+    # Under inference mode torch hands operators over undecomposed, and makes no state for gradients.
+    with torch.inference_mode(), torch.device("meta"), recorder.listening():
         try:
-            module(image)
-        except (RuntimeError, ValueError, TypeError, AssertionError, NotImplementedError, IndexError) as error:
-            shape = "x".join(map(str, input_shape))
+            module(images)
+        except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
+            reason = (str(error) or type(error).__name__).partition("\n")[0]
             raise CannotCheck(
-                f"{type(module).__name__} does not run on an input of {shape}: {_first_line(error)}",
+                f"{type(module).__name__} does not run on an input of {'x'.join(map(str, input_shape))}: {reason}",
                 mend="give an input size that the architecture accepts",
             ) from error
     return Trace(module, tuple(input_shape), tuple(recorder.calls), tuple(recorder.modules))
 
 
-# Operators that the convention of multiply-adds counts as nothing (as torch's counter does), besides those that torch
-# tags as pointwise and those that only view: they move numbers, or take sums, means, maxima and norms of a neighbourhood.
+# Operators that multiply-adds leave out, as torch's counter does, besides those that torch tags as pointwise and those
+# that return a view: norms and softmax, pooling, sums and extrema, resizing, moving and making numbers.
 _NO_MULTIPLY_ADDS = frozenset(
-    f"aten.{name}"
-    for name in """
-    _native_batch_norm_legit _native_batch_norm_legit_no_training native_batch_norm native_layer_norm native_group_norm
-    _fused_rms_norm linalg_vector_norm _weight_norm_interface
-    _softmax _log_softmax _safe_softmax
-    avg_pool1d avg_pool2d avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d
-    max_pool2d_with_indices max_pool3d_with_indices
-    mean sum var var_mean std_mean amax amin max min argmax argmin all any cumsum prod
-    upsample_nearest1d upsample_nearest2d upsample_bilinear2d upsample_bicubic2d _upsample_bilinear2d_aa
-    _upsample_bicubic2d_aa
-    cat stack repeat roll flip constant_pad_nd reflection_pad2d replication_pad2d im2col col2im
-    index _unsafe_index index_select index_put gather scatter embedding sort topk nonzero _unsafe_view as_strided copy
-    pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle masked_fill tril triu bernoulli
-    arange linspace empty empty_strided zeros ones full eye new_zeros new_ones new_empty new_full scalar_tensor rand randn
-    empty_like zeros_like ones_like full_like fill zero
-    floor_divide hardswish _assert_async _local_scalar_dense
-    """.split()
+    (
+        *("_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "native_batch_norm", "native_layer_norm"),
+        *("native_group_norm", "_fused_rms_norm", "linalg_vector_norm"),
+        *("_softmax", "_log_softmax", "_safe_softmax"),
+        *("avg_pool2d", "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_max_pool2d"),
+        *("max_pool2d_with_indices", "max_pool3d_with_indices"),
+        *("mean", "sum", "var", "var_mean", "prod", "cumsum", "amax", "amin", "max", "min", "all", "any", "argmax"),
+        *("upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d"),
+        *("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"),
+        *("cat", "stack", "repeat", "roll", "flip", "constant_pad_nd", "reflection_pad2d", "replication_pad2d"),
+        *("im2col", "col2im", "_unsafe_view", "as_strided", "copy", "pixel_shuffle", "pixel_unshuffle"),
+        *("index", "_unsafe_index", "index_select", "index_put", "gather", "scatter", "embedding", "sort", "topk"),
+        *("arange", "linspace", "eye", "empty", "zeros", "ones", "full", "zeros_like", "ones_like", "full_like"),
+        *("floor_divide", "hardswish", "_assert_async"),
+    )
 )
+
+
+class _Seen(NamedTuple):
+    """What is known of an operator at given arguments: how its result is made, and what it costs."""
+
+    made: Any
+    outputs: tuple[Layout, ...]
+    macs: int
+    unknown: tuple[tuple[str, int], ...]
 
 
 class _Recorder:
     """Listens to a forward pass; `calls` and `modules` are what it heard.
 
-    An operator at shapes that were seen before is not run again: its result is made from the shapes of the first.
+    An operator at arguments that were seen before is not run again: its result is made from the layouts of the first.
+    Many of torch's meta kernels are Python, and networks repeat their layers: this is most of what counting saves.
     """
 
     def __init__(self, root: torch.nn.Module) -> None:
         import torch
         from torch.utils.flop_counter import flop_registry
 
+        self.calls: list[OperatorCall] = []
+        self.modules: list[ModuleCall] = []
         self._torch = torch
         self._formulas = flop_registry
         self._names = {id(module): name for name, module in root.named_modules()}
         self._path = [""]
         self._kinds: dict[Any, str] = {}
-        self._seen: dict[object, tuple[Any, int, tuple[tuple[str, int], ...], tuple[Layout, ...]]] = {}
-        self._mode = _dispatch_mode(self.run)
-        self.calls: list[OperatorCall] = []
-        self.modules: list[ModuleCall] = []
+        self._seen: dict[object, _Seen] = {}
+        self._mode = _dispatching_to(self.run)
 
     @contextmanager
-    def listen(self) -> Iterator[None]:
-        from torch.nn.modules import module as hooks
+    def listening(self) -> Iterator[None]:
+        from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-        enter = hooks.register_module_forward_pre_hook(self._enter)
-        leave = hooks.register_module_forward_hook(self._leave)
+        hooks = register_module_forward_pre_hook(self._enter), register_module_forward_hook(self._leave)
         try:
             with self._mode:
                 yield
         finally:
-            enter.remove()
-            leave.remove()
+            for hook in hooks:
+                hook.remove()
 
     def _enter(self, module: torch.nn.Module, args: Any) -> None:
         name = self._names.get(id(module))
@@ -254,125 +418,113 @@ class _Recorder:
             self._path.append(name)
 
     def _leave(self, module: torch.nn.Module, args: Any, output: Any) -> None:
-        if id(module) not in self._names:
-            return
-        path = self._path.pop()
-        taken, given = _first_shape(self._torch, args), _first_shape(self._torch, output)
-        if taken is not None and given is not None:
-            self.modules.append(ModuleCall(path, module, taken, given))
+        if id(module) in self._names:
+            path = self._path.pop()
+            taken, given = self._first_shape(args), self._first_shape(output)
+            if taken is not None and given is not None:
+                self.modules.append(ModuleCall(path, module, taken, given))
 
-    def run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run or recall one operator and note it."""
+    def _first_shape(self, value: Any) -> Shape | None:
+        if isinstance(value, self._torch.Tensor):
+            return tuple(value.shape)
+        if isinstance(value, dict):
+            value = tuple(value.values())
+        return self._first_shape(value[0]) if isinstance(value, (list, tuple)) and value else None
+
+    def run(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Give the result of one operator, run or recalled, and note the call."""
         kind = self._kinds.get(func) or self._classify(func)
-        if kind == "silent":
+        if kind == "passed":
             return func(*args, **kwargs)
         arguments = self._describe(args)
         key = (func, arguments, self._describe(tuple(kwargs.items())))
         seen = self._seen.get(key)
-        if seen is None:
-            result, macs, unknown = self._measure(func, kind, args, kwargs)
-            outputs = tuple(item for item in _flat(self._describe(result)) if isinstance(item, Layout))
-            self._seen[key] = (type(result), macs, unknown, outputs)
+        if seen is not None:
+            result = self._recall(seen)
         else:
-            made, macs, unknown, outputs = seen
-            result = self._recall(made, outputs)
-        self.calls.append(OperatorCall(self._path[-1], _name(func), arguments, outputs, macs, unknown))
+            result, macs, unknown = self._measure(func, kind, args, kwargs)
+            seen = _Seen(type(result), tuple(_layouts(self._describe(result))), macs, unknown)
+            if not func._schema.is_mutable and self._can_recall(result, seen):
+                self._seen[key] = seen
+        self.calls.append(
+            OperatorCall(self._path[-1], str(func._overloadpacket), arguments, seen.outputs, seen.macs, seen.unknown)
+        )
         return result
 
     def _classify(self, func: Any) -> str:
+        """Sort an operator: `passed` on unrecorded, `formula`, `free` of multiply-adds, or `open`: to be looked into."""
         schema = func._schema
-        aliases = schema.is_mutable or any(value.alias_info is not None for value in schema.returns)
+        views = not schema.is_mutable and any(value.alias_info is not None for value in schema.returns)
+        free = str(func._overloadpacket).removeprefix("aten.").removesuffix("_") in _NO_MULTIPLY_ADDS
         if func._overloadpacket in self._formulas:
             kind = "formula"
-        elif self._torch.Tag.pointwise in func.tags or (aliases and not schema.is_mutable):
-            kind = "silent"
+        elif views or self._torch.Tag.pointwise in func.tags or (free and schema.is_mutable):
+            kind = "passed"
+        elif free:
+            kind = "free"
         else:
-            kind = "other"
+            kind = "open"
         self._kinds[func] = kind
         return kind
 
     def _measure(
-        self, func: Any, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, func: Any, kind: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[Any, int, tuple[tuple[str, int], ...]]:
+        """Run an operator; its result, multiply-adds, and what may hide more."""
+        if kind == "open":
+            outer, self.calls = self.calls, []
+            try:
+                with self._mode:
+                    result = func.decompose(*args, **kwargs)
+                inner = self.calls
+            finally:
+                self.calls = outer
+            if result is not NotImplemented:
+                return result, sum(call.macs for call in inner), tuple(item for call in inner for item in call.unknown)
+        result = func(*args, **kwargs)
         if kind == "formula":
-            result = func(*args, **kwargs)
             # The registry counts a multiply-add as two.
             return result, self._formulas[func._overloadpacket](*args, **kwargs, out_val=result) // 2, ()
-        outer, self.calls = self.calls, []
-        try:
-            with self._mode:
-                result = func.decompose(*args, **kwargs)
-            inner = self.calls
-        finally:
-            self.calls = outer
-        if result is not NotImplemented:
-            unknown = tuple(item for call in inner for item in call.unknown)
-            return result, sum(call.macs for call in inner), unknown
-        result = func(*args, **kwargs)
-        if _name(func).removesuffix("_") in _NO_MULTIPLY_ADDS:
+        if kind == "free":
             return result, 0, ()
-        return result, 0, ((_name(func), self._bound(args, *kwargs.values(), result)),)
-
-    def _bound(self, *values: Any) -> int:
-        """The largest product of the sizes of two of the tensors; `unknown_operators` says why."""
-        sizes = sorted(prod(item.shape) for item in _flat(self._describe(values)) if isinstance(item, Layout))
-        return prod(sizes[-2:]) if sizes else 0
+        sizes = sorted(prod(layout.shape) for layout in _layouts(self._describe((args, *kwargs.values(), result))))
+        return result, 0, ((str(func._overloadpacket), prod(sizes[-2:])),) if sizes else ()
 
     def _describe(self, value: Any) -> Any:
         if isinstance(value, self._torch.Tensor):
-            return Layout(tuple(value.shape), value.stride(), value.dtype)
+            return Layout(tuple(value.shape), value.stride(), value.dtype, value.is_meta)
         if isinstance(value, (list, tuple)):
             return tuple([self._describe(item) for item in value])
         return value
 
-    def _recall(self, made: Any, outputs: tuple[Layout, ...]) -> Any:
-        empty = self._torch.empty_strided
-        tensors = [empty(layout.shape, layout.stride, dtype=layout.dtype, device="meta") for layout in outputs]
-        return tensors[0] if issubclass(made, self._torch.Tensor) else made(tensors)
+    def _can_recall(self, result: Any, seen: _Seen) -> bool:
+        """Only tensors without values, each of its own: what a call wrote into or read must be run again."""
+        tensors = [result] if isinstance(result, self._torch.Tensor) else result
+        return (
+            isinstance(tensors, (list, tuple))
+            and len(tensors) == len(seen.outputs) > 0
+            and all(layout.on_meta for layout in seen.outputs)
+        )
+
+    def _recall(self, seen: _Seen) -> Any:
+        make = self._torch.empty_strided
+        tensors = [make(layout.shape, layout.stride, dtype=layout.dtype, device="meta") for layout in seen.outputs]
+        return tensors[0] if issubclass(seen.made, self._torch.Tensor) else seen.made(tensors)
 
 
-def _dispatch_mode(run: Any) -> Any:
+def _layouts(description: Any) -> Iterator[Layout]:
+    if isinstance(description, Layout):
+        yield description
+    elif isinstance(description, tuple):
+        for item in description:
+            yield from _layouts(item)
+
+
+def _dispatching_to(run: Any) -> Any:
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    class Recording(TorchDispatchMode):
+    class Dispatching(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives its modes no types
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             return run(func, args, kwargs or {})
 
-    return Recording()
-
-
-def _name(func: Any) -> str:
-    return str(func._overloadpacket)
-
-
-def _first_shape(torch: Any, value: Any) -> Shape | None:
-    if isinstance(value, torch.Tensor):
-        return tuple(value.shape)
-    if isinstance(value, (list, tuple)) and value:
-        return _first_shape(torch, value[0])
-    return None
-
-
-def _flat(value: Any) -> Iterator[Any]:
-    if isinstance(value, tuple) and not isinstance(value, Layout):
-        for item in value:
-            yield from _flat(item)
-    else:
-        yield value
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).partition("\n")[0]
-
-
-def _totals(amounts: Iterator[tuple[str, int]] | Any) -> tuple[tuple[str, int], ...]:
-    totals: Counter[str] = Counter()
-    for name, amount in amounts:
-        totals[name] += amount
-    return tuple(totals.most_common())
-
-
-def _refuse_hidden(unknown: dict[str, int], value: int) -> None:
-    if sum(unknown.values()) > HIDDEN_SHARE * value:
-        names = ", ".join(sorted(unknown))
-        raise CannotCheck(f"no formula for {names}, which may hide more than {HIDDEN_SHARE:.1%} of the multiply-adds")
+    return Dispatching()  # type: ignore[no-untyped-call]  # the same

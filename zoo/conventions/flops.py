@@ -1,15 +1,16 @@
 """Floating-point operations: a multiply-add counts as two, everything else as nothing.
 
-What torch.utils.flop_counter.FlopCounterMode prints, and what papers on large language models call FLOPs.
+What torch.utils.flop_counter.FlopCounterMode prints, and what papers on language models call FLOPs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from zoo.conventions import Share, Trace
 
 EVERY_OPERATOR = True
+VARIANTS: Mapping[str, Callable[[Trace], int]] = {}
 
 
 def tally(trace: Trace) -> Iterator[Share]:
