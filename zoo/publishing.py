@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from zoo import model, store
-from zoo.card import Card
-from zoo.errors import CannotCheck, NotHere, WrongContent
+from zoo.card import Card, Collection, card_sha256
+from zoo.errors import CannotCheck, NotHere, UsageError, WrongContent
 from zoo.gate import Admission, Proof, measured_in
-from zoo.readme import Address, difference, generate, merge
-from zoo.report import Finding, Report
+from zoo.readme import Address, difference, generate, is_as_generated, merge
+from zoo.report import Finding, Report, Status, Value
+from zoo.schema import violations
 from zoo.store import Artifact
 
 if TYPE_CHECKING:
@@ -35,6 +37,11 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 """Source: github.com/in-toto/attestation, spec/v1/statement.md, seen 2026-11-24."""
 PREDICATE_TYPE = "urn:zoo-verify:report:1"
 """The predicate is a report as schemas/report.schema.json describes it, version 1."""
+SIGNATURE = "model.sig"
+"""What `model_signing` calls a signature by default (github.com/sigstore/model-transparency, README, seen 2026-11-24)."""
+SMALL_BYTES = 10_000_000
+"""Files up to this size are read whole. Larger ones cannot be in git on the Hub, where LFS keeps their SHA-256
+(huggingface.co/docs/hub/repositories-getting-started, seen 2026-11-24)."""
 _BLOCK_BYTES = 1 << 20
 
 
@@ -57,6 +64,17 @@ class ReleaseFile:
         """All of its bytes."""
         return self.content if isinstance(self.content, bytes) else self.content.read_bytes()
 
+    @property
+    def git_sha1(self) -> str:
+        """Git's id of a blob with these bytes, which the Hub gives for files that are not in LFS: 40 hex digits.
+
+        Source: git-scm.com/book/en/v2/Git-Internals-Git-Objects, "Object Storage", seen 2026-11-24.
+        """
+        digest = hashlib.sha1(f"blob {self.size_bytes}\0".encode(), usedforsecurity=False)
+        for block in _blocks(self.content):
+            digest.update(block)
+        return digest.hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class Release:
@@ -72,10 +90,24 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What writing a file would do: `new`, `changed` or `same`."""
+    """What putting a file there would do: `new`, `changed`, `same`, or `unknown` where the place could not be asked."""
 
     file: ReleaseFile
     kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class There:
+    """A file where it was published: what the place says of it, and its bytes where they were read.
+
+    sha256: empty for a small file of which only git's id is known.
+    """
+
+    path: str
+    size_bytes: int
+    sha256: str
+    git_sha1: str = ""
+    content: bytes | None = None
 
 
 def measure(card: Card) -> tuple[Artifact, ...]:
@@ -117,13 +149,13 @@ def convert(source: Artifact, target: Path) -> Path:
     return target
 
 
-def compose(proof: Proof, source_file: str, weights: ReleaseFile, address: Address, readme: str | None) -> Release:
-    """The release: source_file and weights as `weights_of` gave them, readme the text that is there already.
+def compose(proof: Proof, source_file: str, weights: ReleaseFile, address: Address, readme: bytes | None) -> Release:
+    """The release: source_file and weights as `weights_of` gave them, readme what is there already.
 
     Raises Refused when the README was changed on both sides.
     """
     admission = proof.admission
-    text = merge(generate(admission, source_file, address), readme)
+    text = merge(generate(admission, source_file, address), None if readme is None else readme.decode(errors="replace"))
     files = [
         ReleaseFile.of_text(README, text),
         ReleaseFile.of_text(CONFIG, _json(config(admission))),
@@ -174,9 +206,72 @@ def config(admission: Admission) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def plan(release: Release, folder: Path) -> tuple[Change, ...]:
-    """What `write` would do in that folder; the files there are read, nothing is written."""
-    return tuple(Change(item, _kind(item, folder / item.path)) for item in release.files)
+class Place(Protocol):
+    """Where a release goes: a folder, or a repository of the Hub."""
+
+    @property
+    def address(self) -> Address:
+        """How the release's README calls it."""
+
+    def preflight(self, *, is_dry: bool) -> None:
+        """Find out whether `put` can succeed, changing nothing; a dry run only looks, and does without if it must."""
+
+    def read(self, path: str) -> bytes | None:
+        """A small file that is there, None when it is not."""
+
+    def changes(self, release: Release) -> tuple[Change, ...]:
+        """What `put` would do."""
+
+    def put(self, release: Release, *, title: str) -> str:
+        """Put the release there, whole or not at all, and say where it is; what is there already stays as it is."""
+
+    def there(self) -> Mapping[str, There]:
+        """Every file that is there, measured without reading large ones where the place knows their digest."""
+
+    def count_elements(self) -> int:
+        """How many numbers the header of model.safetensors there announces."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder of this machine as a Place."""
+
+    path: Path
+
+    @property
+    def address(self) -> Address:
+        """A folder's README does not name it."""
+        return Address()
+
+    def preflight(self, *, is_dry: bool) -> None:
+        """Raises UsageError when the path is no folder."""
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError(f"{self.path} is no folder", mend="give folder:PATH")
+
+    def read(self, path: str) -> bytes | None:
+        """See Place."""
+        return (self.path / path).read_bytes() if (self.path / path).is_file() else None
+
+    def changes(self, release: Release) -> tuple[Change, ...]:
+        """See Place; the files there are read."""
+        return tuple(Change(item, _kind(item, self.path / item.path)) for item in release.files)
+
+    def put(self, release: Release, *, title: str) -> str:
+        """See Place; raises WrongContent when what is there afterwards is not the release."""
+        write(release, self.path)
+        differing = [change.file.path for change in self.changes(release) if change.kind != "same"]
+        if differing:
+            raise WrongContent(f"{', '.join(differing)} came out differently", where=str(self.path), mend="look at the disk")
+        return str(self.path)
+
+    def there(self) -> Mapping[str, There]:
+        """See Place."""
+        paths = [path for path in sorted(self.path.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+        return {found.path: found for found in (_measured(path, self.path) for path in paths)}
+
+    def count_elements(self) -> int:
+        """See Place."""
+        return count_elements(self.path / WEIGHTS)
 
 
 def write(release: Release, folder: Path) -> tuple[Change, ...]:
@@ -184,12 +279,14 @@ def write(release: Release, folder: Path) -> tuple[Change, ...]:
 
     Raises CannotCheck when the folder cannot be written, or a file changed while it was copied.
     """
-    changes = plan(release, folder)
+    changes = Folder(folder).changes(release)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for change in changes:
             if change.kind != "same":
                 _put(change.file, folder / change.file.path)
+        if SIGNATURE not in {change.file.path for change in changes}:
+            (folder / SIGNATURE).unlink(missing_ok=True)  # it is of another release
     except OSError as error:
         raise CannotCheck(
             f"{folder} cannot be written: {error.strerror or error}", mend="give another folder"
@@ -207,9 +304,189 @@ def text_at(path: Path) -> str | None:
         raise CannotCheck(f"cannot be read: {error}", where=str(path)) from error
 
 
-def readme_difference(release: Release, there: str | None) -> str:
+def readme_difference(release: Release, there: bytes | None) -> str:
     """A unified diff from the README that is there to the release's; empty when they are equal."""
-    return difference(there or "", release.file(README).read().decode(), "README.md there", "README.md of the release")
+    old = (there or b"").decode(errors="replace")
+    return difference(old, release.file(README).read().decode(), "README.md there", "README.md of the release")
+
+
+def signed(release: Release, signature: bytes) -> Release:
+    """The release with a signature over all of its other files."""
+    file = ReleaseFile(SIGNATURE, signature, len(signature), hashlib.sha256(signature).hexdigest())
+    files = [item for item in release.files if item.path != SIGNATURE]
+    return Release(release.model, tuple(sorted([*files, file], key=lambda item: item.path)))
+
+
+def digests(files: Iterable[ReleaseFile | There]) -> dict[str, str]:
+    """Path to SHA-256 of the files that a signature is over: all but itself."""
+    return {item.path: item.sha256 for item in files if item.path != SIGNATURE}
+
+
+def released(there: Mapping[str, There]) -> dict[str, str]:
+    """Path to SHA-256 of the published files that belong to the release, as they are there: what a signature must cover.
+
+    Raises WrongContent when there is no statement that says which they are, or one of them is missing.
+    """
+    statement = _published_statement(there)
+    if statement is None:
+        raise WrongContent(f"there is no {STATEMENT} that says what was published", mend="publish again with --sign")
+    names = {STATEMENT, *(item["name"] for item in statement["subject"])}
+    missing = sorted(names - set(there))
+    if missing:
+        raise WrongContent(f"{', '.join(missing)} of the release is missing", mend="publish again")
+    return digests(there[name] for name in names)
+
+
+def count_elements(path: Path) -> int:
+    """How many numbers the header of a safetensors file announces; only the header is read.
+
+    Source: github.com/huggingface/safetensors, README, "Format", seen 2026-11-24. Raises WrongContent when it is none.
+    """
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        return sum(math.prod(item["shape"]) for name, item in header.items() if name != "__metadata__")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError, OverflowError) as error:
+        raise WrongContent(f"{path.name} has no sound header of safetensors", where=str(path)) from error
+
+
+def examine(
+    card: Card, collection: Collection | None, there: Mapping[str, There], count_elements: Callable[[], int]
+) -> tuple[Finding, ...]:
+    """What a published release says of itself against what is there: each file, the report, the card as it is now.
+
+    count_elements: how many numbers the header of the published weights announces. Nothing of this machine but the card
+    is needed. A README that was edited around its generated part is as good; other weights beside it are suspect.
+    """
+    told = _Told(card)
+    statement = _published_statement(there)
+    if statement is None:
+        mend = f"publish again: zoo publish {card.name} --to ..."
+        return (told(STATEMENT, Status.WRONG, reason="there is no statement that could be checked", mend=mend),)
+    digests = {item["name"]: item["digest"]["sha256"] for item in statement["subject"]}
+    findings = [_examined(told, path, sha256, there.get(path)) for path, sha256 in sorted(digests.items())]
+    findings += _examined_report(told, card, card_sha256(card, collection), statement["predicate"], digests)
+    if WEIGHTS in there:
+        findings.append(_examined_header(told, statement["predicate"], count_elements()))
+    for path in sorted(set(there) - set(digests)):
+        if Path(path).suffix in UNCOVERED_WEIGHTS:
+            findings.append(
+                told(path, Status.SUSPECT, reason="weights that the report says nothing of", mend="remove them")
+            )
+    return tuple(findings)
+
+
+def examine_signature(card: Card, there: Mapping[str, There], key: Path) -> Finding:
+    """Whether the published files are signed, all of them, by that public key; without a signature the answer is wrong."""
+    from zoo import signing
+
+    told, signature = _Told(card), there[SIGNATURE].content if SIGNATURE in there else None
+    if signature is None:
+        return told(SIGNATURE, Status.WRONG, reason="the release is not signed", mend="publish again with --sign")
+    try:
+        signing.verify(signature, released(there), key)
+    except WrongContent as error:
+        return told(SIGNATURE, Status.WRONG, reason=error.what, mend=error.mend)
+    return told(SIGNATURE, Status.OK, measured=key.name)
+
+
+UNCOVERED_WEIGHTS = frozenset(
+    (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".onnx", ".npz")
+)
+"""What loaders look for besides model.safetensors (timm/models/_hub.py 1.0.31; transformers 5.23, utils/__init__.py)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Makes the findings about a published release."""
+
+    card: Card
+
+    def __call__(
+        self,
+        key: str,
+        status: Status,
+        *,
+        claimed: Value = None,
+        measured: Value = None,
+        reason: str = "",
+        mend: str = "",
+    ) -> Finding:
+        where = str(self.card.where)
+        return Finding(
+            self.card.name, "published", key, status, claimed, measured, where=where, reason=reason, mend=mend
+        )
+
+
+def _published_statement(there: Mapping[str, There]) -> dict[str, Any] | None:
+    """The statement, if it is one of ours and holds a report."""
+    content = there[STATEMENT].content if STATEMENT in there else None
+    with suppress(ValueError, KeyError, TypeError, AttributeError):
+        data = json.loads(content or b"")
+        names = [(item["name"], item["digest"]["sha256"]) for item in data["subject"]]
+        is_ours = (data["_type"], data["predicateType"]) == (STATEMENT_TYPE, PREDICATE_TYPE)
+        if is_ours and names and not violations(data["predicate"], "report"):
+            return dict(data)
+    return None
+
+
+def _examined(told: _Told, path: str, sha256: str, there: There | None) -> Finding:
+    if there is None:
+        return told(path, Status.WRONG, claimed=sha256, reason="the file is not there", mend="publish again")
+    if there.sha256 == sha256:
+        return told(path, Status.OK, claimed=sha256, measured=there.sha256)
+    if path == README and there.content is not None and is_as_generated(there.content.decode(errors="replace")):
+        reason = "text around the generated part was edited since"
+        return told(path, Status.OK, claimed=sha256, measured=there.sha256, reason=reason)
+    reason = "the file is not what was published"
+    return told(path, Status.WRONG, claimed=sha256, measured=there.sha256, reason=reason, mend="publish again")
+
+
+def _examined_report(
+    told: _Told, card: Card, card_sha256: str, report: Mapping[str, Any], digests: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Whether the published report is about the card as it is now, and about its weights."""
+    subject = next((item for item in report["subjects"] if item["model"] == card.name), None)
+    published = subject["card_sha256"] if subject else None
+    same = published == card_sha256
+    mend = f"zoo verify {card.name} --fetch, then publish again"
+    reason = "" if same else "the report is not about the card as it is now"
+    yield told(
+        "card",
+        Status.OK if same else Status.WRONG,
+        claimed=card_sha256,
+        measured=published,
+        reason=reason,
+        mend=mend * (not same),
+    )
+    measured = {item["file"]: item["sha256"] for item in subject["weights"]} if subject else {}
+    for weights in card.weights:
+        found, claimed = measured.get(weights.file), weights.sha256
+        right = found is not None and claimed is not None and found.startswith(claimed)
+        reason = "" if right else "the report is about other bytes than the card's"
+        yield told(
+            weights.file,
+            Status.OK if right else Status.WRONG,
+            claimed=claimed,
+            measured=found,
+            reason=reason,
+            mend=mend * (not right),
+        )
+
+
+def _examined_header(told: _Told, report: Mapping[str, Any], elements: int) -> Finding:
+    """The numbers that the published weights hold, against the parameters and buffers that were counted."""
+    params: Mapping[str, Any] = next(
+        (item for item in report["findings"] if (item["check"], item["key"]) == ("params", "params")), {}
+    )
+    buffers = params.get("evidence", {}).get("buffers")
+    if params.get("measured") is None or buffers is None:
+        return told(
+            "elements", Status.UNKNOWN, measured=elements, reason="the report does not say how many there should be"
+        )
+    expected = params["measured"] + buffers
+    status = Status.OK if elements == expected else Status.WRONG
+    return told("elements", status, claimed=expected, measured=elements, reason="parameters and buffers in the header")
 
 
 def _labels(admission: Admission) -> dict[str, Any]:
@@ -252,6 +529,12 @@ def _without_folder(finding: Finding) -> Finding:
 
 def _json(data: Mapping[str, Any]) -> str:
     return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _measured(path: Path, folder: Path) -> There:
+    size_bytes, sha256 = store.digest(path)
+    content = path.read_bytes() if size_bytes <= SMALL_BYTES else None
+    return There(path.relative_to(folder).as_posix(), size_bytes, sha256, content=content)
 
 
 def _kind(file: ReleaseFile, path: Path) -> str:

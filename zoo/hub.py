@@ -1,0 +1,747 @@
+"""Release -> repository of the Hugging Face Hub, in one commit, and the proof of what is there afterwards.
+
+    preflight   offline? who are we? may we write, create, see? is the tag free?        before any weights are read
+    push        create if need be -> upload -> one commit on the head that was seen -> read back -> tag
+    there       what the repository holds, from its listing and its small files: what `--check` judges
+
+Nothing is retried blindly: a commit whose outcome is unknown is looked for in the repository first. The client's errors
+become ours in one table, `_explained`. Behaviour of the client: huggingface_hub 2.4.0, its source read 2026-11-24.
+The only module that pushes. Imports publishing and what lies below.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from zoo.errors import CannotCheck, Refused, TransferFailed, UsageError, WrongContent, ZooError
+from zoo.publishing import README, SIGNATURE, SMALL_BYTES, WEIGHTS, Change, Release, ReleaseFile, There
+from zoo.readme import Address
+from zoo.report import zoo_version
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+T = TypeVar("T")
+
+TRIES_OF_A_COMMIT = 3
+TITLE_CHARACTERS, DESCRIPTION_CHARACTERS = 60, 150
+"""What a Collection's texts may have (huggingface_hub 2.4.0, hf_api.py, create_collection; the title by the web form)."""
+XET_RETRY_DURATION = "60s"
+"""Xet's own default is six silent minutes (xet-runtime 1.5.2, config/groups/client.rs, retry_max_duration)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a release goes, and what may be done there.
+
+    private: it must not be seen by others. pull_request: offer the commit, do not make it. create: what is not there
+    may be created, a repository or a branch.
+    """
+
+    repo_id: str
+    branch: str = "main"
+    tag: str | None = None
+    private: bool = False
+    pull_request: bool = False
+    create: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait: for rate limits in all (their window is 5 minutes: huggingface.co/docs/hub/rate-limits, seen
+    2026-11-24), and between two tries of a commit."""
+
+    rate_limit_seconds: float = 330.0
+    pause_seconds: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What a push did: the commit that holds the release now, its page, and what changed in it."""
+
+    commit: str
+    page: str
+    changes: tuple[Change, ...]
+
+    @property
+    def is_new(self) -> bool:
+        """Whether there is a commit that was not there before."""
+        return any(change.kind != "same" for change in self.changes)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """A repository as it was seen at one commit."""
+
+    head: str
+    private: bool
+    files: Mapping[str, There]
+
+
+class Repository:
+    """One repository, as the token of this machine sees it."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        *,
+        tell: Callable[[str], None] = lambda line: None,
+        patience: Patience | None = None,
+    ) -> None:
+        """tell: called with what is waited for."""
+        os.environ.setdefault("HF_XET_CLIENT_RETRY_MAX_DURATION", XET_RETRY_DURATION)
+        import huggingface_hub
+
+        if "/" not in destination.repo_id:
+            raise UsageError(f"{destination.repo_id!r} is no repository of the Hub", mend="give hf:ORGANIZATION/NAME")
+        if destination.pull_request and destination.tag:
+            raise UsageError("a pull request has no commit to tag yet", mend="merge it, then publish with --tag")
+        if not sys.stderr.isatty():
+            huggingface_hub.utils.disable_progress_bars()  # type: ignore[attr-defined]  # exported, but not said to be
+        self._wanted = destination
+        self._api: HfApi = huggingface_hub.HfApi(library_name="zoo", library_version=zoo_version())
+        self._tell, self._patience = tell, patience or Patience()
+        self._state: _State | None = None
+        self._is_known = True
+
+    @property
+    def page(self) -> str:
+        """The repository's web page."""
+        return f"{self._api.endpoint}/{self._wanted.repo_id}"
+
+    @property
+    def address(self) -> Address:
+        """How the release's README calls it."""
+        return Address(self._wanted.repo_id, self.page)
+
+    # --- before ---------------------------------------------------------------------------------------------------
+
+    def preflight(self, *, is_dry: bool) -> None:
+        """Find out whether a push can succeed, and remember the commit that it will stand on; changes nothing.
+
+        A dry run only looks; where the Hub cannot be asked it says so. Raises CannotCheck: offline, not logged in, may
+        not write, a repository that is not private enough, a taken tag.
+        """
+        if is_dry:
+            self._look_if_possible()
+            return
+        self._refuse_offline()
+        namespaces = self._namespaces()
+        self._state = self._look()
+        if self._state is None:
+            self._refuse_creation(namespaces)
+            return
+        if self._wanted.private and not self._state.private:
+            raise CannotCheck(
+                f"{self._wanted.repo_id} is public, and --private was asked for",
+                where=self.page,
+                mend="make it private in its settings, or publish without --private",
+            )
+        self._check_rights()
+        self._refuse_taken_tag(self._state.head)
+
+    def read(self, path: str) -> bytes | None:
+        """A file of the commit that was seen, None when it is not there.
+
+        Where the Hub could not be asked: the copy that an earlier run left in the client's cache.
+        """
+        if not self._is_known:
+            import huggingface_hub
+
+            found = huggingface_hub.try_to_load_from_cache(self._wanted.repo_id, path)
+            return Path(found).read_bytes() if isinstance(found, str) else None
+        if self._state is None or path not in self._state.files:
+            return None
+        return self._read(path, self._state.head)
+
+    def changes(self, release: Release) -> tuple[Change, ...]:
+        """What a push of the release would change of the commit that was seen."""
+        if not self._is_known:
+            return tuple(Change(item, "unknown") for item in release.files)
+        files = self._state.files if self._state else {}
+        return tuple(Change(item, _kind(item, files.get(item.path))) for item in release.files)
+
+    # --- the push -------------------------------------------------------------------------------------------------
+
+    def put(self, release: Release, *, title: str) -> str:
+        """See push; the page of the release."""
+        return self.push(release, title=title).page
+
+    def push(self, release: Release, *, title: str) -> Pushed:
+        """Put the release there in one commit, read it back, and tag it; with nothing changed there is no commit.
+
+        Raises Refused when somebody else published meanwhile, WrongContent when what is there afterwards is not the
+        release, TransferFailed and CannotCheck as the table of errors says. The repository is as before, or whole.
+        """
+        if self._state is None:
+            self._state = self._create()
+        changes = self.changes(release)
+        commit, page = self._state.head, f"{self.page}/tree/{self._state.head}"
+        if any(change.kind != "same" for change in changes):
+            commit, page = self._commit(changes, self._state, title)
+        self._read_back(release, commit)
+        if self._wanted.tag:
+            self._tag(self._wanted.tag, commit)
+        return Pushed(commit, page, changes)
+
+    def there(self) -> Mapping[str, There]:
+        """Every file with its size and SHA-256: of large files as the listing has it, of small ones as they are read.
+
+        Of the tag, where there is one to look at, else of the branch.
+        """
+        self._refuse_offline()
+        state = self._look(self._wanted.tag)
+        if state is None:
+            raise self._missing()
+        self._state = state
+        return {path: self._with_content(item, state.head) for path, item in state.files.items()}
+
+    def count_elements(self) -> int:
+        """How many numbers the header of model.safetensors announces; only the header is downloaded."""
+        head = self._state.head if self._state else self._wanted.branch
+        found = self._call(
+            "reading the header of the weights",
+            lambda: self._api.parse_safetensors_file_metadata(self._wanted.repo_id, WEIGHTS, revision=head),
+        )
+        return sum(found.parameter_count.values())
+
+    # --- steps of preflight ---------------------------------------------------------------------------------------
+
+    def _look_if_possible(self) -> None:
+        try:
+            self._refuse_offline()
+            self._state = self._look()
+        except CannotCheck as error:
+            self._is_known = False
+            self._tell(f"not compared with {self._wanted.repo_id}: {error.what}")
+
+    def _refuse_offline(self) -> None:
+        from huggingface_hub import constants
+
+        if constants.is_offline_mode():
+            raise CannotCheck(
+                "the Hub's client is in offline mode (HF_HUB_OFFLINE)",
+                where=self.page,
+                mend="unset HF_HUB_OFFLINE; `--dry-run` works without the Hub",
+            )
+
+    def _namespaces(self) -> frozenset[str] | None:
+        """Where this token's user may write: the user and the organizations; None when the token does not say.
+
+        A Trusted Publisher's token is for one repository and stands for no user, so it is not asked who it is.
+        """
+        if os.environ.get("HF_OIDC_RESOURCE"):
+            return None
+        found: dict[str, Any] = self._call("logging in", self._api.whoami)
+        token = found.get("auth", {}).get("accessToken", {})
+        if token.get("role") == "read":
+            raise CannotCheck(
+                f"the token {token.get('displayName', '')!r} of {found['name']} may only read",
+                where=_token_source(),
+                mend=f"make a token that may write at {self._api.endpoint}/settings/tokens, then `hf auth login`",
+            )
+        return frozenset({found["name"], *(item["name"] for item in found.get("orgs", ()) if _may_write(item))})
+
+    def _look(self, revision: str | None = None) -> _State | None:
+        """The repository at the branch's head; None when there is no such repository. A missing branch is created later."""
+        from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+        def info(at: str | None) -> _State:
+            found = self._api.model_info(self._wanted.repo_id, revision=at, files_metadata=True)
+            files = {item.rfilename: _there(item) for item in found.siblings or ()}
+            return _State(str(found.sha), bool(found.private), files)
+
+        wanted = revision or (None if self._wanted.branch == "main" else self._wanted.branch)
+        try:
+            return self._waiting("looking at the repository", lambda: info(wanted))
+        except GatedRepoError as error:
+            raise self._explained(error, "looking at the repository") from error
+        except RepositoryNotFoundError:
+            return None
+        except RevisionNotFoundError as error:
+            if revision is not None or not self._wanted.create:
+                raise self._explained(error, "looking at the branch") from error
+            return self._call("looking at the repository", lambda: info(None))
+        except _client_errors() as error:
+            raise self._explained(error, "looking at the repository") from error
+
+    def _refuse_creation(self, namespaces: frozenset[str] | None) -> None:
+        namespace = self._wanted.repo_id.partition("/")[0]
+        if not self._wanted.create or self._wanted.pull_request:
+            raise self._missing()
+        if namespaces is not None and namespace not in namespaces:
+            raise CannotCheck(
+                f"{self._wanted.repo_id} does not exist or is private, and this token's user may not create it:"
+                f" {namespace} is none of {', '.join(sorted(namespaces))}",
+                where=_token_source(),
+                mend="ask for the write role there, or publish to another name",
+            )
+
+    def _check_rights(self) -> None:
+        write = not self._wanted.pull_request
+        self._call("checking rights", lambda: self._api.auth_check(self._wanted.repo_id, write=write))
+
+    def _refuse_taken_tag(self, head: str) -> None:
+        """A tag is never moved. One that stands on the head already may be right: the push will tell."""
+        taken = self._tagged() if self._wanted.tag else None
+        if taken is not None and taken != head:
+            raise self._tag_taken(taken)
+
+    def _tagged(self) -> str | None:
+        """The commit that has the tag."""
+        refs = self._call("reading tags", lambda: self._api.list_repo_refs(self._wanted.repo_id))
+        return next((str(item.target_commit) for item in refs.tags if item.name == self._wanted.tag), None)
+
+    # --- steps of a push ------------------------------------------------------------------------------------------
+
+    def _create(self) -> _State:
+        """Create the repository. That it exists already is no error to the client, whoever's it is: rights are checked."""
+        self._call(
+            "creating the repository",
+            lambda: self._api.create_repo(self._wanted.repo_id, private=self._wanted.private or None, exist_ok=True),
+        )
+        self._check_rights()
+        state = self._look()
+        if state is None:
+            raise self._missing()
+        return state
+
+    def _commit(self, changes: tuple[Change, ...], state: _State, title: str) -> tuple[str, str]:
+        """The oid and the page of the one commit with all changes."""
+        if self._wanted.branch != "main":
+            self._make_branch(state)
+        operations = self._operations(changes, state)
+        stamps = _stamps(changes)
+        self._check_readme(changes)
+        self._upload(operations)
+        if _stamps(changes) != stamps:
+            raise WrongContent("a file was changed while it was uploaded; nothing was published", mend="publish again")
+        offers = self._offers() if self._wanted.pull_request else frozenset[str]()
+        for attempt in range(1, TRIES_OF_A_COMMIT + 1):
+            try:
+                return self._waiting("committing", lambda: self._send(operations, state, title))
+            except _client_errors() as error:
+                if not _is_unknown(error):
+                    raise self._explained(error, "committing", parent=state.head) from error
+                self._tell(f"the outcome of the commit is unknown ({_short(error)}): looking for it")
+                made = self._find_commit(changes, state, offers, error)
+                if made is not None:
+                    return made
+                if attempt == TRIES_OF_A_COMMIT:
+                    raise self._explained(error, "committing") from error
+                time.sleep(self._patience.pause_seconds * attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _operations(
+        self, changes: tuple[Change, ...], state: _State
+    ) -> list[CommitOperationAdd | CommitOperationDelete]:
+        """What the commit changes. A signature that the release has not is of another release: it goes."""
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+        operations: list[CommitOperationAdd | CommitOperationDelete] = []
+        for change in changes:
+            if change.kind == "same":
+                continue
+            content = change.file.content
+            operation = CommitOperationAdd(change.file.path, content if isinstance(content, bytes) else str(content))
+            operation.upload_info.sha256 = bytes.fromhex(change.file.sha256)  # measured already: not read once more
+            operations.append(operation)
+        if SIGNATURE in state.files and SIGNATURE not in {change.file.path for change in changes}:
+            operations.append(CommitOperationDelete(SIGNATURE))
+        return operations
+
+    def _check_readme(self, changes: tuple[Change, ...]) -> None:
+        """Ask the Hub whether it takes the README's metadata, before anything is uploaded."""
+        for change in changes:
+            if change.file.path == README and change.kind != "same":
+                text = change.file.read().decode()
+                self._call("checking the README", partial(_validate, text))
+
+    def _upload(self, operations: list[CommitOperationAdd | CommitOperationDelete]) -> None:
+        from huggingface_hub import CommitOperationAdd
+
+        additions = [item for item in operations if isinstance(item, CommitOperationAdd)]
+        self._call(
+            "uploading",
+            lambda: self._api.preupload_lfs_files(
+                self._wanted.repo_id,
+                additions,
+                revision=self._wanted.branch,
+                create_pr=self._wanted.pull_request,
+                free_memory=False,
+            ),
+        )
+
+    def _send(
+        self, operations: list[CommitOperationAdd | CommitOperationDelete], state: _State, title: str
+    ) -> tuple[str, str]:
+        info = self._api.create_commit(
+            self._wanted.repo_id,
+            operations,
+            commit_message=title,
+            revision=self._wanted.branch,
+            parent_commit=state.head,
+            create_pr=self._wanted.pull_request,
+        )
+        return info.oid, info.pr_url or info.commit_url
+
+    def _find_commit(
+        self, changes: tuple[Change, ...], state: _State, offers: frozenset[str], error: Exception
+    ) -> tuple[str, str] | None:
+        """Our commit, if it was made; None when it was not. Raises Refused when there is another one in its place."""
+        try:
+            if self._wanted.pull_request:
+                return self._find_offer(changes, offers)
+            commits = self._waiting(
+                "reading commits",
+                lambda: self._api.list_repo_commits(self._wanted.repo_id, revision=self._wanted.branch),
+            )
+            head = commits[0].commit_id
+            if head == state.head:
+                return None
+            ours = len(commits) > 1 and commits[1].commit_id == state.head and self._holds(changes, head)
+        except _errors_while_looking() as second:
+            raise CannotCheck(
+                f"it is not known whether the commit was made: {_short(error)}; nor could that be found out: {_short(second)}",
+                where=f"{self.page}/commits/{self._wanted.branch}",
+                mend="publish again: what was made is recognised, and nothing is uploaded twice",
+            ) from second
+        if not ours:
+            raise self._overtaken(state.head, head)
+        return head, f"{self.page}/commit/{head}"
+
+    def _find_offer(self, changes: tuple[Change, ...], known: frozenset[str]) -> tuple[str, str] | None:
+        for ref in sorted(self._offers() - known):
+            refs = self._waiting(
+                "reading pull requests",
+                lambda: self._api.list_repo_refs(self._wanted.repo_id, include_pull_requests=True),
+            )
+            commit = next((str(item.target_commit) for item in refs.pull_requests or () if item.ref == ref), "")
+            if commit and self._holds(changes, commit):
+                return commit, f"{self.page}/discussions/{ref.rpartition('/')[2]}"
+        return None
+
+    def _offers(self) -> frozenset[str]:
+        """The refs of all pull requests."""
+        refs = self._call(
+            "reading pull requests",
+            lambda: self._api.list_repo_refs(self._wanted.repo_id, include_pull_requests=True),
+        )
+        return frozenset(item.ref for item in refs.pull_requests or ())
+
+    def _holds(self, changes: tuple[Change, ...], commit: str) -> bool:
+        files = self._files_of(commit)
+        return all(_kind(change.file, files.get(change.file.path)) == "same" for change in changes)
+
+    def _files_of(self, commit: str) -> Mapping[str, There]:
+        from huggingface_hub.hf_api import RepoFile
+
+        listed = self._call(
+            "reading back",
+            lambda: list(self._api.list_repo_tree(self._wanted.repo_id, recursive=True, revision=commit)),
+        )
+        return {item.path: _listed(item) for item in listed if isinstance(item, RepoFile)}
+
+    def _read_back(self, release: Release, commit: str) -> None:
+        files = self._files_of(commit)
+        wrong = [item for item in release.files if _kind(item, files.get(item.path)) != "same"]
+        if wrong:
+            told = "; ".join(_difference(item, files.get(item.path)) for item in wrong)
+            raise WrongContent(
+                f"what {self._wanted.repo_id} holds at {commit[:12]} is not what was published: {told}",
+                where=f"{self.page}/tree/{commit}",
+                mend="look at it, and publish again",
+            )
+
+    def _make_branch(self, state: _State) -> None:
+        self._call(
+            f"creating the branch {self._wanted.branch}",
+            lambda: self._api.create_branch(
+                self._wanted.repo_id, branch=self._wanted.branch, revision=state.head, exist_ok=True
+            ),
+        )
+
+    def _tag(self, tag: str, commit: str) -> None:
+        """Tag the commit; a tag that stands on it already is as good, whoever's answer was lost."""
+        try:
+            self._waiting(
+                f"tagging {tag}", lambda: self._api.create_tag(self._wanted.repo_id, tag=tag, revision=commit)
+            )
+        except _client_errors() as error:
+            taken = None
+            with suppress(ZooError):
+                taken = self._tagged()
+            if taken == commit:
+                return
+            if taken is not None:
+                raise self._tag_taken(taken) from error
+            raise CannotCheck(
+                f"{commit[:12]} is published, but not tagged {tag}: {self._explained(error, f'tagging {tag}').what}",
+                where=f"{self.page}/tree/{commit}",
+                mend="publish again with the same --tag: only the tag will be made",
+            ) from error
+
+    def keep_in_collection(self, name: str, description: str) -> str:
+        """Put the repository into the Collection of that title in its namespace, made if need be; the page of it."""
+        namespace = self._wanted.repo_id.partition("/")[0]
+        made = self._call(
+            "keeping the collection",
+            lambda: self._api.create_collection(
+                title=name[:TITLE_CHARACTERS],
+                namespace=namespace,
+                description=description[:DESCRIPTION_CHARACTERS] or None,
+                private=self._wanted.private,
+                exists_ok=True,
+            ),
+        )
+        self._call(
+            "keeping the collection",
+            lambda: self._api.add_collection_item(made.slug, self._wanted.repo_id, "model", exists_ok=True),
+        )
+        return f"{self._api.endpoint}/collections/{made.slug}"
+
+    # --- reading --------------------------------------------------------------------------------------------------
+
+    def _read(self, path: str, revision: str) -> bytes:
+        found = self._call(
+            f"reading {path}",
+            lambda: self._api.hf_hub_download(self._wanted.repo_id, path, revision=revision),
+        )
+        return Path(found).read_bytes()
+
+    def _with_content(self, item: There, revision: str) -> There:
+        if item.sha256 or item.size_bytes > SMALL_BYTES:
+            return item
+        content = self._read(item.path, revision)
+        return There(item.path, len(content), hashlib.sha256(content).hexdigest(), item.git_sha1, content)
+
+    # --- waiting and explaining -----------------------------------------------------------------------------------
+
+    def _call(self, doing: str, function: Callable[[], T]) -> T:
+        """The function's value; the client's errors become ours, rate limits are waited for."""
+        try:
+            return self._waiting(doing, function)
+        except _client_errors() as error:
+            raise self._explained(error, doing) from error
+
+    def _waiting(self, doing: str, function: Callable[[], T]) -> T:
+        """The function's value, asked for again after each 429, for as long as patience has it."""
+        waited = 0.0
+        while True:
+            try:
+                return function()
+            except _client_errors() as error:
+                seconds = _seconds_to_wait(error, self._patience.pause_seconds)
+                if seconds is None or waited + seconds > self._patience.rate_limit_seconds:
+                    raise
+                self._tell(f"{doing}: too many requests, waiting {seconds:g} s as the Hub asks")
+                time.sleep(seconds)
+                waited += seconds
+
+    def _explained(self, error: Exception, doing: str, *, parent: str = "") -> ZooError:
+        """The client's error in our words: what, where, how to mend. The order matters: most are kinds of others."""
+        import httpx2  # the client's transport: what it does not catch comes out as it is
+        from huggingface_hub import errors
+
+        repo, page = self._wanted.repo_id, self.page
+        if isinstance(error, ZooError):
+            return error
+        if isinstance(error, errors.OfflineModeIsEnabled):
+            return CannotCheck("the Hub's client is in offline mode", where=page, mend="unset HF_HUB_OFFLINE")
+        if isinstance(error, errors.LocalTokenNotFoundError):
+            return CannotCheck(
+                f"not logged in to {self._api.endpoint}", where=page, mend="`hf auth login`, or set HF_TOKEN"
+            )
+        if isinstance(error, errors.OIDCError):
+            mend = "give the job `permissions: id-token: write`, or unset HF_OIDC_RESOURCE"
+            return CannotCheck(
+                f"no token for {os.environ.get('HF_OIDC_RESOURCE', '')}: {_short(error)}", where=page, mend=mend
+            )
+        if isinstance(error, errors.GatedRepoError):
+            return CannotCheck(
+                f"{repo} is gated, and this account has no access to it", where=page, mend=f"ask for access on {page}"
+            )
+        if isinstance(error, errors.RepositoryNotFoundError):
+            return self._missing()
+        if isinstance(error, errors.RevisionNotFoundError):
+            mend = "give a branch or tag that exists; --create makes a missing branch"
+            return CannotCheck(f"{repo} has no such branch, tag or commit", where=page, mend=mend)
+        if isinstance(error, errors.HfHubHTTPError):
+            return self._explained_status(error, doing, parent)
+        if isinstance(error, httpx2.HTTPError):
+            mend = "look at the network, a proxy, HF_ENDPOINT; then publish again"
+            return TransferFailed(
+                f"the Hub cannot be reached, {doing}: {_short(error)}", where=self._api.endpoint, mend=mend
+            )
+        if isinstance(error, json.JSONDecodeError):
+            mend = "try again later; it may be a proxy that answers"
+            return TransferFailed(
+                f"the Hub's answer, {doing}, is no JSON: a server's error page", where=page, mend=mend
+            )
+        if isinstance(error, RuntimeError):
+            cause = f": {_short(error.__cause__)}" if error.__cause__ else ""
+            mend = "publish again: it goes on with what is missing"
+            return TransferFailed(f"{_short(error)}{cause}; nothing was published", where=page, mend=mend)
+        if isinstance(error, ConnectionError):
+            mend = "publish again; HF_HUB_DISABLE_XET=1 uploads without Xet"
+            return TransferFailed(f"Xet's storage cannot be reached, {doing}: {_short(error)}", where=page, mend=mend)
+        return WrongContent(
+            f"the Hub does not take the README: {_lines(error)}", where=page, mend="correct the card or the README"
+        )
+
+    def _explained_status(self, error: Any, doing: str, parent: str) -> ZooError:
+        repo, page, status = self._wanted.repo_id, self.page, error.response.status_code
+        said = f": {error.server_message.splitlines()[0][:200]}" if error.server_message else ""
+        if status == 401:
+            mend = f"`hf auth login` with a token from {self._api.endpoint}/settings/tokens"
+            return CannotCheck(f"the Hub does not accept the token from {_token_source()}", where=page, mend=mend)
+        if status == 403:
+            mend = "--pr opens a pull request; or use a token with the write role there"
+            return CannotCheck(f"this token may not write to {repo}{said}", where=_token_source(), mend=mend)
+        if status == 412:
+            head = ""
+            with suppress(ZooError):
+                state = self._look()
+                head = state.head if state else ""
+            return self._overtaken(parent, head)
+        if status == 429:
+            seconds = _seconds_to_wait(error, self._patience.pause_seconds)
+            return CannotCheck(f"too many requests, {doing}", where=page, mend=f"try again in {seconds:g} s")
+        if status == 400:
+            return WrongContent(f"the Hub refuses it, {doing}{said}", where=page, mend="correct the card or the README")
+        mend = "publish again in a while: what was uploaded is not uploaded again"
+        return TransferFailed(f"the Hub answered {status}, {doing}{said}", where=page, mend=mend)
+
+    def _missing(self) -> CannotCheck:
+        return CannotCheck(
+            f"{self._wanted.repo_id} does not exist or is private: the Hub does not tell which",
+            where=self.page,
+            mend="look at the name and at whose token this is; --create makes a new one",
+        )
+
+    def _overtaken(self, parent: str, head: str) -> Refused:
+        now = f", it is at {head[:12]} now" if head else ""
+        return Refused(
+            f"somebody else published to {self._wanted.repo_id} since {parent[:12]}{now}; nothing of ours was published",
+            where=f"{self.page}/commits/{self._wanted.branch}",
+            mend="look at that commit, then publish again",
+        )
+
+    def _tag_taken(self, commit: str) -> Refused:
+        return Refused(
+            f"the tag {self._wanted.tag} of {self._wanted.repo_id} stands on {commit[:12]}, and a tag is never moved",
+            where=f"{self.page}/tree/{self._wanted.tag}",
+            mend="give another --tag",
+        )
+
+
+def _validate(readme: str) -> None:
+    from huggingface_hub import ModelCard
+
+    ModelCard(readme, ignore_metadata_errors=True).validate(repo_type="model")
+
+
+def _client_errors() -> tuple[type[Exception], ...]:
+    """All that the client raises for what is not a bug of ours (notes at `_explained`)."""
+    import httpx2
+    from huggingface_hub.errors import OIDCError
+
+    return (httpx2.HTTPError, RuntimeError, OSError, ValueError, OIDCError)
+
+
+def _errors_while_looking() -> tuple[type[Exception], ...]:
+    return (*_client_errors(), ZooError)
+
+
+def _is_unknown(error: Exception) -> bool:
+    """Whether a commit may have been made all the same: no answer, a server's error, or an answer that is no JSON."""
+    import httpx2
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if isinstance(error, HfHubHTTPError):
+        return error.response.status_code >= 500 or error.response.status_code == 408
+    return isinstance(error, (httpx2.HTTPError, json.JSONDecodeError))
+
+
+def _seconds_to_wait(error: Exception, default: float) -> float | None:
+    """How long a 429 asks to wait, by Retry-After or by the reset of the RateLimit header; None for other errors.
+
+    Source: RFC 9110, 10.2.3; huggingface.co/docs/hub/rate-limits (`RateLimit: "api";r=0;t=55`), seen 2026-11-24.
+    """
+    response = getattr(error, "response", None)
+    if response is None or response.status_code != 429:
+        return None
+    after = re.fullmatch(r"\d+", response.headers.get("Retry-After", "").strip())
+    reset = re.search(r";\s*t=(\d+)", response.headers.get("RateLimit", ""))
+    found = after.group(0) if after else reset.group(1) if reset else None
+    return default if found is None else float(found)
+
+
+def _token_source() -> str:
+    """Where the token comes from; never the token itself."""
+    from huggingface_hub import constants
+
+    if os.environ.get("HF_OIDC_RESOURCE"):
+        return "the Trusted Publisher of HF_OIDC_RESOURCE"
+    name = next((name for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") if os.environ.get(name)), None)
+    return f"the environment variable {name}" if name else f"the file {constants.HF_TOKEN_PATH}"
+
+
+def _may_write(organization: Mapping[str, Any]) -> bool:
+    """Whether the role in an organization allows new repositories (huggingface.co/docs/hub/organizations-security)."""
+    return organization.get("roleInOrg") in (None, "write", "admin", "contributor")
+
+
+def _short(error: BaseException) -> str:
+    """The first line that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:200]
+
+
+def _lines(error: BaseException) -> str:
+    return "; ".join(line.strip(" -") for line in str(error).splitlines() if line.strip())[:500]
+
+
+def _there(sibling: Any) -> There:
+    """A file as model_info lists it."""
+    sha256 = sibling.lfs["sha256"] if sibling.lfs else ""
+    return There(sibling.rfilename, sibling.size or 0, sha256, "" if sibling.lfs else sibling.blob_id or "")
+
+
+def _listed(file: Any) -> There:
+    """A file as the tree lists it."""
+    sha256 = file.lfs.sha256 if file.lfs else ""
+    return There(file.path, file.size, sha256, "" if file.lfs else file.blob_id)
+
+
+def _kind(file: ReleaseFile, there: There | None) -> str:
+    """`new`, `changed` or `same`, by size and digest: a large file's SHA-256, a small one's git blob id."""
+    if there is None:
+        return "new"
+    if there.size_bytes != file.size_bytes:
+        return "changed"
+    equal = there.sha256 == file.sha256 if there.sha256 else there.git_sha1 == file.git_sha1
+    return "same" if equal else "changed"
+
+
+def _difference(file: ReleaseFile, there: There | None) -> str:
+    if there is None:
+        return f"{file.path} is missing"
+    return f"{file.path} has {there.size_bytes} bytes, digest {there.sha256 or there.git_sha1}, not {file.size_bytes}, {file.sha256}"
+
+
+def _stamps(changes: tuple[Change, ...]) -> list[tuple[int, int]]:
+    """Size and time of change of the files on disk."""
+    paths = [change.file.content for change in changes if isinstance(change.file.content, Path)]
+    return [(status.st_size, status.st_mtime_ns) for status in (path.stat() for path in paths)]
