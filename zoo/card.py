@@ -219,12 +219,16 @@ class Split:
 
     where: Where = field(repr=False, compare=False)
     images: int
+    images_per_class: int | None = None
     manifest_sha256: str | None = None
+    content_sha256: str | None = None
+    label_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A data set that results are claimed on; `classes` are in label order."""
+    """A data set that results are claimed on; `classes` are in label order. Where they are some of the classes of
+    another data set, whose labels the models' outputs are, that one is the `label_space`."""
 
     where: Where = field(repr=False, compare=False)
     name: str
@@ -241,6 +245,8 @@ class Dataset:
     citation: str | None = None
     obtain: str | None = None
     file: str | None = None
+    installed_at: str | None = None
+    label_space: str | None = None
     class_names: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 

@@ -1,27 +1,59 @@
-"""Model + images -> integer counts: how many the model got right, exactly and mergeably.
+"""Subject + split of a data set -> integer counts, exact and mergeable: how many images the model gets right.
 
-Counts are integers over a known set of images, so parts add up to the whole, without padding and without rounding.
-Imports datasets, model.
+Images are graded in parts of a fixed size, in an order drawn with a seed, so that what is done at any moment is a random
+sample. A part is kept as soon as it is graded: a killed run loses the parts in flight, and no image is graded twice for
+the same question (weights, images, preprocessing, precision, kind of device, versions, code). Counts are of known
+images, so parts add up to the whole wherever they were graded, without padding and without rounding.
+Imports datasets, engines, facts, model, pieces.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from zoo import engines, facts, plugins
 from zoo.builders import Transform
-from zoo.datasets import Images
-from zoo.errors import WrongContent
+from zoo.card import Dataset
+from zoo.datasets import Copy, Damaged, Images, Label, open_copy, outputs, sha256
+from zoo.engines import Outcome, cores
+from zoo.errors import CannotCheck, NotHere, WrongContent
+from zoo.facts import Fact
+from zoo.model import Subject, accelerators, device_kind, transform
+from zoo.pieces import Pieces
+from zoo.report import version_of
+from zoo.store import home
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
-BATCH_SIZE = 16
+
+BATCH_SIZE = {"cpu": 16}
 """On a CPU, a batch that fits its cache, in channels_last, is twice as fast as the usual 64 in NCHW
 (tests/bench/evaluate.py measures it)."""
+ACCELERATOR_BATCH_SIZE = 256
+"""timm's validate.py has the same default; it is halved when the memory does not hold it."""
+PART_BATCHES = 8
+LEAST_PART = 64
+PARTS_OF_A_SPLIT = 8
+"""A part has eight batches, yet at least 64 images and at most an eighth of what there is: small enough to lose, large
+enough to be worth a file."""
+BATCHES_AHEAD = 2
+"""Batches that are decoded while one is computed: one ready and one in work."""
+TOP = 5
+DTYPES = {"fp32": None, "bf16": "bfloat16", "fp16": "float16"}
+LIBRARIES = ("torch", "torchvision", "timm", "pillow", "numpy")
+"""The distributions whose versions can change a rank: kernels, resizing, decoding."""
+CODE = ("evaluate.py", "model.py", "datasets/__init__.py", "builders/__init__.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,50 +72,451 @@ class Counts:
         return {1: self.top1, 5: self.top5}[top_k]
 
 
-def evaluate(
-    model: nn.Module,
-    images: Images,
-    transform: Transform,
-    *,
-    indices: Sequence[int] | None = None,
-    batch_size: int = BATCH_SIZE,
-) -> Counts:
-    """Count the images at those positions (all by default) that the model gets right, on the model's own device.
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """Some images of a split, the rank of each one's label among the outputs (`0` to `4`, `5` for none of the first
+    five), and their SHA-256s."""
 
-    Raises WrongContent when an output is not finite, or has fewer values than there are labels.
+    indices: tuple[int, ...]
+    ranks: str
+    digests: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an evaluation is: `counts` of the `total` images it may need, `graded` of them in this run in `seconds`."""
+
+    model: str
+    dataset: str
+    split: str
+    counts: Counts
+    total: int
+    split_images: int
+    graded: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The counts of a split or of a sample of it, and what they rest on as JSON values."""
+
+    counts: Counts
+    split_images: int
+    evidence: Mapping[str, Any]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every image of the split was graded."""
+        return self.counts.images == self.split_images
+
+
+Stop = Callable[[Counts], bool]
+"""Whether an evaluation may end after these counts of the first images of its order."""
+
+
+def measure(subject: Subject, dataset: Dataset, split: str, stop: Stop = lambda counts: False) -> Measured:
+    """The counts of a split, or of as many of its images as the settings and `stop` ask for.
+
+    Raises CannotCheck when the copy of the data is not what the dataset card says or an image is damaged, NotHere when
+    there is no copy, WrongContent when the outputs are not finite or too few.
     """
-    import torch
-
-    model = model.eval().to(memory_format=torch.channels_last)
-    positions = range(len(images.labels)) if indices is None else indices
-    counts = Counts()
-    with torch.inference_mode():
-        for batch in _batches(positions, batch_size):
-            counts = counts + _count(model, images, transform, batch)
-    return counts
-
-
-def _count(model: nn.Module, images: Images, transform: Transform, batch: Sequence[int]) -> Counts:
-    import torch
-
-    where = next(model.parameters()).device
-    pixels = torch.stack([transform(images.image(index)) for index in batch])
-    logits: torch.Tensor = model(pixels.to(where, memory_format=torch.channels_last))
-    labels = torch.tensor([images.labels[index] for index in batch], device=where)
-    return counts_of(logits, labels)
+    copy = open_sound_copy(subject, dataset, split)
+    question = Asked(subject, copy)
+    known = question.recall_whole()
+    if known is not None:
+        return known
+    try:
+        measured = _grade_all(question, stop)
+    except Damaged as error:
+        name = f"{dataset.name}/{split}"
+        raise CannotCheck(f"needs data {name}, but {error.what}", mend=f"zoo data verify {dataset.name}") from error
+    _refuse(copy, digests=copy.is_hashed)
+    return measured
 
 
-def counts_of(logits: torch.Tensor, labels: torch.Tensor) -> Counts:
-    """The counts of a batch: logits (images, classes), labels (images,).
+def open_sound_copy(subject: Subject, dataset: Dataset, split: str) -> Copy:
+    """This machine's copy of the split. Raises CannotCheck when it is known not to be what the dataset card says."""
+    copy = open_copy(dataset, split, subject.settings.data)
+    _refuse(copy, digests=copy.is_hashed)
+    return copy
+
+
+def _refuse(copy: Copy, *, digests: bool) -> None:
+    found = copy.problems() if digests else copy.layout_problems
+    if found:
+        key = f"{copy.dataset.name}/{copy.split}"
+        raise CannotCheck(f"needs data {key}, which is wrong", mend=found[0].mend)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked: the ranks of a subject's outputs on a copy of a split. Knows where the answers are kept."""
+
+    subject: Subject
+    copy: Copy
+
+    @cached_property
+    def restriction(self) -> tuple[int, ...] | None:
+        """Which outputs count; all when None."""
+        return outputs(self.copy.dataset, self.subject.catalog)
+
+    @cached_property
+    def inputs(self) -> dict[str, Any]:
+        """All that changes the answer but libraries, code and images, as JSON values."""
+        if not self.subject.card.weights:
+            raise NotHere(
+                "the card lists no weights", where=str(self.subject.card.where), mend="add `weights: [{file: ...}]`"
+            )
+        restriction = {} if self.restriction is None else {"outputs": list(self.restriction)}
+        return {
+            "sha256": self.subject.artifact(self.subject.card.weights[0]).sha256,
+            "preprocessing": self.subject.input.as_data(),
+            "precision": self.subject.settings.evaluation.precision,
+            "device": device_kind(self.subject.settings.device),
+            "classes": list(self.copy.dataset.classes),
+            **restriction,
+        }
+
+    @cached_property
+    def pieces(self) -> Pieces:
+        """Where the graded parts are."""
+        versions = {name: version_of(name) for name in LIBRARIES}
+        code = (*CODE, f"datasets/{self.copy.dataset.kind}.py")
+        key = facts.architecture("ranks", self.subject.builder, code=code, versions=versions, **self.inputs)
+        return Pieces(home() / "ranks" / key[:2] / key)
+
+    def whole_key(self, manifest_sha256: str) -> str:
+        """The key of the fact about the whole split, which outlives versions of libraries and of zoo."""
+        builder = self.subject.builder
+        return facts.question(
+            "accuracy",
+            code=(),
+            libraries=(),
+            library=builder.library,
+            entry=builder.entry,
+            options=dict(builder.options),
+            manifest_sha256=manifest_sha256,
+            **self.inputs,
+        )
+
+    def recall_whole(self) -> Measured | None:
+        """What is known of the whole split, if it is not too old."""
+        settings, claimed = self.subject.settings, self.copy.card.manifest_sha256
+        if settings.refresh:
+            self.pieces.clear()
+            return None
+        if not self.copy.is_hashed and claimed is not None and facts.recall(self.whole_key(claimed)):
+            self.copy.hash_all()
+            _refuse(self.copy, digests=True)
+        manifest = self.copy.manifest_sha256
+        fact = facts.recall(self.whole_key(manifest)) if manifest else None
+        if fact is None or _days_since(fact.evidence["measured"]) > (settings.evaluation.max_age_days or float("inf")):
+            return None
+        counts = Counts(**fact.evidence["counts"])
+        return Measured(counts, counts.images, {**fact.evidence, "manifest_sha256": manifest})
+
+    def recall_ranks(self) -> dict[int, str]:
+        """The ranks that are known, by the image's position."""
+        known: dict[int, str] = {}
+        for piece in self.pieces.read():
+            indices = piece["indices"]
+            if max(indices, default=0) < len(self.copy) and self.copy.lines_sha256(indices) == piece["lines_sha256"]:
+                known.update(zip(indices, piece["ranks"], strict=True))
+        return known
+
+    def keep(self, graded: Graded) -> None:
+        """Keep a part, and the digests of its images."""
+        for index, digest in zip(graded.indices, graded.digests, strict=True):
+            self.copy.note(index, digest)
+        lines = self.copy.lines_sha256(graded.indices)
+        self.pieces.add({"indices": graded.indices, "ranks": graded.ranks, "lines_sha256": lines})
+        self.copy.save()
+
+    def keep_whole(self, counts: Counts, evidence: Mapping[str, Any]) -> None:
+        """Keep the counts of the whole split in the place of its parts."""
+        manifest = self.copy.manifest_sha256
+        assert manifest is not None
+        facts.keep(self.whole_key(manifest), Fact(counts.top1, {"counts": asdict(counts), **evidence}))
+        self.pieces.clear()
+
+
+def _grade_all(question: Asked, stop: Stop) -> Measured:
+    """Grade what is not known, in the order of the seed, until the sample is whole or `stop` says so."""
+    copy, wanted = question.copy, question.subject.settings.evaluation
+    order = order_of(len(copy), wanted.seed)[: wanted.limit]
+    known = question.recall_ranks()
+    size = part_size(len(order), batch_size(question.subject))
+    parts = [order[start : start + size] for start in range(0, len(order), size)]
+    counts, begun, graded = Counts(), time.monotonic(), 0
+    tell = question.subject.settings.tell or (lambda event: None)
+    for part, found in _answered(question, parts, known):
+        graded += len(found)
+        counts = counts + counted(known[index] for index in part)
+        tell(
+            Progress(
+                question.subject.card.name, copy.dataset.name, copy.split, counts, len(order), len(copy), graded,
+                time.monotonic() - begun,
+            )
+        )  # fmt: skip
+        if counts.images < len(order) and stop(counts):
+            break
+    evidence = _evidence(question, counts)
+    if counts.images == len(copy):
+        question.keep_whole(counts, evidence)
+    return Measured(counts, len(copy), evidence)
+
+
+def _answered(
+    question: Asked, parts: Sequence[Sequence[int]], known: dict[int, str]
+) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
+    """Each part in order, once the ranks of all its images are in `known`, and which of them were graded for that."""
+    todo = [[index for index in part if index not in known] for part in parts]
+    results = grade_parts(question, [part for part in todo if part])
+    try:
+        for part, unknown in zip(parts, todo, strict=True):
+            if unknown:
+                graded = next(results)
+                known.update(zip(graded.indices, graded.ranks, strict=True))
+            yield part, unknown
+    finally:
+        results.close()
+
+
+def grade_parts(question: Asked, parts: Sequence[Sequence[int]]) -> Generator[Graded, None, None]:
+    """The grades of the parts in order, each kept as soon as it is done, here or by an engine's workers."""
+    wanted = question.subject.settings.evaluation
+    jobs = min(wanted.options.jobs, len(parts))
+    if wanted.engine == "local" and jobs <= 1:
+        if parts:
+            for graded in Grader.of(question).grade(parts):
+                question.keep(graded)
+                yield graded
+        return
+    settings = question.subject.settings
+    alone = replace(settings, tell=None, evaluation=replace(wanted, engine="local", options=engines.Options()))
+    work = PartWork(
+        replace(question.subject, settings=alone, _artifacts={}), question.copy.dataset, question.copy.split
+    )
+    running = plugins.load("engines", wanted.engine).run(work, parts, wanted.options)
+    try:
+        yield from (outcome.result() for outcome in engines.in_order(_kept(question, running)))
+    finally:
+        running.close()
+
+
+def _kept(question: Asked, outcomes: Iterable[Outcome[Graded]]) -> Iterator[Outcome[Graded]]:
+    for outcome in outcomes:
+        if outcome.error is None:
+            question.keep(outcome.result())
+        yield outcome
+
+
+@dataclass
+class PartWork:
+    """What a worker does: grade a part. The model, the copy and the threads are made once in each worker."""
+
+    subject: Subject
+    dataset: Dataset
+    split: str
+
+    def __call__(self, part: Sequence[int]) -> Graded:
+        """The grades of the images at these positions."""
+        (graded,) = self._grader.grade([part])
+        return graded
+
+    @cached_property
+    def _grader(self) -> Grader:
+        return Grader.of(Asked(self.subject, open_sound_copy(self.subject, self.dataset, self.split)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"subject": self.subject, "dataset": self.dataset, "split": self.split}
+
+
+@dataclass
+class Grader:
+    """A model with all that it needs to grade images: decoding threads, preprocessing, batches, precision."""
+
+    model: Callable[[torch.Tensor], torch.Tensor]
+    images: Images
+    device: torch.device
+    transform: Transform
+    batch_size: int
+    restriction: tuple[int, ...] | None = None
+    precision: str = "fp32"
+    threads: int = field(default_factory=lambda: max(2, cores()))
+
+    @classmethod
+    def of(cls, question: Asked) -> Grader:
+        """The grader of a question, its model loaded."""
+        import torch
+
+        wanted, model = question.subject.settings.evaluation, question.subject.model
+        model = model.eval().to(memory_format=torch.channels_last)
+        return cls(
+            torch.compile(model) if wanted.compile else model,
+            question.copy.images,
+            next(model.parameters()).device,
+            transform(question.subject.input),
+            batch_size(question.subject),
+            question.restriction,
+            wanted.precision,
+        )
+
+    def grade(self, parts: Iterable[Sequence[int]]) -> Iterator[Graded]:
+        """The grades of each part, in order; the next batches are decoded while one is computed, also across parts."""
+        with ThreadPoolExecutor(self.threads, "zoo-decode") as pool:
+            try:
+                for part, done in self._batches(pool, parts):
+                    ranks = "".join(rank for rank, _ in done)
+                    yield Graded(tuple(part), ranks, tuple(digest for _, digests in done for digest in digests))
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _batches(
+        self, pool: ThreadPoolExecutor, parts: Iterable[Sequence[int]]
+    ) -> Iterator[tuple[Sequence[int], list[tuple[str, list[str]]]]]:
+        ahead: deque[tuple[Sequence[int], bool, list[Future[tuple[torch.Tensor, str]]], list[int]]] = deque()
+        done: list[tuple[str, list[str]]] = []
+        for part, batch, last in self._in_batches(parts):
+            ahead.append((part, last, [pool.submit(self._prepare, index) for index in batch], batch))
+            if len(ahead) > BATCHES_AHEAD:
+                yield from self._finish(ahead, done)
+        while ahead:
+            yield from self._finish(ahead, done)
+
+    def _in_batches(self, parts: Iterable[Sequence[int]]) -> Iterator[tuple[Sequence[int], list[int], bool]]:
+        for part in parts:
+            batches = list(_batches(part, self.batch_size))
+            yield from ((part, batch, place == len(batches) - 1) for place, batch in enumerate(batches))
+
+    def _finish(
+        self,
+        ahead: deque[tuple[Sequence[int], bool, list[Future[tuple[torch.Tensor, str]]], list[int]]],
+        done: list[tuple[str, list[str]]],
+    ) -> Iterator[tuple[Sequence[int], list[tuple[str, list[str]]]]]:
+        part, last, futures, batch = ahead.popleft()
+        prepared = [future.result() for future in futures]
+        ranks = self.ranks([pixels for pixels, _ in prepared], [self.images.labels[index] for index in batch])
+        done.append((ranks, [digest for _, digest in prepared]))
+        if last:
+            yield part, done.copy()
+            done.clear()
+
+    def _prepare(self, index: int) -> tuple[torch.Tensor, str]:
+        content = self.images.read(index)
+        return self.transform(self.images.decode(index, content)), sha256(content)
+
+    def ranks(self, pixels: Sequence[torch.Tensor], labels: Sequence[Label]) -> str:
+        """The rank of each image's label, a digit each: tensors (channels, height, width), labels of the data set."""
+        import torch
+
+        batch = torch.stack(list(pixels)).to(self.device, memory_format=torch.channels_last)
+        logits = self.outputs(batch)
+        return ranks_of(logits if self.restriction is None else logits[:, list(self.restriction)], labels)
+
+    def outputs(self, batch: torch.Tensor) -> torch.Tensor:
+        """The logits of a batch (images, outputs); in halves where the device's memory does not hold it whole."""
+        import torch
+
+        dtype = DTYPES[self.precision]
+        cast = torch.autocast(batch.device.type, getattr(torch, dtype)) if dtype else nullcontext()
+        try:
+            with torch.inference_mode(), cast:
+                return self.model(batch).float()
+        except RuntimeError as error:
+            if len(batch) == 1 or not _is_out_of_memory(error):
+                raise
+        self.batch_size = max(1, len(batch) // 2)
+        return torch.cat([self.outputs(half) for half in torch.split(batch, self.batch_size)])
+
+
+def ranks_of(logits: torch.Tensor, labels: Sequence[Label]) -> str:
+    """The rank of the best placed of each image's labels, `0` to `4`, or `5`: logits (images, classes).
 
     Raises WrongContent when a logit is not finite, or a label has no output.
     """
+    import torch
+
     if not bool(logits.isfinite().all()):
         raise WrongContent("the model's outputs are not all finite numbers", mend="check the weights for NaN and Inf")
-    if int(labels.max()) >= logits.shape[1]:
-        raise WrongContent(f"the model has {logits.shape[1]} outputs, the data set has label {int(labels.max())}")
-    ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices == labels[:, None]
-    return Counts(len(labels), int(ranked[:, :1].sum()), int(ranked.sum()))
+    highest = max(label for image in labels for label in image)
+    if highest >= logits.shape[1]:
+        raise WrongContent(f"the model has {logits.shape[1]} outputs, the data set has label {highest}")
+    right = torch.zeros(logits.shape, dtype=torch.bool)
+    for row, image in enumerate(labels):
+        right[row, list(image)] = True
+    best = logits.topk(min(TOP, logits.shape[1]), dim=1).indices.cpu()
+    hits = right.gather(1, best)
+    first = torch.where(hits.any(1), hits.int().argmax(1), TOP)
+    return "".join(map(str, first.tolist()))
+
+
+def counted(ranks: Iterable[str]) -> Counts:
+    """The counts of images with these ranks."""
+    text = "".join(ranks)
+    return Counts(len(text), text.count("0"), len(text) - text.count(str(TOP)))
+
+
+def order_of(images: int, seed: int) -> list[int]:
+    """The order in which a split's images are graded: a permutation drawn with the seed, the same everywhere.
+
+    Sorting by Mersenne Twister's numbers, whose sequence Python guarantees (docs.python.org/3/library/random.html,
+    "Notes on Reproducibility", seen 2026-11-24), unlike that of `shuffle`.
+    """
+    numbers = random.Random(seed)
+    return [index for _, index in sorted((numbers.random(), index) for index in range(images))]
+
+
+def part_size(images: int, batch: int) -> int:
+    """How many images are graded between two files: by the batch and the number of images only, not by who grades."""
+    return max(batch, min(max(LEAST_PART, PART_BATCHES * batch), -(-images // PARTS_OF_A_SPLIT)))
+
+
+def batch_size(subject: Subject) -> int:
+    """Images at a time: what was asked for, or what suits the kind of device."""
+    kind = device_kind(subject.settings.device)
+    return subject.settings.evaluation.batch_size or BATCH_SIZE.get(kind, ACCELERATOR_BATCH_SIZE)
+
+
+def default_jobs(device: str) -> int:
+    """How many workers an evaluation has if nobody says: one for each accelerator, one on a CPU."""
+    return 1 if device != "auto" or device_kind(device) == "cpu" else max(1, accelerators())
+
+
+def _evidence(question: Asked, counts: Counts) -> dict[str, Any]:
+    wanted = question.subject.settings.evaluation
+    sample = {"seed": wanted.seed} if counts.images < len(question.copy) else {}
+    return {
+        "device": question.inputs["device"],
+        "precision": wanted.precision,
+        "libraries": {name: version_of(name) for name in LIBRARIES},
+        "measured": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        **_tf32(question.inputs["device"]),
+        **sample,
+        **({"manifest_sha256": question.copy.manifest_sha256} if question.copy.is_hashed else {}),
+    }
+
+
+def _tf32(kind: str) -> dict[str, bool]:
+    """Whether CUDA may round 32-bit factors to TF32: in convolutions it does by default, which shows in accuracies."""
+    if kind != "cuda":
+        return {}
+    import torch
+
+    return {"tf32": bool(torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32)}
+
+
+def _days_since(moment: str) -> float:
+    then = datetime.strptime(moment, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+    return (datetime.now(timezone.utc) - then).total_seconds() / 86_400
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether it is a lack of memory: torch has a class for accelerators; for the CPU it has a message only
+    (c10/core/impl/alloc_cpu.cpp: "DefaultCPUAllocator: can't allocate memory")."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _batches(positions: Iterable[int], size: int) -> Iterator[list[int]]:

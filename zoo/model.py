@@ -6,8 +6,9 @@ Imports errors, card, catalog, plugins, store, builders.
 
 from __future__ import annotations
 
+import platform
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from zoo import plugins, store
 from zoo.builders import Transform
 from zoo.card import Builder, Card, Input, Weights
 from zoo.catalog import Catalog
+from zoo.engines import Options, worker_number
 from zoo.errors import CannotCheck, NotHere, UsageError, WrongContent
 from zoo.store import Artifact
 
@@ -24,18 +26,47 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+DEVICE_NODES = ("nvidia[0-9]*", "kfd", "dri/render*", "davinci[0-9]*")
+"""Device nodes of the drivers of NVIDIA, AMD, Intel and Ascend."""
 MOST_NAMES = 4
 """How many of the keys that differ a message names."""
 
 
 @dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How accuracies are measured.
+
+    limit: at most so many images, drawn with `seed`; all when None. early_stop: end as soon as the claim is refuted.
+    level: the probability with which a right claim may be called wrong. precision: `fp32`, `bf16` or `fp16`.
+    batch_size: images at a time; chosen for the device when None. max_age_days: older facts are measured again.
+    engine, options: where the parts of one evaluation run.
+    """
+
+    limit: int | None = None
+    seed: int = 0
+    early_stop: bool = False
+    level: float = 0.001
+    precision: str = "fp32"
+    batch_size: int | None = None
+    compile: bool = False
+    max_age_days: float | None = None
+    engine: str = "local"
+    options: Options = field(default_factory=Options)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
-    """What a run may do: download, use a device (`auto`, `cpu`, `cuda:0`, `mps`), read copies of data sets."""
+    """What a run may do: download, use a device (`auto`, `cpu`, `cuda:0`, `mps`), read copies of data sets.
+
+    tell: called with each event of a long measurement, in this process only.
+    """
 
     fetch: bool = False
     device: str = "auto"
     data: Mapping[str, Path] = field(default_factory=dict)
     refresh: bool = False
+    evaluation: Evaluation = Evaluation()
+    tell: Callable[[Any], None] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -232,7 +263,7 @@ def transform(wanted: Input) -> Transform:
 
 
 def device(name: str) -> torch.device:
-    """The device of that name; `auto` is the accelerator when there is one, else the CPU.
+    """The device of that name; `auto` is the accelerator when there is one, else the CPU. Workers take one each in turn.
 
     Raises UsageError when the name means nothing, CannotCheck when this machine has no such device.
     """
@@ -240,7 +271,10 @@ def device(name: str) -> torch.device:
 
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator(check_available=True)
-        return accelerator if accelerator is not None else torch.device("cpu")
+        if accelerator is None:
+            return torch.device("cpu")
+        number = worker_number()
+        return accelerator if number is None else torch.device(accelerator.type, number % accelerators())
     try:
         wanted = torch.device(name)
     except RuntimeError as error:
@@ -252,3 +286,24 @@ def device(name: str) -> torch.device:
             f"this machine cannot use the device {name}: {str(error).splitlines()[0]}", mend="give --device cpu"
         ) from error
     return wanted
+
+
+def accelerators() -> int:
+    """How many accelerators this machine has, 0 when it computes on its CPU."""
+    import torch
+
+    return torch.accelerator.device_count() if torch.accelerator.is_available() else 0
+
+
+def device_kind(name: str) -> str:
+    """The kind of the device of that name (`cpu`, `cuda`, `mps`), without importing torch where no accelerator can be.
+
+    What torch can use as one shows as a device node of its driver on Linux, and is always there on a Mac with Apple's
+    processor (docs.pytorch.org/docs/stable/accelerator.html lists the kinds, seen 2026-11-24).
+    """
+    if name != "auto":
+        return name.partition(":")[0]
+    apple = platform.system() == "Darwin" and platform.machine() == "arm64"
+    if apple or any(node for pattern in DEVICE_NODES for node in Path("/dev").glob(pattern)):
+        return device(name).type
+    return "cpu"

@@ -1,22 +1,25 @@
-"""Whether the model is as accurate as the card says, by evaluating it on the claimed split: integer counts, no sampling."""
+"""Whether the model is as accurate as the card says: counts on the claimed split, and how sure the answer is.
+
+On the whole split claimed and measured may differ by half the claim's rounding and its tolerance. On a sample the claim is
+`wrong` when an exact interval has nothing of what agrees with it, `ok` when it has nothing else, and else `unknown`.
+Needs no `data` finding: images are hashed as they are decoded, and a copy that is not the right one is seen here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
+from typing import Any
 
-from zoo import facts
-from zoo.card import DEFAULT_TOLERANCE_PERCENT, METRICS, Card, Dataset, ResultClaim
+from zoo import intervals
+from zoo.card import DEFAULT_TOLERANCE_PERCENT, METRICS, Card, ResultClaim
 from zoo.catalog import Catalog
 from zoo.checks import Question
-from zoo.datasets import Copy, open_copy
-from zoo.evaluate import Counts, evaluate
-from zoo.facts import Fact
-from zoo.model import Subject, transform
+from zoo.evaluate import Counts, Measured, measure
+from zoo.intervals import Answer, Claim, Verdict
+from zoo.model import Subject
 from zoo.report import Finding, Status
 
-needs = ("loading", "data")
-CODE = ("checks/accuracy.py", "evaluate.py", "model.py", "datasets/__init__.py")
+needs = ("loading",)
 
 
 def questions(card: Card, catalog: Catalog) -> Iterable[Question]:
@@ -24,38 +27,68 @@ def questions(card: Card, catalog: Catalog) -> Iterable[Question]:
     for claim in card.results:
         key = f"{claim.dataset}/{claim.split}/{claim.metric}"
         about = (claim, catalog.dataset(claim.dataset))
-        yield Question(
-            card.name,
-            "accuracy",
-            key,
-            str(claim.where["value"]),
-            claim.value,
-            claim.unit or "percent",
-            tolerance(claim),
-            about,
-        )
+        where, unit = str(claim.where["value"]), claim.unit or "percent"
+        yield Question(card.name, "accuracy", key, where, claim.value, unit, tolerance(claim), about)
 
 
 def answer(subject: Subject, question: Question) -> Finding:
-    """The measured accuracy in the claim's unit, with the counts as evidence."""
+    """The measured accuracy in the claim's unit, with the counts and the interval as evidence."""
     claim, dataset = question.about
-    metric = METRICS.get(claim.metric)
-    if metric is None or not metric.top_k or dataset is None:
+    top_k = METRICS[claim.metric].top_k if claim.metric in METRICS else 0
+    if not top_k or dataset is None:
         return question.finding(Status.SKIPPED, reason=f"zoo has no evaluator for {claim.metric} on {claim.dataset}")
-    counts = _counts(subject, dataset, claim.split)
-    correct = counts.of(metric.top_k)
-    measured = correct / counts.images * scale(claim)
-    evidence = {
-        "correct": correct,
-        "images": counts.images,
-        "split_images": counts.images,
-        "device": subject.settings.device,
+    wanted = subject.settings.evaluation
+    asked = Claim(claim.value / scale(claim), tolerance(claim) / scale(claim))
+
+    def verdict(counts: Counts, split_images: int) -> Verdict:
+        right = counts.of(top_k)
+        return intervals.judge(asked, right, counts.images, split_images, level=wanted.level, anytime=wanted.early_stop)
+
+    def stop(counts: Counts) -> bool:
+        return wanted.early_stop and verdict(counts, split_images).answer is Answer.REFUTED
+
+    split_images = dataset.splits[claim.split].images if claim.split in dataset.splits else 0
+    measured = measure(subject, dataset, claim.split, stop)
+    return _finding(question, measured, top_k, verdict(measured.counts, measured.split_images))
+
+
+def _finding(question: Question, measured: Measured, top_k: int, verdict: Verdict) -> Finding:
+    claim, counts = question.about[0], measured.counts
+    value = round(counts.of(top_k) / counts.images * scale(claim), 6)
+    evidence = _evidence(measured, top_k, verdict, claim)
+    status = {Answer.REFUTED: Status.WRONG, Answer.PROVED: Status.OK, Answer.OPEN: Status.UNKNOWN}[verdict.answer]
+    reason = "" if measured.is_whole else _reason(measured, verdict, claim)
+    mend = ""
+    if status is Status.WRONG:
+        mend = f"write {round(value, 4)} in the card, or find out what is different"
+        mend = mend if measured.is_whole else "find out what is different; the whole split gives the number"
+    elif status is Status.UNKNOWN:
+        mend = f"evaluate {counts.images + verdict.more:,} images (--limit), or all {measured.split_images:,}"
+    return question.finding(status, measured=value, reason=reason, mend=mend, evidence=evidence)
+
+
+def _reason(measured: Measured, verdict: Verdict, claim: ResultClaim) -> str:
+    low, high = (round(end * scale(claim), 4) for end in (verdict.interval.low, verdict.interval.high))
+    said = f"{measured.counts.images:,} of {measured.split_images:,} images say {low:g} to {high:g}"
+    return said + (f"; about {verdict.more:,} more images would decide" if verdict.more else "")
+
+
+def _evidence(measured: Measured, top_k: int, verdict: Verdict, claim: ResultClaim) -> dict[str, Any]:
+    counts = measured.counts
+    interval = {
+        "low": round(verdict.interval.low * scale(claim), 6),
+        "high": round(verdict.interval.high * scale(claim), 6),
     }
-    return question.compare(
-        round(measured, 6),
-        mend=f"write {round(measured, 4)} in the card, or find out what is different",
-        evidence=evidence,
+    sure = (
+        {} if measured.is_whole else {"interval": interval, **({"more_images": verdict.more} if verdict.more else {})}
     )
+    return {
+        "correct": counts.of(top_k),
+        "images": counts.images,
+        "split_images": measured.split_images,
+        **sure,
+        **{key: value for key, value in measured.evidence.items() if key != "counts"},
+    }
 
 
 def scale(claim: ResultClaim) -> float:
@@ -67,25 +100,3 @@ def tolerance(claim: ResultClaim) -> float:
     """How far a measurement may be from the claim, in its unit: half its rounding and its tolerance."""
     default = DEFAULT_TOLERANCE_PERCENT / 100 * scale(claim)
     return (claim.rounded_to or 0) / 2 + (default if claim.tolerance is None else claim.tolerance)
-
-
-def _counts(subject: Subject, dataset: Dataset, split: str) -> Counts:
-    """The counts over the whole split, from the store of facts where the same was counted before."""
-    copy = open_copy(dataset, split, subject.settings.data)
-    weights = subject.card.weights[0]
-    key = facts.architecture(
-        "accuracy",
-        subject.builder,
-        code=(*CODE, f"datasets/{dataset.kind}.py"),
-        sha256=subject.artifact(weights).sha256,
-        manifest_sha256=copy.manifest_sha256,
-        preprocessing=subject.input.as_data(),
-        device=subject.settings.device,
-    )
-    fact = facts.of(key, lambda: _measure(subject, copy), refresh=subject.settings.refresh)
-    return Counts(**fact.evidence)
-
-
-def _measure(subject: Subject, copy: Copy) -> Fact:
-    counts = evaluate(subject.model, copy.images, transform(subject.input))
-    return Fact(counts.top1, asdict(counts))

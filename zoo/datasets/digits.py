@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.card import Dataset
+from zoo.datasets import Label, Problem
 from zoo.errors import NotHere, WrongContent
 
 if TYPE_CHECKING:
@@ -28,18 +28,27 @@ class Digits:
     """The images of one split: 64 bytes each, row by row, and their labels."""
 
     pixels: tuple[bytes, ...]
-    labels: tuple[int, ...]
+    labels: tuple[Label, ...]
+    problems: tuple[Problem, ...] = ()
 
-    def image(self, index: int) -> Image:
+    def name(self, index: int) -> str:
+        """The image's number in the split, counted from 0."""
+        return str(index)
+
+    def stamp(self, index: int) -> str:
+        """Empty: the pixels are in memory."""
+        return ""
+
+    def read(self, index: int) -> bytes:
+        """The 64 pixels as they are in the file, one byte each."""
+        return self.pixels[index]
+
+    def decode(self, index: int, content: bytes) -> Image:
         """The 8 x 8 image, its values stretched to 0 to 255, as RGB."""
         from PIL import Image
 
-        stretched = bytes(value * 255 // BRIGHTEST for value in self.pixels[index])
+        stretched = bytes(value * 255 // BRIGHTEST for value in content)
         return Image.frombytes("L", (SIDE, SIDE), stretched).convert("RGB")
-
-    def content_sha256(self, index: int) -> str:
-        """SHA-256 of the 64 pixels as they are in the file, one byte each."""
-        return hashlib.sha256(self.pixels[index]).hexdigest()
 
 
 def open(dataset: Dataset, split: str, path: Path) -> Digits:
@@ -50,7 +59,7 @@ def open(dataset: Dataset, split: str, path: Path) -> Digits:
     rows = [_row(line, number, dataset, path) for number, line in enumerate(_lines(path), start=1)]
     held_out = split == "validation"
     chosen = [row for index, row in enumerate(rows) if (index % HELD_OUT_EVERY == 0) is held_out]
-    return Digits(tuple(pixels for pixels, _ in chosen), tuple(label for _, label in chosen))
+    return Digits(tuple(pixels for pixels, _ in chosen), tuple((label,) for _, label in chosen))
 
 
 def _lines(path: Path) -> list[str]:

@@ -87,6 +87,11 @@ def attempt(work: Callable[[Any], Any], position: int, task: Any) -> Outcome[Any
         return Outcome(position, error=_sendable(error), traceback=text)
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def worker_number() -> int | None:
     """The number of the worker that this process is, None when it is none."""
     number = os.environ.get(WORKER)

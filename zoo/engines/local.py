@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from zoo.engines import MOST_TRIES, WORKER, Lost, Options, Outcome, Result, Task, attempt, dumps
+from zoo.engines import MOST_TRIES, WORKER, Lost, Options, Outcome, Result, Task, attempt, cores, dumps
 
 GRACE_SECONDS = 5.0
 """How long a worker has to end when it is told to, before it is killed."""
@@ -64,11 +64,6 @@ def run(work: Callable[[Task], Result], tasks: Sequence[Task], options: Options)
                 yield outcome
     finally:
         _end(workers)
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _start(number: int, jobs: int) -> _Worker:
