@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import CannotCheck, UsageError
-from zoo.schema import Document, Pointer, json_pointer, parse, scalar
+from zoo.schema import Document, Plain, Pointer, json_pointer, parse, scalar
 
 WIDEST = 120
 """A mapping or list that fits this many columns is written on one line."""
@@ -73,25 +73,35 @@ def create(path: Path, text: str, *, replace: bool = False) -> None:
         Path(temporary).unlink(missing_ok=True)
 
 
-def card_text(data: Mapping[str, Any]) -> str:
-    """A new card, collection or dataset in the house layout: fields in their order, what is short on one line."""
-    return "".join(_block(data, 0))
+def card_text(data: Mapping[str, Any] | Sequence[Any]) -> str:
+    """A new card, collection or dataset in the house layout: fields in their order, what is short on one line.
+
+    A document that is a list, which no card is, comes out as one.
+    """
+    return "".join(_block(data, 0) if isinstance(data, Mapping) else (part for item in data for part in _item(item, 0)))
 
 
 def flow(value: Any) -> str:
     """The value as YAML on one line."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_text(str(key))}: {flow(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{_text(key)}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(flow(item) for item in value) + "]"
-    return _text(value) if isinstance(value, str) else json.dumps(value)
+    return _text(value) if isinstance(value, str) else _number(value) if isinstance(value, float) else json.dumps(value)
 
 
-_PLAIN = re.compile(r"[A-Za-z0-9_./(+@][A-Za-z0-9_./()+@=~%$^*<> -]*\Z")
+def _number(value: float) -> str:
+    """The shortest spelling; with a point before the exponent, as YAML 1.1 wants it (`1e-05` would be text there)."""
+    return re.sub(r"^(-?\d+)e", r"\1.0e", json.dumps(value))
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_./(+@](?:[A-Za-z0-9_./()+@=~%$^*<>&;! -]|:(?=[A-Za-z0-9_./(+@])|(?<=[^ ])#)*\Z")
 
 
 def _text(value: str) -> str:
     """The text as a YAML scalar: plain where YAML 1.1 and 1.2 readers agree that it is text, else in double quotes."""
+    if isinstance(value, Plain):
+        return str.__str__(value)
     plain = (
         _PLAIN.match(value)
         and value == value.strip()
@@ -113,7 +123,7 @@ def _quoted(value: str) -> str:
 def _block(data: Mapping[str, Any], depth: int) -> Iterator[str]:
     pad = "  " * depth
     for key, value in data.items():
-        head = f"{pad}{_text(str(key))}:"
+        head = f"{pad}{_text(key)}:"
         line = f"{head} {flow(value)}"
         if isinstance(value, str) and _reads_as_block(value):
             body = "".join(f"{pad}  {part}\n" if part else "\n" for part in value.rstrip("\n").split("\n"))

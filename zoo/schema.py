@@ -153,6 +153,47 @@ def parse(text: str, path: Path, label: str | None = None) -> Document:
     return Document(path, label, text, data, construction.marks, tuple(construction.problems))
 
 
+class Plain(str):
+    """A plain scalar of a foreign document that readers of YAML 1.1 and 1.2 take for different things, as it is written.
+
+    `1e-4`, `no`, `2021-05-28`, `012`: written back plain, it means to every reader what it meant in the source.
+    """
+
+    __slots__ = ()
+
+
+ROOT = ""
+"""The key under which `parse_foreign` puts what a document holds when that is no mapping."""
+
+
+def parse_foreign(text: str, path: Path, label: str) -> Document:
+    """A document that was not written for zoo, read so that nothing of it is lost.
+
+    Differs from `parse`: scalars that are read differently by others are Plain, `<<` is merged, of two equal keys the
+    last counts (as for PyYAML's safe_load) and the problem is noted, and a document may be a list, under the key ROOT.
+    """
+    import yaml
+
+    try:
+        _refuse_deep(text)
+        root: Any = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        construction = _Foreign(label)
+        at: Pointer = () if root is None or root.id == "mapping" else (ROOT,)
+        data = construction.value(root, at, 0) if root is not None else None
+    except _Unacceptable as error:
+        return _unread(path, label, error.what, error.line, error.column, mend=error.mend)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        what, mend = _yaml_message(text, error, line)
+        return _unread(path, label, what, line, column, mend=mend)
+    except (yaml.YAMLError, ValueError) as error:
+        return _unread(path, label, f"not YAML: {str(error).splitlines()[0]}")
+    return Document(
+        path, label, text, {ROOT: data} if at else data or {}, construction.marks, tuple(construction.problems)
+    )
+
+
 def problems(document: Document, kind: str) -> tuple[Problem, ...]:
     """What is wrong with the document as a `card`, `collection`, `dataset` or `report`, in the file's order."""
     if document.problems:
@@ -349,6 +390,51 @@ class _Construction:
 
     def _problem(self, pointer: Pointer, mark: Any, what: str, mend: str) -> None:
         self.problems.append(Problem(pointer, Place(self.label, mark.line + 1, mark.column + 1), what, mend))
+
+
+_YAML_1_1 = {"null": type(None), "bool": bool, "int": int, "float": float}
+"""What the tags that PyYAML resolves plain scalars to are read as; any other is text or a date."""
+
+
+class _Foreign(_Construction):
+    """Nodes of a document that was not written for zoo -> plain data."""
+
+    def value(self, node: Any, pointer: Pointer, depth: int, at: Any = None) -> Any:
+        data = super().value(node, pointer, depth, at)
+        return _plain(node, data) if isinstance(node.value, str) and not node.style else data
+
+    def _mapping(self, node: Any, pointer: Pointer, depth: int) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        merged: list[Any] = []
+        for key, item in node.value:
+            if not isinstance(key.value, str):
+                what = "a key must be text"
+                raise _Unacceptable(what, key.start_mark.line + 1, key.start_mark.column + 1, "write a plain name")
+            if key.value == "<<" and not key.style:
+                merged += item.value if item.id == "sequence" else [item]
+                continue
+            name = key.value if key.style else str.__str__(key.value)
+            if not key.style and not isinstance(scalar(name), str):
+                name = Plain(name)
+            if name in data:
+                self._problem(
+                    (*pointer, name), key.start_mark, f"{name!r} is here twice; the last counts", "remove one"
+                )
+                del data[name]
+            data[name] = self.value(item, (*pointer, name), depth + 1, key)
+        for base in merged:
+            if base.id == "mapping":
+                for name, item in self._mapping(base, pointer, depth + 1).items():
+                    data.setdefault(name, item)
+        return data
+
+
+def _plain(node: Any, data: Any) -> Any:
+    """The value of a plain scalar, or the scalar itself where YAML 1.1 reads something else in it."""
+    tag = node.tag.rpartition(":")[2]
+    same = isinstance(data, _YAML_1_1.get(tag, str)) and tag != "timestamp"
+    octal = tag == "int" and not re.match(r"[-+]?(0|[1-9][0-9]*)\Z", node.value)
+    return data if same and not octal else Plain(node.value)
 
 
 # --- explaining ---------------------------------------------------------------------------------------------------

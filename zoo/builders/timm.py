@@ -102,3 +102,28 @@ def default_input(module: nn.Module) -> dict[str, Any]:
 def _tuples(options: Mapping[str, Any]) -> dict[str, Any]:
     """Lists as tuples: architectures take tuples for channels and depths, and a card has only lists."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
+
+
+WRONG_ALIASES = {
+    "ig_resnext101_32x16d": "resnext101_32x16d.fb_wsl_ig1b_ft_in1k",
+    "ig_resnext101_32x32d": "resnext101_32x32d.fb_wsl_ig1b_ft_in1k",
+    "ig_resnext101_32x48d": "resnext101_32x48d.fb_wsl_ig1b_ft_in1k",
+}
+"""Deprecated names that timm 1.0.31 resolves to resnext101_32x8d, a smaller network (timm/models/resnet.py,
+register_model_deprecations, seen 2026-11-24), and what they stand for."""
+
+
+def current(entry: str) -> tuple[str, str]:
+    """(name, note): the name that timm has now for a deprecated one, and what there is to say; else (entry, "")."""
+    import timm
+    from timm.models import _registry
+
+    if entry in WRONG_ALIASES:
+        right = WRONG_ALIASES[entry]
+        return (
+            right,
+            f"{entry} is now {right}; timm {timm.__version__} itself takes it for resnext101_32x8d, which is wrong",
+        )
+    deprecated: Any = getattr(_registry, "_deprecated_models", {})
+    name = deprecated.get(entry)
+    return (name, f"{entry} is deprecated in timm: it is now {name}") if name else (entry, "")

@@ -1,0 +1,46 @@
+"""Write cards as documents of another format: model-index, Hub front matter, CSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from zoo import plugins
+from zoo.commands import cards_option, names_argument
+
+
+@click.command()
+@names_argument
+@click.option("--all", "everything", is_flag=True, help="Every card of the zoo.")
+@click.option(
+    "--format",
+    "format_name",
+    required=True,
+    type=click.Choice([name.replace("_", "-") for name in plugins.names("dialects")]),
+    help="The format to write.",
+)
+@click.option(
+    "--to",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A folder for one file a document; else to the screen.",
+)
+@cards_option
+def command(
+    names: tuple[str, ...], everything: bool, format_name: str, folder: Path | None, cards_dirs: tuple[Path, ...]
+) -> None:
+    """Write models, or all of a family, as documents of another format.
+
+    What was imported comes back with the data of its source, each document whole where all its models are named.
+    """
+    from zoo import catalog, exporting
+    from zoo.errors import UsageError
+
+    if not names and not everything:
+        raise UsageError("no model was named", mend="name models or families, or give --all")
+    written = exporting.documents(names, catalog.load(cards_dirs), format_name)
+    if folder is not None:
+        click.echo("".join(f"{path}\n" for path in exporting.save(written, folder)), nl=False)
+    else:
+        click.echo("---\n".join(item.text for item in written), nl=False)

@@ -1,0 +1,641 @@
+"""Papers with Code's model-index: YAML files, YAML in the comments of Markdown and MDX pages, also where a page lost its indentation.
+
+The format was described at https://github.com/paperswithcode/model-index (0.1.11, 2021): Collections, Models with
+Metadata, Results and Weights, and Import of further files. Keys are matched without case.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from zoo.card import Card, Collection
+from zoo.catalog import Catalog
+from zoo.correspondence import MISSING, Field, Spot, claimed, equal, find, get, normal, plain_text, to_card, to_entry
+from zoo.dialects import Draft, File, Harvest, Written
+from zoo.dialects._flattened import is_flattened, recovered
+from zoo.edit import card_text
+from zoo.quantities import count, digest_in_name, heading_multiple, image_size, measure, percent_text, whole_bytes
+from zoo.schema import ROOT, Document, Place, Problem, parse_foreign
+
+suffixes: tuple[str, ...] = (".md", ".mdx", ".markdown", ".txt", ".yml", ".yaml", ".json")
+OWN = "model_index"
+"""The key under `extra` that keeps what the card's fields do not say."""
+BEYOND = "Card"
+"""The key of an entry that holds what a card says and model-index has no field for."""
+NO_DATASET = "unknown"
+"""The dataset of a result whose source names none."""
+
+_PAGE_SUFFIXES = (".md", ".mdx", ".markdown", ".txt")
+_TOP = re.compile(r"(?im)^(?:Models|Collections|Import)[ \t]*:|^Type[ \t]*:[ \t]*model-?index[ \t]*$")
+_COMMENT = re.compile(r"<!--(.*?)-->|\{/\*(.*?)\*/\}", re.DOTALL)
+_FENCE = re.compile(r"^(?P<fence>```+|~~~+).*?^(?P=fence)[`~]*[ \t]*$", re.DOTALL | re.MULTILINE)
+_NOTHING = frozenset({"", "-", "_", "none", "null", "na", "n/a", "tbd", "todo", "coming soon"})
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+def recognises(file: File) -> bool:
+    """Whether the text has the keys of a model-index where they would stand."""
+    if file.path.suffix in _PAGE_SUFFIXES:
+        return any(True for _ in _comments(file.text)) or _unclosed(file.text) is not None
+    if re.search(r"(?im)^[\"']?(?:Models|Collections|Import)[\"']?[ \t]*:", file.text):
+        return True
+    return bool(
+        re.match(r"(?is)\s*(?:#[^\n]*\n\s*)*-\s+name\s*:", file.text)
+        and re.search(r"(?im)^\s+(?:metadata|results|weights|in collection)\s*:", file.text)
+    ) or (file.path.suffix == ".json" and bool(re.search(r'(?i)"(?:models|collections|import)"\s*:', file.text)))
+
+
+def read(file: File) -> Harvest:
+    """The models and collections of a file, all or none of each document in it, and the files that it imports."""
+    is_page = file.path.suffix in _PAGE_SUFFIXES
+    unclosed = _unclosed(file.text) if is_page else None
+    if unclosed is not None:
+        place = Place(file.label, unclosed, 1)
+        what = "the comment that holds the model-index is not closed: the page was cut off"
+        return Harvest(problems=(Problem((), place, what, "get the whole page, up to `-->`"),))
+    texts = list(_comments(file.text)) if is_page else [file.text]
+    harvests = [_read_text(file, text, number) for number, text in enumerate(texts)]
+    whole = Harvest(
+        tuple(draft for harvest in harvests for draft in harvest.drafts),
+        tuple(path for harvest in harvests for path in harvest.imports),
+        tuple(problem for harvest in harvests for problem in harvest.problems),
+        tuple(note for harvest in harvests for note in harvest.notes),
+    )
+    return replace(whole, drafts=_with_prose(whole.drafts, file.text)) if is_page else whole
+
+
+def _comments(text: str) -> Iterator[str]:
+    """The comments that hold a model-index, each behind as many line ends as stand before it: its lines keep their numbers."""
+    shown = _FENCE.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
+    for match in _COMMENT.finditer(shown):
+        group = 1 if match[1] is not None else 2
+        if _TOP.search(match[group]):
+            yield "\n" * text.count("\n", 0, match.start(group)) + text[match.start(group) : match.end(group)]
+
+
+def _unclosed(text: str) -> int | None:
+    """The line of a comment that begins a model-index and never ends."""
+    start = max(text.rfind("<!--"), text.rfind("{/*"))
+    if start < 0 or text.find("-->", start) >= 0 or text.find("*/}", start) >= 0 or not _TOP.search(text, start):
+        return None
+    inside_fence = any(match.start() <= start < match.end() for match in _FENCE.finditer(text))
+    return None if inside_fence else text.count("\n") + 1
+
+
+def _read_text(file: File, text: str, number: int) -> Harvest:
+    if file.path.suffix in _PAGE_SUFFIXES and is_flattened(text):
+        recovery = recovered(text, file.label)
+        if isinstance(recovery, Problem):
+            return Harvest(problems=(recovery,))
+        text = recovery
+    document = parse_foreign(text, file.path, file.label)
+    fatal = tuple(problem for problem in document.problems if "the last counts" not in problem.what)
+    if fatal or not document.data:
+        return Harvest(problems=fatal)
+    notes = tuple(f"{problem.place}: {problem.what}" for problem in document.problems)
+    label = file.label if number == 0 else f"{file.label}#{number + 1}"
+    return replace(_drafts(document, label), notes=notes)
+
+
+def _drafts(document: Document, label: str) -> Harvest:
+    drafts: list[Draft] = []
+    imports: list[str] = []
+    frame: dict[str, Any] = {}
+    for key, value in document.data.items():
+        kind = "collection" if normal(key) == "collections" else "card"
+        if normal(key) not in ("models", "collections") and key != ROOT:
+            imports += _paths(value) if normal(key) == "import" else []
+            frame[key] = value
+            continue
+        items = value if isinstance(value, list) else [value]
+        places = [(key, index) if isinstance(value, list) else (key,) for index in range(len(items))]
+        shown: list[Any] = []
+        for item, pointer in zip(items, places, strict=True):
+            if isinstance(item, Mapping):
+                at = sum(draft.kind == kind for draft in drafts)
+                shown.append({"entry": at})
+                drafts.append(_draft(kind, item, Spot(document, pointer), label, at))
+            else:
+                shown.append(item)
+                imports += _paths(item)
+        is_plain = (
+            key in ("Models", "Collections")
+            and isinstance(value, list)
+            and items
+            and len(drafts)
+            and all(map(_is_entry, shown))
+        )
+        if not is_plain:
+            frame[key] = shown if isinstance(value, list) else shown[0]
+    if drafts and frame:
+        drafts[0] = replace(drafts[0], frame=frame)
+    return Harvest(tuple(drafts), tuple(found for path in imports for found in _expanded(path, document.path)))
+
+
+def _is_entry(shown: Any) -> bool:
+    return isinstance(shown, Mapping) and shown.keys() == {"entry"}
+
+
+def _paths(value: Any) -> list[str]:
+    return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str) and item.strip()]
+
+
+def _expanded(pattern: str, base: Path) -> list[Path]:
+    """The files that an import names: relative to the file that names them, `*`, `?` and `**` as in a shell."""
+    if not re.search(r"[*?\[]", pattern):
+        return [base.parent / pattern]
+    if Path(pattern).is_absolute():
+        return []
+    return sorted(base.parent.glob(pattern))
+
+
+def _draft(kind: str, entry: Mapping[str, Any], spot: Spot, label: str, index: int) -> Draft:
+    fields = COLLECTION if kind == "collection" else MODEL
+    data, residue = to_card(entry, fields, spot, _more(entry) if kind == "card" else None)
+    name = find(entry, _NAME)
+    title = str(entry[name[0]]).strip() if name and isinstance(entry[name[0]], (str, int, float)) else ""
+    if name == ("Name",) and isinstance(entry["Name"], str) and type(entry["Name"]) is str and title == entry["Name"]:
+        del residue["Name"]
+    beyond = residue.pop(BEYOND, None)
+    if isinstance(beyond, Mapping):
+        data.update(beyond)
+    elif beyond is not None:
+        residue[BEYOND] = beyond
+    if residue:
+        data["extra"] = {**data.get("extra", {}), OWN: residue}
+    stem = f"{Path(label.partition('#')[0]).stem}-{kind}-{index + 1}"
+    line = spot.document.place(spot.pointer).line if spot.document else 1
+    return Draft(kind, title or stem, data, label, line, index, entry, is_nameless=name is None)
+
+
+def _more(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What an entry says of the card's task and builder in several places at once."""
+    said: dict[str, Any] = {}
+    tasks = get(entry, find(entry, _TASKS) or ("",))
+    named = [tasks] if isinstance(tasks, str) else [*tasks] if isinstance(tasks, list) else []
+    named += [task for _, task, _, _ in _results(get(entry, find(entry, _RESULTS) or ("",)), Spot())]
+    task = next((text for item in named if (text := _slug(item))), None)
+    if task:
+        said["task"] = task
+    architecture = get(entry, find(entry, _ID) or ("",))
+    links = [get(entry, path) for path in (("Code",), ("Code", "URL"), ("Weights",))]
+    if isinstance(architecture, str) and any(isinstance(link, str) and _TIMM.search(link) for link in links):
+        said["builder"] = {"library": "timm", "entry": architecture}
+    return said
+
+
+_TIMM = re.compile(r"(?i)github\.com/[^/]+/pytorch-image-models/")
+
+
+def _slug(text: Any) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") if isinstance(text, str) else ""
+
+
+# --- prose --------------------------------------------------------------------------------------------------------
+
+
+def _with_prose(drafts: tuple[Draft, ...], text: str) -> tuple[Draft, ...]:
+    """The page's text on its first collection, or on its only model: description, citation, and the other sections."""
+    prose = _prose(text)
+    at = next((index for index, draft in enumerate(drafts) if draft.kind == "collection"), None)
+    if not prose or (at is None and len(drafts) != 1):
+        return drafts
+    draft = drafts[at or 0]
+    extra = dict(draft.data.get("extra", {}))
+    if at is None:
+        data = {**draft.data, "extra": {**extra, "page": prose}}
+    else:
+        said: dict[str, Any] = {key: prose.pop(key) for key in ("description", "citation") if key in prose}
+        data = {**said, **draft.data, **({"extra": {**extra, "page": prose}} if prose else {})}
+    return (*drafts[: at or 0], replace(draft, data=data), *drafts[(at or 0) + 1 :])
+
+
+def _prose(text: str) -> dict[str, str]:
+    shown = _FENCE.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
+    page = text
+    for match in reversed(list(_COMMENT.finditer(shown))):
+        if _TOP.search(match[0].replace("<!--", "").replace("{/*", "")):
+            page = page[: match.start()] + page[match.end() :]
+    if is_flattened(text):
+        page = "\n".join(line for line in page.splitlines() if line.strip() != "|")
+    page = re.sub(r"\A---\n.*?\n---[ \t]*\n", "", page, flags=re.DOTALL)
+    before, *sections = re.split(r"(?m)^(?=##? )", page)
+    if sections and sections[0].startswith("# "):  # what stands above the title is not the document's
+        before = sections.pop(0).partition("\n")[2]
+    found = {"description": before.strip()}
+    for section in sections:
+        heading, _, rest = section.partition("\n")
+        bibtex = re.search(r"(?is)^```[ \t]*(?:bibtex|latex)[ \t]*\n(.*?)^```", rest, re.MULTILINE)
+        if bibtex and "citation" not in found:
+            found["citation"] = bibtex[1].strip("\n").strip()
+            rest = rest[: bibtex.start()] + rest[bibtex.end() :]
+        if rest.strip():
+            found[heading.strip("# \t") or "section"] = rest.strip()
+    return {key: value for key, value in found.items() if value.strip()}
+
+
+# --- the fields ---------------------------------------------------------------------------------------------------
+
+
+def _read_text_field(raw: Any, spot: Spot) -> Any:
+    return MISSING if plain_text(raw) is None else raw
+
+
+def _same(raw: Any, spot: Spot) -> Any:
+    return MISSING if raw is None or raw == "" else raw
+
+
+def _as_it_is(value: Any, data: Mapping[str, Any]) -> Any:
+    return value
+
+
+def _read_params(raw: Any, spot: Spot) -> Any:
+    said = count(spot.written(raw), times=heading_multiple(spot.key))
+    if said is None or said.value < 0:
+        return MISSING
+    return {"value": round(said.value), **_rounding(said.rounded_to), "origin": "upstream", **spot.source}
+
+
+def _write_params(value: Any, data: Mapping[str, Any]) -> Any:
+    return value["value"]
+
+
+def _read_flops(raw: Any, spot: Spot) -> Any:
+    heading = normal(spot.key)
+    times = heading_multiple(spot.key) or {"g": 9, "m": 6}.get(
+        heading[:1] if heading[1:5] in ("flop", "macs") else "", 0
+    )
+    said = count(spot.written(raw), times=times)
+    if said is None or said.value < 0:
+        return MISSING
+    convention = {"convention": "macs"} if "mac" in heading or "multadd" in heading else {}
+    return [{"value": said.value, **convention, **_rounding(said.rounded_to), "origin": "upstream", **spot.source}]
+
+
+def _write_flops(value: Any, data: Mapping[str, Any]) -> Any:
+    return value[0]["value"] if len(value) == 1 and claimed(value[0]).keys() == {"value"} else MISSING
+
+
+def _rounding(step: float) -> dict[str, float]:
+    return {"rounded_to": int(step) if step == int(step) else step} if step > 1 else {}
+
+
+def _read_size(raw: Any, spot: Spot) -> Any:
+    return MISSING if (size := whole_bytes(raw)) is None else size
+
+
+def _read_weights(raw: Any, spot: Spot) -> Any:
+    urls = raw if isinstance(raw, list) else [raw]
+    if not urls or not all(isinstance(url, str) and _is_address(url) for url in urls):
+        return MISSING
+    files: dict[str, dict[str, Any]] = {}
+    for index, url in enumerate(urls):
+        where = spot / index if isinstance(raw, list) else spot
+        known = files.setdefault(file_name(url), {"urls": [], **where.source})
+        if url.strip() not in known["urls"]:
+            known["urls"].append(url.strip())
+    return [_weights(file, said) for file, said in files.items()]
+
+
+def _weights(file: str, said: dict[str, Any]) -> dict[str, Any]:
+    digest = next(filter(None, map(digest_in_name, said["urls"])), None)
+    form = {"format": "safetensors"} if file.endswith(".safetensors") else {}
+    form = {"format": "pickle"} if re.search(r"\.(pth|pt|ckpt|bin|pkl|tar)$", file) else form
+    return {"file": file, **form, **({"sha256": digest} if digest else {}), **said}
+
+
+def _is_address(text: str) -> bool:
+    """Whether a text can be meant as an address or a path: a word with a slash, colon or point in it."""
+    word = text.strip()
+    return word.lower() not in _NOTHING and not re.search(r"\s", word) and bool(re.search(r"[/\\:.：／]", word))
+
+
+def file_name(url: str) -> str:
+    """The name that a URL gives its file; `weights` where it gives none that a file can have."""
+    try:
+        path = unquote(urlsplit(url.strip()).path)
+    except ValueError:
+        path = url
+    name = re.sub(r"[/\\\x00-\x1f]", "_", re.split(r"[/\\]", path.rstrip("/\\"))[-1])
+    return name[-255:] if name.strip(".") else "weights"
+
+
+def _write_weights(value: Any, data: Mapping[str, Any]) -> Any:
+    urls = [url for item in value for url in item.get("urls", ())]
+    return MISSING if not urls else urls[0] if len(urls) == 1 else urls
+
+
+def _same_urls(one: Any, other: Any) -> bool:
+    return [item.get("urls", []) for item in one] == [item.get("urls", []) for item in other]
+
+
+def _read_input_size(raw: Any, spot: Spot) -> Any:
+    size = image_size(raw)
+    return MISSING if size is None else list(size)
+
+
+def _write_input_size(value: Any, data: Mapping[str, Any]) -> Any:
+    channels, height, width = value
+    return str(height) if channels == 3 and height == width else "x".join(map(str, value))
+
+
+def _read_crop(raw: Any, spot: Spot) -> Any:
+    said = measure(raw)
+    return float(said.value) if said and not said.unit and 0 < said.value <= 2 else MISSING
+
+
+def _read_interpolation(raw: Any, spot: Spot) -> Any:
+    known = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming", "random")
+    return raw if isinstance(raw, str) and raw in known else MISSING
+
+
+def _text_of(value: Any, data: Mapping[str, Any]) -> Any:
+    return str(value)
+
+
+_METRICS = {"top1": "Top 1 Accuracy", "top5": "Top 5 Accuracy"}
+_METRIC = re.compile(
+    r"(?:top([15])(?:acc(?:uracy)?)?|acc(?:uracy)?(?:top|at)?([15])|acc(?:uracy)?@([15]))(?:percent|%)?\Z"
+)
+
+
+def metric_name(written: str) -> str:
+    """`top1` or `top5` for the ways in which they are spelt, any other name as it is."""
+    found = _METRIC.match(re.sub(r"[^a-z0-9@%]", "", written.lower()))
+    return f"top{next(filter(None, found.groups()))}" if found else written.strip() or "unknown"
+
+
+def _results(raw: Any, spot: Spot) -> Iterator[tuple[str, Any, Any, Spot]]:
+    """(dataset, task, metrics, where the metrics are) of each result, whichever way they are listed."""
+    if isinstance(raw, list):
+        for index, item in enumerate(raw):
+            yield from _results(item, spot / index)
+    elif isinstance(raw, Mapping):
+        names = {normal(key): key for key in raw}
+        if names.keys() & {"metrics", "dataset", "task"}:
+            dataset = raw.get(names.get("dataset", ""))
+            dataset = dataset.get("Name", dataset.get("name")) if isinstance(dataset, Mapping) else dataset
+            named = (
+                ", ".join(dataset)
+                if isinstance(dataset, list) and all(isinstance(d, str) for d in dataset)
+                else dataset
+            )
+            name = named.strip() if isinstance(named, str) and named.strip().lower() not in _NOTHING else NO_DATASET
+            yield (
+                name,
+                raw.get(names.get("task", "")),
+                raw.get(names.get("metrics", "")),
+                spot / names.get("metrics", ""),
+            )
+        else:
+            for key, item in raw.items():
+                if isinstance(item, Mapping):
+                    yield (str(key).strip() or NO_DATASET), None, item, spot / key
+
+
+def _metrics(raw: Any, spot: Spot, outer: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """(metric, value with unit and rounding) of each number below, nested names joined by a slash."""
+    if isinstance(raw, list):
+        for index, item in enumerate(raw):
+            yield from _metrics(item, spot / index, outer)
+    elif isinstance(raw, Mapping):
+        names = {normal(key): key for key in raw}
+        if {"name", "value"} <= names.keys():
+            raw, spot = {str(raw[names["name"]]): raw[names["value"]]}, spot / names["value"]
+            yield from _named_metric(next(iter(raw.items())), spot, outer)
+            return
+        for key, value in raw.items():
+            yield from _named_metric((str(key), value), spot / key, outer)
+
+
+def _named_metric(item: tuple[str, Any], spot: Spot, outer: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    key, value = item
+    name = f"{outer}/{key}" if outer else metric_name(key)
+    if isinstance(value, (Mapping, list)):
+        yield from _metrics(value, spot, name)
+        return
+    said = measure(spot.written(value))
+    if said is not None:
+        unit = {"unit": said.unit} if said.unit else {}
+        yield name, {"value": said.value, **unit, "rounded_to": said.rounded_to, "origin": "upstream", **spot.source}
+
+
+def _read_results(raw: Any, spot: Spot) -> Any:
+    claims = [
+        {"dataset": dataset, "metric": metric, **said}
+        for dataset, _, metrics, where in _results(raw, spot)
+        for metric, said in _metrics(metrics, where)
+    ]
+    return claims or MISSING
+
+
+def _write_results(value: Any, data: Mapping[str, Any]) -> Any:
+    results: list[dict[str, Any]] = []
+    task = str(data.get("task", "")).replace("-", " ").title()
+    for claim in value:
+        if not results or results[-1]["Dataset"] != claim["dataset"]:
+            results.append({**({"Task": task} if task else {}), "Dataset": claim["dataset"], "Metrics": {}})
+        written = (
+            percent_text(claim["value"], claim.get("rounded_to")) if claim.get("unit") == "percent" else claim["value"]
+        )
+        results[-1]["Metrics"][_METRICS.get(claim["metric"], claim["metric"])] = written
+    return results
+
+
+def _read_texts(raw: Any, spot: Spot) -> Any:
+    return raw if isinstance(raw, list) and raw and all(plain_text(item) is not None for item in raw) else MISSING
+
+
+def _training(heading: str, name: str, *spellings: str) -> Field:
+    return Field(("Metadata", heading), ("training", name), _same, _as_it_is, frozenset(spellings))
+
+
+_FLOPS = frozenset(
+    {"flopsg", "flopsm", "gflops", "mflops", "flop", "macs", "gmacs", "mmacs", "macsg", "macsm", "multadds"}
+)
+_PARAMS = frozenset(
+    {"params", "param", "paramsm", "parametersm", "parameter", "numparams", "numberofparameters", "paramcount"}
+)
+_NAME = Field(("Name",), ("name",), _same, _as_it_is)
+_TASKS = Field(("Metadata", "Tasks"), ("task",), _same, _as_it_is, frozenset({"task"}))
+_ID = Field(("Metadata", "ID"), ("builder", "entry"), _same, _as_it_is)
+_RESULTS = Field(("Results",), ("claims", "results"), _read_results, _write_results)
+
+_SHARED_TRAINING = (
+    _training("Training Data", "data"),
+    _training("Training Resources", "resources"),
+    _training("Training Time", "time"),
+    _training("Epochs", "epochs"),
+    _training("Iterations", "iterations"),
+    _training("Batch Size", "batch_size"),
+    _training("LR", "learning_rate", "learningrate"),
+    _training("Momentum", "momentum"),
+    _training("Weight Decay", "weight_decay"),
+    _training("Dropout", "dropout"),
+    _training("Optimizer", "optimizer"),
+)
+
+MODEL: tuple[Field, ...] = (
+    Field(("In Collection",), ("collection",), _read_text_field, _as_it_is, frozenset({"incollections"})),
+    Field(("License",), ("license",), _read_text_field, _as_it_is, frozenset({"licence"})),
+    Field(("Code",), ("code",), lambda raw, spot: _read_text_field(_link(raw), spot), _as_it_is),
+    Field(("Metadata", "Image Size"), ("input", "size"), _read_input_size, _write_input_size, frozenset({"inputsize"})),
+    Field(("Metadata", "Interpolation"), ("input", "interpolation"), _read_interpolation, _as_it_is),
+    Field(("Metadata", "Crop Pct"), ("input", "crop_pct"), _read_crop, _text_of),
+    Field(("Weights",), ("weights",), _read_weights, _write_weights, same=_same_urls),
+    Field(("Metadata", "File Size"), ("weights", 0, "size_bytes"), _read_size, _as_it_is),
+    Field(("Metadata", "Parameters"), ("claims", "params"), _read_params, _write_params, _PARAMS),
+    Field(("Metadata", "FLOPs"), ("claims", "flops"), _read_flops, _write_flops, _FLOPS),
+    _training("Training Techniques", "techniques"),
+    _training("Layers", "layers"),
+    *_SHARED_TRAINING,
+    _RESULTS,
+)
+
+COLLECTION: tuple[Field, ...] = (
+    Field(("Paper", "Title"), ("paper", "title"), _read_text_field, _as_it_is),
+    Field(("Paper", "URL"), ("paper", "url"), _read_text_field, _as_it_is),
+    Field(("Code",), ("code",), lambda raw, spot: _read_text_field(_link(raw), spot), _as_it_is),
+    Field(("Metadata", "Architecture"), ("architecture",), _read_texts, _as_it_is),
+    Field(("Metadata", "Training Techniques"), ("techniques",), _read_texts, _as_it_is),
+    *_SHARED_TRAINING,
+)
+
+
+def _link(raw: Any) -> Any:
+    return next((raw[key] for key in raw if normal(key) == "url"), None) if isinstance(raw, Mapping) else raw
+
+
+# --- writing ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One entry of a document that is to be written, at its place there."""
+
+    kind: str
+    index: int
+    frame: Mapping[str, Any]
+    entry: Mapping[str, Any]
+
+
+def write(cards: Sequence[Card], catalog: Catalog) -> Sequence[Written]:
+    """The documents that these cards came from, with all their collections; cards that came from none make one of their own."""
+    documents: dict[str, list[_Part]] = {}
+    for index, card in enumerate(cards):
+        for label, part in _parts("card", card, catalog, index):
+            documents.setdefault(label, []).append(part)
+    own = {card.collection for card in cards}
+    for index, collection in enumerate(catalog.collections):
+        for label, part in _parts("collection", collection, catalog, index):
+            if label in documents and (label != NEW or collection.name in own):
+                documents[label].append(part)
+    return tuple(Written(label, card_text(_document(parts))) for label, parts in sorted(documents.items()))
+
+
+NEW = "model-index.yml"
+"""The document of cards that came from none."""
+
+
+def of_collections(names: Iterable[str], catalog: Catalog) -> Sequence[Written]:
+    """The documents that hold these collections and no models."""
+    documents: dict[str, list[_Part]] = {}
+    for index, collection in enumerate(item for item in catalog.collections if item.name in set(names)):
+        for label, part in _parts("collection", collection, catalog, index):
+            documents.setdefault(label, []).append(part)
+    return tuple(Written(label, card_text(_document(parts))) for label, parts in sorted(documents.items()))
+
+
+def _parts(kind: str, item: Card | Collection, catalog: Catalog, index: int) -> Iterator[tuple[str, _Part]]:
+    data = _whole(item)
+    extra = data.get("extra") or {}
+    imported = extra.get("imported") if isinstance(extra, Mapping) else None
+    if (
+        isinstance(imported, list)
+        and imported
+        and all(isinstance(place, Mapping) and place.get("format") == "model-index" for place in imported)
+    ):
+        for place in imported:
+            entry = _entry(kind, item, data, place, catalog)
+            yield str(place["document"]), _Part(kind, int(place["index"]), place.get("frame") or {}, entry)
+    else:
+        yield NEW, _Part(kind, index, {}, _entry(kind, item, data, None, catalog))
+
+
+def _whole(item: Card | Collection) -> dict[str, Any]:
+    """The card's data, its foreign parts with their scalars as the file has them."""
+    document = item.where.document
+    foreign = parse_foreign(document.text, document.path, document.label).data
+    return {**document.data, **{key: foreign[key] for key in ("extra", "training") if key in foreign}}
+
+
+def _entry(
+    kind: str, item: Card | Collection, data: dict[str, Any], place: Mapping[str, Any] | None, catalog: Catalog
+) -> dict[str, Any]:
+    extra = data.get("extra") or {}
+    residue = extra.get(OWN) if place is not None else None
+    said = {**data}
+    if isinstance(item, Card) and item.collection:
+        collection = catalog.collection_of(item)
+        said["collection"] = (
+            collection.title or collection.name if collection else (place or {}).get("collection", item.collection)
+        )
+    entry = to_entry(said, residue if isinstance(residue, Mapping) else {}, MODEL if kind == "card" else COLLECTION)
+    if find(entry, _NAME) is None and not (place or {}).get("nameless"):
+        title = item.title if isinstance(item, Collection) else None
+        entry = {"Name": (place or {}).get("name") or title or item.name, **entry}
+    beyond = _beyond(kind, data, said, entry, is_new=place is None)
+    return {**entry, BEYOND: beyond} if beyond else entry
+
+
+_DERIVED = frozenset({"schema", "name", "title", "collection", "extra"})
+
+
+def _beyond(
+    kind: str, data: Mapping[str, Any], said: Mapping[str, Any], entry: Mapping[str, Any], *, is_new: bool
+) -> dict[str, Any]:
+    """The fields of the card that reading the entry would not give back.
+
+    What an imported card says of itself besides its source (prose, the builder that its ID stands for) is not of the source.
+    """
+    is_card = kind == "card"
+    back, _ = to_card(entry, MODEL if is_card else COLLECTION, Spot(), _more(entry) if is_card else None)
+    if is_new:
+        exact = {
+            key: value
+            for key, value in data.items()
+            if key not in ("name", "collection") and not equal(back.get(key), value)
+        }
+        return exact | ({"collection": data["collection"]} if data.get("collection") != said.get("collection") else {})
+    skip = _DERIVED | {"description", "citation"} | ({"builder"} if find(entry, _ID) else set())
+    return {key: value for key, value in data.items() if key not in skip and claimed(back.get(key)) != claimed(value)}
+
+
+def _document(parts: Sequence[_Part]) -> dict[str, Any] | list[Any]:
+    entries = {(part.kind, part.index): part.entry for part in parts}
+    frame = next((part.frame for part in parts if part.frame), {})
+    data: dict[str, Any] = {}
+    for key, value in frame.items():
+        kind = "collection" if normal(key) == "collections" else "card"
+        is_list = normal(key) in ("models", "collections") or key == ROOT
+        data[key] = _filled(value, kind, entries) if is_list else value
+    for kind, key in (("collection", "Collections"), ("card", "Models")):
+        rest = [entry for (of, _), entry in sorted(entries.items(), key=lambda item: item[0]) if of == kind]
+        if rest and not any(normal(name) == normal(key) for name in data) and ROOT not in data:
+            data[key] = rest
+    return list(data[ROOT]) if ROOT in data else data
+
+
+def _filled(shown: Any, kind: str, entries: Mapping[tuple[str, int], Any]) -> Any:
+    if isinstance(shown, list):
+        return [
+            _filled(item, kind, entries) for item in shown if not _is_entry(item) or (kind, item["entry"]) in entries
+        ]
+    return entries.get((kind, shown["entry"])) if _is_entry(shown) else shown
