@@ -24,13 +24,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from zoo import signing
 from zoo.errors import CannotCheck, Refused, TransferFailed, UsageError, WrongContent, ZooError
-from zoo.publishing import README, SIGNATURE, SMALL_BYTES, WEIGHTS, Change, Release, ReleaseFile, There
+from zoo.publishing import README, SIGNATURE, SMALL_BYTES, WEIGHTS, Change, Release, ReleaseFile, There, released
 from zoo.readme import Address
 from zoo.report import zoo_version
+from zoo.sources.hf import parse
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
+    from zoo.card import Weights
+    from zoo.store import Artifact
 
 T = TypeVar("T")
 
@@ -101,19 +106,21 @@ class Repository:
     ) -> None:
         """tell: called with what is waited for."""
         os.environ.setdefault("HF_XET_CLIENT_RETRY_MAX_DURATION", XET_RETRY_DURATION)
-        import huggingface_hub
+        from huggingface_hub import HfApi
+        from huggingface_hub.utils.tqdm import disable_progress_bars
 
         if "/" not in destination.repo_id:
             raise UsageError(f"{destination.repo_id!r} is no repository of the Hub", mend="give hf:ORGANIZATION/NAME")
         if destination.pull_request and destination.tag:
             raise UsageError("a pull request has no commit to tag yet", mend="merge it, then publish with --tag")
         if not sys.stderr.isatty():
-            huggingface_hub.utils.disable_progress_bars()  # type: ignore[attr-defined]  # exported, but not said to be
+            disable_progress_bars()
         self._wanted = destination
-        self._api: HfApi = huggingface_hub.HfApi(library_name="zoo", library_version=zoo_version())
+        self._api = HfApi(library_name="zoo", library_version=zoo_version())
         self._tell, self._patience = tell, patience or Patience()
         self._state: _State | None = None
         self._is_known = True
+        self._branch_is_missing = self._tag_is_taken = False
 
     @property
     def page(self) -> str:
@@ -157,10 +164,7 @@ class Repository:
         Where the Hub could not be asked: the copy that an earlier run left in the client's cache.
         """
         if not self._is_known:
-            import huggingface_hub
-
-            found = huggingface_hub.try_to_load_from_cache(self._wanted.repo_id, path)
-            return Path(found).read_bytes() if isinstance(found, str) else None
+            return self._cached(path)
         if self._state is None or path not in self._state.files:
             return None
         return self._read(path, self._state.head)
@@ -188,10 +192,14 @@ class Repository:
             self._state = self._create()
         changes = self.changes(release)
         commit, page = self._state.head, f"{self.page}/tree/{self._state.head}"
+        if self._branch_is_missing:
+            self._make_branch(self._state)
         if any(change.kind != "same" for change in changes):
+            if self._tag_is_taken:
+                raise self._tag_taken(self._state.head)
             commit, page = self._commit(changes, self._state, title)
         self._read_back(release, commit)
-        if self._wanted.tag:
+        if self._wanted.tag and not self._tag_is_taken:
             self._tag(self._wanted.tag, commit)
         return Pushed(commit, page, changes)
 
@@ -272,6 +280,7 @@ class Repository:
         except RevisionNotFoundError as error:
             if revision is not None or not self._wanted.create:
                 raise self._explained(error, "looking at the branch") from error
+            self._branch_is_missing = True
             return self._call("looking at the repository", lambda: info(None))
         except _client_errors() as error:
             raise self._explained(error, "looking at the repository") from error
@@ -297,6 +306,7 @@ class Repository:
         taken = self._tagged() if self._wanted.tag else None
         if taken is not None and taken != head:
             raise self._tag_taken(taken)
+        self._tag_is_taken = taken is not None
 
     def _tagged(self) -> str | None:
         """The commit that has the tag."""
@@ -319,8 +329,6 @@ class Repository:
 
     def _commit(self, changes: tuple[Change, ...], state: _State, title: str) -> tuple[str, str]:
         """The oid and the page of the one commit with all changes."""
-        if self._wanted.branch != "main":
-            self._make_branch(state)
         operations = self._operations(changes, state)
         stamps = _stamps(changes)
         self._check_readme(changes)
@@ -526,6 +534,14 @@ class Repository:
         content = self._read(item.path, revision)
         return There(item.path, len(content), hashlib.sha256(content).hexdigest(), item.git_sha1, content)
 
+    def _cached(self, path: str) -> bytes | None:
+        """The newest copy in the client's cache, whichever commit it is of."""
+        from huggingface_hub import constants
+
+        folder = Path(constants.HF_HUB_CACHE) / f"models--{self._wanted.repo_id.replace('/', '--')}" / "snapshots"
+        found = sorted(folder.glob(f"*/{path}"), key=lambda item: item.lstat().st_mtime)
+        return found[-1].read_bytes() if found else None
+
     # --- waiting and explaining -----------------------------------------------------------------------------------
 
     def _call(self, doing: str, function: Callable[[], T]) -> T:
@@ -644,6 +660,31 @@ class Repository:
             where=f"{self.page}/tree/{self._wanted.tag}",
             mend="give another --tag",
         )
+
+
+def check_signature(weights: Weights, artifact: Artifact, key: Path) -> None:
+    """Fail unless the file is signed by that public key, in the release of a repository that the card names by hf://.
+
+    Raises WrongContent when it is not, CannotCheck when no such repository can be asked.
+    """
+    addresses = [parse(url) for url in weights.urls if url.startswith("hf://")]
+    if not addresses:
+        mend = "give an hf:// address under `urls`, or fetch without --signature"
+        raise CannotCheck(
+            f"{weights.file} has no address on the Hub, where its signature would be",
+            where=str(weights.where),
+            mend=mend,
+        )
+    address = addresses[0]
+    there = Repository(Destination(address.repository, address.revision or "main", create=False)).there()
+    signature = there[SIGNATURE].content if SIGNATURE in there else None
+    if signature is None:
+        raise WrongContent(f"{address.repository} is not signed", where=str(weights.where), mend="ask its publisher")
+    digests = released(there)
+    signing.verify(signature, digests, key)
+    if digests.get(address.path) != artifact.sha256:
+        what = f"{artifact.file} is not the file that was signed: sha256 {artifact.sha256}, signed {digests.get(address.path, 'nothing')}"
+        raise WrongContent(what, where=str(weights.where), mend="do not use it; ask the publisher")
 
 
 def _validate(readme: str) -> None:

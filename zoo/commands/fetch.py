@@ -30,14 +30,18 @@ if TYPE_CHECKING:
 @click.option("--format", "format_name", type=click.Choice(["pickle", "safetensors", "all"]),
               help="Which of a card's files, instead of the first.")  # fmt: skip
 @click.option("--jobs", default=4, show_default=True, type=click.IntRange(1, 64), help="Files at a time.")
-@click.option("--connections", default=8, show_default=True, type=click.IntRange(1, 64), help="Connections for a large file.")
+@click.option(
+    "--connections", default=8, show_default=True, type=click.IntRange(1, 64), help="Connections for a large file."
+)
 @click.option("--stall", default=30.0, show_default=True, type=click.FloatRange(0.1), metavar="SECONDS",
               help="Ask again after so long without a byte.")  # fmt: skip
 @click.option("--offline", is_flag=True, help="Open no connection; exit 3 when something is not here.")
 @click.option("--dry-run", is_flag=True, help="Only list the files, their sizes, and what is here already.")
+@click.option("--signature", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="KEY",
+              help="Fail unless the release on the Hub is signed by this public key (PEM).")  # fmt: skip
 @cards_option
 def command(names: tuple[str, ...], everything: bool, format_name: str | None, jobs: int, connections: int, stall: float,
-            offline: bool, dry_run: bool, cards_dirs: tuple[Path, ...]) -> None:  # fmt: skip
+            offline: bool, dry_run: bool, signature: Path | None, cards_dirs: tuple[Path, ...]) -> None:  # fmt: skip
     """Get weights onto this machine: resumed, verified, from the first mirror that has them; prints the paths.
 
     Of each card the first file, unless --format says otherwise. An interrupted download goes on where it was.
@@ -54,7 +58,23 @@ def command(names: tuple[str, ...], everything: bool, format_name: str | None, j
     with _stopped_by_sigterm(), _progress([weights.size_bytes for _, weights in wanted]) as tell:
         fetched = store.fetch_all(wanted, jobs=jobs, offline=offline, connections=connections,
                                   patience=Patience(stall_seconds=stall), progress=tell)  # fmt: skip
-        _report(fetched, tell.say, code)
+        _report(_signed(fetched, signature) if signature else fetched, tell.say, code)
+
+
+def _signed(fetched: Iterable[Fetched], key: Path) -> Iterator[Fetched]:
+    """The same; a file that is not signed by that key is a failure, as one that could not be got."""
+    from dataclasses import replace
+
+    from zoo import hub
+    from zoo.errors import ZooError
+
+    for one in fetched:
+        try:
+            if not isinstance(one.outcome, ZooError):
+                hub.check_signature(one.weights, one.outcome, key)
+            yield one
+        except ZooError as error:
+            yield replace(one, outcome=error)
 
 
 def _wanted(chosen: Iterable[Card | Broken], format_name: str | None) -> Iterator[tuple[Card, Weights]]:
@@ -86,11 +106,15 @@ def _print_plan(planned: Sequence[Planned], free_bytes: int) -> None:
     """One line a file: what would be done, size, model, file or path."""
     for item in planned:
         size = size_text(item.weights.size_bytes)
-        click.echo(f"{'here' if item.path else 'download':8}  {size:>9}  {item.card.name}  {item.path or item.weights.file}")
+        click.echo(
+            f"{'here' if item.path else 'download':8}  {size:>9}  {item.card.name}  {item.path or item.weights.file}"
+        )
     missing = [item.weights.size_bytes for item in planned if not item.path]
     unknown = f" and {missing.count(None)} of unknown size" if None in missing else ""
     total = size_text(sum(size for size in missing if size is not None))
-    click.echo(f"{len(planned)} files, {len(missing)} to download: {total}{unknown}; {size_text(free_bytes)} free on the disk")
+    click.echo(
+        f"{len(planned)} files, {len(missing)} to download: {total}{unknown}; {size_text(free_bytes)} free on the disk"
+    )
 
 
 def _report(fetched: Iterable[Fetched], say: Callable[[str], None], code: int) -> NoReturn:
