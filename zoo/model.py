@@ -227,6 +227,50 @@ def is_safetensors(path: Path) -> bool:
         return file.read(9)[8:9] == b"{"
 
 
+def write_safetensors(source: Artifact, target: Path) -> None:
+    """The tensors of a file of weights as safetensors, proved equal: names, types, shapes and every bit.
+
+    Raises WrongContent when the source cannot be loaded safely, or has a tensor that safetensors cannot hold.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    state = {name: _alone(tensor) for name, tensor in read_state_dict(source).items()}
+    try:
+        save_file(state, target, metadata={"format": "pt"})
+    except (SafetensorError, ValueError, TypeError, KeyError) as error:
+        raise WrongContent(f"{source.file} cannot be written as safetensors: {error}") from error
+    _refuse_difference(state, target, source.file)
+
+
+def _alone(tensor: Tensor) -> Tensor:
+    """The tensor in memory of its own, as safetensors asks for: a part or a view of another one is copied."""
+    tensor = tensor.detach().contiguous()
+    is_whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+    return tensor if is_whole else tensor.clone()
+
+
+def _refuse_difference(state: Mapping[str, Tensor], path: Path, source: str) -> None:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as written:
+        names = set(written.keys())
+        differing = names.symmetric_difference(state)
+        differing |= {name for name in names & set(state) if not _same_bits(state[name], written.get_tensor(name))}
+    if differing:
+        first = sorted(differing)[0]
+        raise WrongContent(f"{len(differing)} tensors of {source} came out differently as safetensors, first {first}")
+
+
+def _same_bits(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are equal in type, shape and every bit; unlike ==, NaN equals itself and 0 is not -0."""
+    import torch
+
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    return torch.equal(one.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8))
+
+
 def _read_safetensors(path: Path) -> Mapping[str, Any]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file

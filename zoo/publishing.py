@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from zoo import model, store
 from zoo.card import Card, Collection, card_sha256
@@ -26,9 +26,6 @@ from zoo.readme import Address, difference, generate, is_as_generated, merge
 from zoo.report import Finding, Report, Status, Value
 from zoo.schema import violations
 from zoo.store import Artifact
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 README, CONFIG, WEIGHTS, STATEMENT, LICENSE = (
     "README.md", "config.json", "model.safetensors", "verification.json", "LICENSE",
@@ -127,26 +124,10 @@ def weights_of(proof: Proof, folder: Path) -> tuple[str, ReleaseFile]:
         if model.is_safetensors(artifact.path):
             return artifact.file, ReleaseFile(WEIGHTS, artifact.path, artifact.size_bytes, artifact.sha256)
     source = proof.artifacts[0]
-    target = convert(source, folder / WEIGHTS)
+    target = folder / WEIGHTS
+    model.write_safetensors(source, target)
     size_bytes, sha256 = store.digest(target)
     return source.file, ReleaseFile(WEIGHTS, target, size_bytes, sha256)
-
-
-def convert(source: Artifact, target: Path) -> Path:
-    """The tensors of a file of weights as safetensors, proved equal: names, types, shapes and every bit.
-
-    Raises WrongContent when the source cannot be loaded safely, or has a tensor that safetensors cannot hold.
-    """
-    from safetensors.torch import save_file
-
-    state = {name: _own(tensor) for name, tensor in model.read_state_dict(source).items()}
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        save_file(state, target, metadata={"format": "pt"})
-    except (ValueError, TypeError, KeyError) as error:
-        raise WrongContent(f"{source.file} cannot be written as safetensors: {error}") from error
-    _refuse_difference(state, target, source.file)
-    return target
 
 
 def compose(proof: Proof, source_file: str, weights: ReleaseFile, address: Address, readme: bytes | None) -> Release:
@@ -261,7 +242,9 @@ class Folder:
         write(release, self.path)
         differing = [change.file.path for change in self.changes(release) if change.kind != "same"]
         if differing:
-            raise WrongContent(f"{', '.join(differing)} came out differently", where=str(self.path), mend="look at the disk")
+            raise WrongContent(
+                f"{', '.join(differing)} came out differently", where=str(self.path), mend="look at the disk"
+            )
         return str(self.path)
 
     def there(self) -> Mapping[str, There]:
@@ -567,34 +550,3 @@ def _blocks(content: bytes | Path) -> Iterator[bytes]:
     with content.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):
             yield block
-
-
-def _own(tensor: Tensor) -> Tensor:
-    """The tensor in memory of its own, as safetensors asks for: a view of another one is copied."""
-    tensor = tensor.detach().contiguous()
-    whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
-    return tensor if whole else tensor.clone()
-
-
-def _refuse_difference(state: Mapping[str, Tensor], path: Path, source: str) -> None:
-    """Raises WrongContent when a tensor of the safetensors file differs from the one that was to be written."""
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as written:
-        names = set(written.keys())
-        differing = sorted(names.symmetric_difference(state))
-        differing += [
-            name for name in sorted(names & set(state)) if not _same_bits(state[name], written.get_tensor(name))
-        ]
-    if differing:
-        raise WrongContent(
-            f"{len(differing)} tensors of {source} came out differently as safetensors, first {differing[0]}"
-        )
-
-
-def _same_bits(one: Tensor, other: Tensor) -> bool:
-    import torch
-
-    if one.dtype != other.dtype or one.shape != other.shape:
-        return False
-    return torch.equal(one.flatten().view(torch.uint8), other.flatten().view(torch.uint8))
