@@ -235,19 +235,24 @@ def write_safetensors(source: Artifact, target: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    state = {name: _alone(tensor) for name, tensor in read_state_dict(source).items()}
+    state = _apart(read_state_dict(source))
     try:
         save_file(state, target, metadata={"format": "pt"})
-    except (SafetensorError, ValueError, TypeError, KeyError) as error:
+    except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:
         raise WrongContent(f"{source.file} cannot be written as safetensors: {error}") from error
     _refuse_difference(state, target, source.file)
 
 
-def _alone(tensor: Tensor) -> Tensor:
-    """The tensor in memory of its own, as safetensors asks for: a part or a view of another one is copied."""
-    tensor = tensor.detach().contiguous()
-    is_whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
-    return tensor if is_whole else tensor.clone()
+def _apart(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors each in memory of its own, as safetensors asks for: a view, and the second of two in one place, are copied."""
+    found: dict[str, Tensor] = {}
+    places: set[int] = set()
+    for name, value in state.items():
+        tensor = value.detach().contiguous()
+        is_whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+        found[name] = tensor if is_whole and tensor.data_ptr() not in places else tensor.clone()
+        places.add(found[name].data_ptr())
+    return found
 
 
 def _refuse_difference(state: Mapping[str, Tensor], path: Path, source: str) -> None:
