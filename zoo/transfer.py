@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from zoo import plugins
 from zoo.errors import TransferFailed, UnknownName, WrongContent, ZooError
-from zoo.part import CLIENT_SUFFIX, SMALL_BYTES, Hashing, Here, Part, Span, check_room, gaps
+from zoo.part import CLIENT_SUFFIX, SMALL_BYTES, Hashing, Here, Part, Span, Syncing, check_room, gaps
 from zoo.sources import Downloads, Fault, Reply, Streams, Version, shown
 
 LEAST_PIECE_BYTES = 4 << 20
@@ -325,21 +325,23 @@ class _Crew:
 
     def run(self) -> str:
         """Bring what is missing; the sha256 of all of it. The calling thread tells of progress and feels Ctrl-C."""
-        hashing = Hashing(self._part)
+        hashing, syncing = Hashing(self._part), Syncing(self._part)
         hashing.start()
+        syncing.start()
         try:
             self._hire(1)
             self._watch()
             if self._failure is not None:
                 raise self._failure
             self._tell("checking")
-            self._part.sync()
+            syncing.end()
             sha256 = hashing.finish()
             self._tell("")
             return sha256
         finally:
             self._end()
             hashing.abandon()
+            syncing.abandon()
 
     def _watch(self) -> None:
         touched = time.monotonic()
