@@ -1,0 +1,565 @@
+"""The gate, the release folder, and what is found about a published one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, replace_once
+from hub_server.card_check import check_card
+from releases import (
+    NAME,
+    WEIGHTS,
+    WEIGHTS_FILE,
+    WEIGHTS_SHA256,
+    admit,
+    digits_report,
+    finding,
+    release,
+    shipped,
+    with_evidence,
+    with_finding,
+    without_finding,
+)
+
+from zoo import catalog, gate, model, publishing, schema, store
+from zoo.errors import CannotCheck, NotHere, Refused, UsageError, WrongContent
+from zoo.gate import Allowance
+from zoo.publishing import Folder, Release, ReleaseFile, There
+from zoo.report import Finding, MeasuredFile, Status
+
+VERIFY = f"zoo verify {NAME} --fetch"
+REASON = Allowance("accuracy", "the images may not leave the hospital")
+
+
+def refused(**what: Any) -> Refused:
+    with pytest.raises(Refused) as error_info:
+        admit(**what)
+    return error_info.value
+
+
+# --- the gate -----------------------------------------------------------------------------------------------------
+
+
+def test_a_complete_and_good_report_lets_its_model_through() -> None:
+    assert admit().subject.weights[0].sha256 == WEIGHTS_SHA256
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(Status.WRONG, 1), (Status.SUSPECT, 1), (Status.UNKNOWN, 3), (Status.SKIPPED, 3)]
+)
+@pytest.mark.parametrize(("check", "key"), [("files", f"{WEIGHTS_FILE}/sha256"), ("build", "build"), ("flops", "macs")])
+def test_one_finding_that_is_not_ok_refuses_it_by_name(check: str, key: str, status: Status, code: int) -> None:
+    report = with_finding(digits_report(), check, key, status=status, reason="because", mend="do this")
+    error = refused(report=report)
+    where = finding(report, check, key).where
+    assert error.what == (
+        f"{NAME} is not published, 1 in the way:\n  {where}: {status.value} {check} {key}: because\n    mend: do this"
+    )
+    assert error.mend == f"do what stands above, then {VERIFY}"
+    assert error.exit_code == code
+
+
+def test_everything_in_the_way_is_named_at_once_and_wrong_beats_unknown() -> None:
+    report = with_finding(digits_report(), "flops", "macs", status=Status.UNKNOWN, mend="a")
+    error = refused(report=with_finding(report, "params", "params", status=Status.WRONG, mend="b"))
+    assert error.what.count("mend:") == 2
+    assert error.exit_code == 1
+
+
+def test_what_is_wrong_with_another_model_of_the_report_is_no_hindrance() -> None:
+    report = digits_report()
+    other = Finding("other", "files", "a/sha256", Status.WRONG)
+    assert admit(replace(report, findings=(*report.findings, other))).report.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("check", "key"),
+    [("files", f"{WEIGHTS_FILE}/sha256"), ("build", "build"), ("loading", WEIGHTS_FILE), ("params", "params")],
+)
+def test_a_report_that_leaves_something_out_is_not_complete(check: str, key: str) -> None:
+    error = refused(report=without_finding(digits_report(), check, key))
+    assert f"the report says nothing of {check} {key}" in error.what
+    assert error.exit_code == 3
+
+
+def test_parameters_that_nobody_counted_are_not_complete() -> None:
+    report = with_finding(digits_report(), "params", "params", status=Status.UNCLAIMED, claimed=None, measured=None)
+    assert "the parameters were not measured" in refused(report=report).what
+
+
+def test_parameters_that_nobody_claimed_but_that_were_counted_are_enough() -> None:
+    assert admit(with_finding(digits_report(), "params", "params", status=Status.UNCLAIMED, claimed=None))
+
+
+def test_a_report_without_accuracy_is_not_complete() -> None:
+    report = digits_report()
+    error = refused(
+        report=replace(report, findings=tuple(item for item in report.findings if item.check != "accuracy"))
+    )
+    assert "the report says nothing of accuracy" in error.what
+
+
+@pytest.mark.parametrize("counted", [{"images": 100}, {"images": 100, "split_images": 100}])
+def test_a_part_of_a_split_is_not_the_split_whatever_the_report_calls_whole(counted: dict[str, int]) -> None:
+    report = with_evidence(digits_report(), "digits/validation/top1", counted)
+    told = (
+        f"accuracy digits/validation/top1 is over a part of the split, 100 of {counted.get('split_images', 360)} images"
+    )
+    assert told in refused(report=report).what
+
+
+def test_a_card_that_claims_no_result_is_refused(digits_zoo: Path) -> None:
+    card = digits_zoo / "digits" / f"{NAME}.yaml"
+    text = card.read_text()
+    card.write_text(text[: text.index("  results:")] + text[text.index("training:") :])
+    found = catalog.load([digits_zoo])
+    digest = gate.card_sha256(found.find(NAME), found.collection_of(found.find(NAME)))
+    report = digits_report()
+    subject = replace(report.subjects[0], card_sha256=digest)
+    findings = tuple(item for item in report.findings if item.check != "accuracy")
+    error = refused(report=replace(report, subjects=(subject,), findings=findings), found=found)
+    assert "the card claims no result, so nothing shows that these weights do what they are for" in error.what
+    assert "claims: {results: [...]}" in error.what
+
+
+def test_a_report_about_the_card_as_it_was_is_refused() -> None:
+    report = digits_report()
+    old = replace(report, subjects=(replace(report.subjects[0], card_sha256="0" * 64),))
+    now = report.subjects[0].card_sha256[:12]
+    assert (
+        f"the report is about the card as it was (card_sha256 000000000000), it is now {now}"
+        in refused(report=old).what
+    )
+
+
+def test_a_report_about_other_models_is_refused() -> None:
+    assert f"the report does not mention {NAME}" in refused(report=digits_report().only("other")).what
+
+
+def test_a_report_about_other_bytes_is_refused() -> None:
+    artifacts = publishing.measure(shipped().find(NAME))
+    with pytest.raises(Refused, match="the report is about other bytes of resnest_digits") as error_info:
+        gate.prove(admit(), [replace(artifacts[0], sha256="0" * 64)])
+    assert error_info.value.exit_code == 3
+
+
+def test_an_old_report_is_refused_and_one_just_young_enough_is_not() -> None:
+    error = refused(after=timedelta(days=30, hours=12))
+    assert f"the report is 30.5 days old (of {digits_report().created}), at most 30 are allowed" in error.what
+    assert admit(after=timedelta(days=30))
+
+
+def test_a_report_from_the_future_is_refused_beyond_what_clocks_differ() -> None:
+    assert "made in the future" in refused(after=timedelta(minutes=-6)).what
+    assert admit(after=timedelta(minutes=-4))
+
+
+def test_without_a_report_the_command_that_makes_one_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path))
+    with pytest.raises(Refused, match="nothing has verified this card as it is now") as error_info:
+        gate.newest_report(shipped().find(NAME), None)
+    assert error_info.value.mend == VERIFY
+
+
+def test_a_missing_accuracy_may_be_allowed_with_a_reason_and_the_readme_says_so() -> None:
+    report = digits_report()
+    for key in ("digits/validation/top1", "digits/validation/top5"):
+        report = with_finding(report, "accuracy", key, status=Status.SKIPPED, measured=None, evidence={})
+    assert refused(report=report).exit_code == 3
+    text = release(report, allowance=REASON).file("README.md").read().decode()
+    assert (
+        "**Not verified: accuracy digits/validation/top1 (skipped), accuracy digits/validation/top5 (skipped).**"
+        " Published without it on purpose: the images may not leave the hospital" in text
+    )
+    assert "model-index" not in text
+
+
+def test_an_allowance_covers_neither_what_is_wrong_nor_another_check() -> None:
+    wrong = with_finding(digits_report(), "accuracy", "digits/validation/top1", status=Status.WRONG)
+    assert refused(report=wrong, allowance=REASON).exit_code == 1
+    unknown = with_finding(digits_report(), "flops", "macs", status=Status.UNKNOWN)
+    assert refused(report=unknown, allowance=REASON).exit_code == 3
+
+
+# --- the release --------------------------------------------------------------------------------------------------
+
+
+def texts(made: Release) -> dict[str, str]:
+    return {item.path: item.read().decode() for item in made.files if item.path != "model.safetensors"}
+
+
+def front_matter(made: Release) -> dict[str, Any]:
+    check = check_card(made.file("README.md").read().decode())
+    assert check.errors == check.warnings == ()
+    return check.metadata
+
+
+def test_a_release_has_these_files_and_the_weights_as_they_were_verified() -> None:
+    made = release()
+    assert [item.path for item in made.files] == ["README.md", "config.json", "model.safetensors", "verification.json"]
+    assert made.file("model.safetensors").read() == WEIGHTS
+    assert made.file("model.safetensors").sha256 == WEIGHTS_SHA256
+
+
+def test_the_same_proof_gives_the_same_bytes() -> None:
+    assert [(item.path, item.read()) for item in release().files] == [
+        (item.path, item.read()) for item in release().files
+    ]
+
+
+def test_the_config_is_the_cards_and_what_the_build_found() -> None:
+    assert json.loads(texts(release())["config.json"]) == {
+        "architecture": "resnest14d",
+        "num_classes": 10,
+        "num_features": 128,
+        "global_pool": "avg",
+        "label_names": list("0123456789"),
+        "model_args": {"channels": [8, 16, 24, 32], "stem_width": 8},
+        "pretrained_cfg": {
+            "pool_size": None,
+            "custom_load": False,
+            "input_size": [3, 32, 32],
+            "fixed_input_size": False,
+            "interpolation": "bilinear",
+            "crop_pct": 1.0,
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.5, 0.5, 0.5],
+            "num_classes": 10,
+            "first_conv": "conv1.0",
+            "classifier": "fc",
+            "license": "apache-2.0",
+        },
+    }
+
+
+def test_classes_come_from_the_data_set_where_the_card_names_none(digits_zoo: Path) -> None:
+    replace_once(
+        digits_zoo / "digits" / f"{NAME}.yaml", 'class_names: ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]\n', ""
+    )
+    report, found = _about(digits_zoo)
+    assert json.loads(texts(release(report, found=found))["config.json"])["label_names"] == list("0123456789")
+
+
+def test_the_statement_names_every_other_file_and_carries_the_report() -> None:
+    made = release()
+    statement = json.loads(texts(made)["verification.json"])
+    assert statement["_type"] == "https://in-toto.io/Statement/v1"
+    named = {item["name"]: item["digest"]["sha256"] for item in statement["subject"]}
+    assert named == {item.path: item.sha256 for item in made.files if item.path != "verification.json"}
+    assert not schema.violations(statement["predicate"], "report")
+    expected = json.loads(digits_report().to_json())
+    for item in expected["findings"]:
+        item["where"] = item["where"].rpartition("/")[2]
+    assert statement["predicate"] == expected
+
+
+def test_the_hub_takes_the_metadata_and_the_values_are_the_measured_ones() -> None:
+    from huggingface_hub import ModelCard
+
+    made = release()
+    assert {key: value for key, value in front_matter(made).items() if key != "model-index"} == {
+        "license": "apache-2.0",
+        "library_name": "timm",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "timm", "transformers", "digits"],
+        "datasets": ["digits"],
+        "metrics": ["accuracy", "top_5_accuracy"],
+    }
+    results = ModelCard(texts(made)["README.md"]).data.eval_results
+    assert results is not None
+    assert [(item.dataset_type, item.dataset_split, item.metric_type, item.metric_value) for item in results] == [
+        ("digits", "validation", "accuracy", finding(digits_report(), "accuracy", "digits/validation/top1").measured),
+        ("digits", "validation", "top_5_accuracy", 100.0),
+    ]
+    assert "verified:" not in texts(made)["README.md"] and "verifyToken" not in texts(made)["README.md"]
+
+
+@pytest.mark.parametrize(
+    ("license_line", "expected"),
+    [
+        ("license: Apache-2.0", {"license": "apache-2.0"}),
+        ("license: My Own 1.0", {"license": "other", "license_name": "my-own-1.0"}),
+        ("", {}),
+    ],
+)
+def test_the_licence_is_the_cards_and_none_is_invented(
+    digits_zoo: Path, license_line: str, expected: dict[str, str]
+) -> None:
+    comment = "license: apache-2.0  # of the weights; the data they were trained on are CC BY 4.0"
+    replace_once(digits_zoo / "digits" / f"{NAME}.yaml", comment, license_line)
+    report, found = _about(digits_zoo)
+    metadata = front_matter(release(report, found=found))
+    assert {key: value for key, value in metadata.items() if key.startswith("license")} == expected
+
+
+def test_the_text_of_a_licence_is_released_with_it(digits_zoo: Path) -> None:
+    card = digits_zoo / "digits" / f"{NAME}.yaml"
+    card.write_text(card.read_text() + "license_file: TERMS.txt\n")
+    report, found = _about(digits_zoo)
+    with pytest.raises(NotHere, match=r"there is no file TERMS\.txt"):
+        release(report, found=found)
+    (card.parent / "TERMS.txt").write_text("Do as you like.\n")
+    assert release(report, found=found).file("LICENSE").read() == b"Do as you like.\n"
+
+
+def _about(zoo: Path) -> tuple[Any, catalog.Catalog]:
+    """The session's report as if it were about the digits card of this zoo."""
+    found = catalog.load([zoo])
+    digest = gate.card_sha256(found.find(NAME), found.collection_of(found.find(NAME)))
+    report = digits_report()
+    return replace(report, subjects=(replace(report.subjects[0], card_sha256=digest),)), found
+
+
+def test_a_weights_file_that_was_tampered_with_is_refused_with_both_digests(digits_zoo: Path) -> None:
+    path = digits_zoo / "digits" / WEIGHTS_FILE
+    path.write_bytes(WEIGHTS[:-1] + bytes([WEIGHTS[-1] ^ 1]))
+    with pytest.raises(WrongContent, match=f"the card says {WEIGHTS_SHA256}") as error_info:
+        release(found=catalog.load([digits_zoo]))
+    assert error_info.value.exit_code == 1
+
+
+# --- weights that are no safetensors ------------------------------------------------------------------------------
+
+
+def test_a_pickle_is_converted_and_its_tensors_are_equal(digits_zoo: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    folder = digits_zoo / "digits"
+    state = load_file(folder / WEIGHTS_FILE)
+    torch.save({"state_dict": state}, folder / "digits.pth")
+    size_bytes, sha256 = store.digest(folder / "digits.pth")
+    for old, new in (
+        (f"file: {WEIGHTS_FILE}", "file: digits.pth"),
+        ("format: safetensors", "format: pickle"),
+        ("size_bytes: 279632", f"size_bytes: {size_bytes}"),
+        (WEIGHTS_SHA256, sha256),
+    ):
+        replace_once(folder / f"{NAME}.yaml", old, new)
+    report, found = _about(digits_zoo)
+    subject = replace(report.subjects[0], weights=(MeasuredFile("digits.pth", sha256, size_bytes),))
+    report = replace(report, subjects=(subject,))
+    for check, end in (("files", "/sha256"), ("files", "/size"), ("loading", "")):
+        report = with_finding(report, check, f"{WEIGHTS_FILE}{end}", key=f"digits.pth{end}")
+    admission = admit(report, found=found)
+    source, weights = publishing.weights_of(gate.prove(admission, publishing.measure(admission.card)), folder)
+    assert source == "digits.pth"
+    written = load_file(folder / "model.safetensors")
+    assert written.keys() == state.keys()
+    assert all(torch.equal(written[name], state[name]) and written[name].dtype == state[name].dtype for name in state)
+    assert (weights.size_bytes, weights.sha256) == store.digest(folder / "model.safetensors")
+
+
+def test_views_and_tied_tensors_are_written_as_they_are(tmp_path: Path) -> None:
+    import torch
+    from safetensors import safe_open
+
+    from zoo.store import Artifact
+
+    whole = torch.arange(12, dtype=torch.float32).reshape(3, 4)
+    state = {
+        "whole": whole,
+        "tied": whole,
+        "row": whole[1],
+        "turned": whole.T,
+        "half": torch.tensor([float("nan"), -0.0]).half(),
+    }
+    torch.save(state, tmp_path / "odd.pth")
+    size_bytes, sha256 = store.digest(tmp_path / "odd.pth")
+    source = Artifact(tmp_path / "odd.pth", "odd.pth", "pickle", size_bytes, sha256, "here")
+    model.write_safetensors(source, tmp_path / "model.safetensors")
+    with safe_open(tmp_path / "model.safetensors", framework="pt") as written:
+        assert written.metadata() == {"format": "pt"}
+        for name, tensor in state.items():
+            assert written.get_tensor(name).numpy().tobytes() == tensor.contiguous().numpy().tobytes()
+
+
+def test_weights_that_are_safetensors_are_released_without_torch(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    report.write_text(digits_report().to_json())
+    code = (
+        "import sys, zoo_cli\n"
+        f"sys.argv = ['zoo', 'publish', '{NAME}', '--to', 'folder:{tmp_path / 'out'}', '--report', '{report}']\n"
+        "try:\n    zoo_cli.main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "print(sorted({'torch', 'timm', 'numpy', 'safetensors', 'requests'} & set(sys.modules)))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False
+    )
+    assert ran.stdout.splitlines()[-1] == "[]", ran.stdout + ran.stderr
+
+
+# --- the folder ---------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_loads_in_timm_and_transformers_with_equal_outputs(tmp_path: Path) -> None:
+    import timm
+    import torch
+    from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+    import zoo
+
+    out = tmp_path / "out"
+    Folder(out).put(release(), title="")
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected = zoo.create_model(NAME, pretrained=True)(images)
+        by_timm = timm.create_model(f"local-dir:{out}", pretrained=True).eval()
+        by_transformers = AutoModelForImageClassification.from_pretrained(out).eval()
+        assert torch.equal(by_timm(images), expected)
+        assert torch.equal(by_transformers(images).logits, expected)
+    assert timm.data.resolve_model_data_config(by_timm) == {
+        "input_size": [3, 32, 32],
+        "interpolation": "bilinear",
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.5, 0.5, 0.5],
+        "crop_pct": 1.0,
+        "crop_mode": "center",
+    }
+    assert AutoImageProcessor.from_pretrained(out).data_config["mean"] == (0.5, 0.5, 0.5)
+
+
+def test_timm_finds_head_and_stem_to_adapt_them(tmp_path: Path) -> None:
+    import timm
+    import torch
+
+    Folder(tmp_path / "out").put(release(), title="")
+    adapted = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True, num_classes=3, in_chans=1).eval()
+    assert adapted(torch.zeros(1, 1, 32, 32)).shape == (1, 3)
+
+
+def kinds(folder: Path, made: Release) -> dict[str, str]:
+    return {change.file.path: change.kind for change in Folder(folder).changes(made)}
+
+
+def test_a_folder_is_written_once_and_other_files_in_it_stay(tmp_path: Path) -> None:
+    made = release()
+    (tmp_path / "photo.jpg").write_bytes(b"mine")
+    assert set(kinds(tmp_path, made).values()) == {"new"}
+    Folder(tmp_path).put(made, title="")
+    assert set(kinds(tmp_path, made).values()) == {"same"}
+    (tmp_path / "config.json").write_text("{}")
+    assert kinds(tmp_path, made)["config.json"] == "changed"
+    before = (tmp_path / "model.safetensors").stat().st_ino
+    Folder(tmp_path).put(made, title="")
+    assert (tmp_path / "model.safetensors").stat().st_ino == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [*(item.path for item in made.files), "photo.jpg"]
+    )
+
+
+def test_a_file_that_changes_while_it_is_copied_replaces_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"other bytes")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "model.safetensors").write_bytes(b"old")
+    made = Release("net", (ReleaseFile("model.safetensors", source, 11, "0" * 64),))
+    with pytest.raises(CannotCheck, match="was changed while it was copied"):
+        Folder(tmp_path / "out").put(made, title="")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["model.safetensors"]
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == b"old"
+
+
+def test_a_file_is_no_folder_to_publish_to(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(UsageError, match="is no folder"):
+        Folder(tmp_path / "out").preflight(is_dry=False)
+
+
+def test_a_signature_of_an_older_release_does_not_stay_beside_a_new_one(tmp_path: Path) -> None:
+    (tmp_path / "model.sig").write_text("{}")
+    Folder(tmp_path).put(release(), title="")
+    assert not (tmp_path / "model.sig").exists()
+
+
+# --- what is found about a published release ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    Folder(tmp_path / "published").put(release(), title="")
+    return tmp_path / "published"
+
+
+def examined(folder: Path) -> dict[str, tuple[str, str]]:
+    """Key to status and reason."""
+    card = shipped().find(NAME)
+    place = Folder(folder)
+    findings = publishing.examine(card, shipped().collection_of(card), place.there(), place.count_elements)
+    return {item.key: (item.status.value, item.reason) for item in findings}
+
+
+def test_a_published_release_is_what_it_says(published: Path) -> None:
+    assert {status for status, _ in examined(published).values()} == {"ok"}
+    assert set(examined(published)) == {
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "card",
+        WEIGHTS_FILE,
+        "elements",
+    }
+
+
+@pytest.mark.parametrize("path", ["model.safetensors", "config.json", "README.md"])
+def test_a_changed_file_of_a_release_is_wrong(published: Path, path: str) -> None:
+    content = (published / path).read_bytes()
+    at = content.index(b"8") if path == "README.md" else len(content) - 3
+    (published / path).write_bytes(content[:at] + b"7" + content[at + 1 :])
+    assert examined(published)[path] == ("wrong", "the file is not what was published")
+
+
+def test_text_around_the_generated_part_of_a_readme_may_be_edited(published: Path) -> None:
+    readme = published / "README.md"
+    readme.write_text(readme.read_text() + "\nThank you.\n")
+    assert examined(published)["README.md"] == ("ok", "text around the generated part was edited since")
+
+
+def test_a_missing_file_of_a_release_is_wrong(published: Path) -> None:
+    (published / "config.json").unlink()
+    assert examined(published)["config.json"] == ("wrong", "the file is not there")
+
+
+@pytest.mark.parametrize("content", [None, "{}", "no JSON", '{"_type": "https://in-toto.io/Statement/v1"}'])
+def test_a_release_without_its_statement_is_wrong(published: Path, content: str | None) -> None:
+    (published / "verification.json").unlink()
+    if content is not None:
+        (published / "verification.json").write_text(content)
+    assert examined(published) == {"verification.json": ("wrong", "there is no statement that could be checked")}
+
+
+def test_other_weights_beside_the_verified_ones_are_suspect(published: Path) -> None:
+    shutil.copy(published / "model.safetensors", published / "pytorch_model.bin")
+    assert examined(published)["pytorch_model.bin"] == ("suspect", "weights that the report says nothing of")
+
+
+def test_a_release_of_the_card_as_it_was_is_wrong(published: Path) -> None:
+    statement = json.loads((published / "verification.json").read_text())
+    statement["predicate"]["subjects"][0]["card_sha256"] = "0" * 64
+    statement["predicate"]["subjects"][0]["weights"][0]["sha256"] = "1" * 64
+    (published / "verification.json").write_text(json.dumps(statement))
+    found = examined(published)
+    assert found["card"] == ("wrong", "the report is not about the card as it is now")
+    assert found[WEIGHTS_FILE] == ("wrong", "the report is about other bytes than the card's")
+
+
+def test_weights_of_another_size_are_seen_in_their_header() -> None:
+    card = shipped().find(NAME)
+    there = {item.path: There(item.path, item.size_bytes, item.sha256, content=item.read()) for item in release().files}
+    findings = publishing.examine(card, shipped().collection_of(card), there, lambda: 1)
+    assert next(item for item in findings if item.key == "elements").status is Status.WRONG
+
+
+def test_a_file_without_a_header_has_no_elements_to_count(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"<html>no weights</html>")
+    with pytest.raises(WrongContent, match="no sound header"):
+        publishing.count_elements(tmp_path / "model.safetensors")
