@@ -248,22 +248,49 @@ def test_a_store_that_cannot_be_written_is_said(server: FaultServer, home: Path,
         fetch(card_about(tmp_path / "cards", CONTENT, [server.url("/net")]))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_another_user_uses_a_shared_store_that_he_cannot_write(server: FaultServer, home: Path, tmp_path: Path) -> None:
-    path = fetch(card_about(tmp_path / "cards", CONTENT, [server.url("/net")])).path
+def as_somebody_else(tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """Fetch the card as a user who owns nothing here."""
     for folder in (tmp_path, *tmp_path.parents):
         if folder.owner() == "root" and folder != Path("/"):
             folder.chmod(folder.stat().st_mode | 0o055)
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from zoo import catalog, store\nfrom pathlib import Path\nimport requests, platformdirs, os\n"
-        f"card = catalog.load([Path({str(tmp_path / 'cards')!r})]).find('net')\n"
+        "from zoo import catalog, store\nfrom pathlib import Path\nimport os\n"
+        f"cards = catalog.load([Path({str(tmp_path / 'cards')!r})])\n"
+        "card, home = cards.find('net'), os.environ['ZOO_HOME']\n"
+        f"os.environ['ZOO_HOME'] = {str(tmp_path / 'warm')!r}\n"  # imports all, from where only root may read
+        "store.fetch(card, card.weights[0])\n"
+        "os.environ['ZOO_HOME'] = home\n"
         "os.setgid(65534); os.setuid(65534)\n"
         "print(store.fetch(card, card.weights[0]).path)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_another_user_uses_a_shared_store_that_he_cannot_write(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    path = fetch(card_about(tmp_path / "cards", CONTENT, [server.url("/net")])).path
+    done = as_somebody_else(tmp_path)
     assert (done.stdout.strip(), done.returncode) == (str(path), 0), done.stderr
-    assert server.connections == 1
+    assert server.connections == 2  # ours, and the one that warms up
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_two_users_fetch_into_a_store_that_is_open_to_both(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    home.mkdir()
+    home.chmod(0o777)
+    card_about(tmp_path / "cards", CONTENT, [server.url("/net")])
+    (home / "partial").mkdir()
+    (home / "partial").chmod(0o777)
+    (home / "partial" / f"{key_of(sha256(CONTENT))}.lock").touch(0o600)
+    left = leave_behind(home, CONTENT, [[0, 1000]], size_bytes=len(CONTENT))
+    left.chmod(0o600)
+    for path in (left, left.with_suffix(".json")):
+        path.rename(path.with_name(path.name.replace(key_of(sha256(LARGE)), key_of(sha256(CONTENT)))))
+    done = as_somebody_else(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).read_bytes() == CONTENT
+    assert (home / "blobs").stat().st_mode & 0o777 == 0o777
 
 
 def test_many_files_come_in_the_order_asked_and_one_failure_stops_no_other(

@@ -17,10 +17,11 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -191,7 +192,6 @@ class Part:
         """
         key = key_of(identity)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             part: Part | None = None
             for old in sorted(leftovers(folder, key), key=lambda old: -old.done_bytes):
                 state = state_of(old, here)
@@ -217,11 +217,6 @@ class Part:
     def frontier(self) -> int:
         """Up to where the file is there from its beginning on."""
         return self.done[0].stop if self.done and self.done[0].start == 0 else 0
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether every byte is there."""
-        return self.size_bytes is not None and self.frontier == self.size_bytes
 
     def write(self, offset: int, data: bytes) -> None:
         """Put bytes at their place, then count them as there. Raises CannotCheck when the disk does not take them."""
@@ -253,17 +248,15 @@ class Part:
         return count
 
     def save(self, *, is_left: bool = False) -> None:
-        """Write the sidecar, unless another thread is doing so; one that cannot be written is only a lost chance."""
+        """Write the sidecar, unless another thread is doing so. With `is_left` it says that nobody writes any more."""
         if not self._saving.acquire(blocking=is_left):
             return
         try:
             with self.changed:
-                self._saved_bytes = self.done_bytes
-                text = json.dumps(self._description(0 if is_left else self.here.pid))
-            fresh = self.path.with_suffix(".new")
-            with suppress(OSError):
-                fresh.write_text(text, encoding="utf-8")
-                fresh.replace(self.sidecar)
+                self._saved_bytes, done = self.done_bytes, self.done
+            version = replace(self.version, size_bytes=self.size_bytes)
+            writer = replace(self.here, pid=0) if is_left else self.here
+            _write_sidecar(self.sidecar, _story(self.file, self.url, version, done, writer))
         finally:
             self._saving.release()
 
@@ -306,19 +299,6 @@ class Part:
         part.size_bytes = target.stat().st_size
         part.done = joined((), Span(0, part.size_bytes))
         return part
-
-    def _description(self, pid: int) -> dict[str, Any]:
-        return {
-            "part": 1,
-            "file": self.file,
-            "url": self.url,
-            "size_bytes": self.size_bytes,
-            "etag": self.version.etag,
-            "modified": self.version.modified,
-            "done": [[span.start, span.stop] for span in self.done],
-            "machine": self.here.machine,
-            "pid": pid,
-        }
 
 
 class Follower(threading.Thread):
@@ -422,6 +402,24 @@ def cannot_write(place: Path, error: OSError) -> CannotCheck:
     return CannotCheck(f"cannot write: {error.strerror}", where=str(place), mend="set ZOO_HOME to a folder of yours")
 
 
+def make_folder(folder: Path, top: Path) -> Path:
+    """Make a folder below `top`, open to the same people as `top` is, so that users can share it; returns it.
+
+    Raises CannotCheck when it cannot be made.
+    """
+    try:
+        if folder == top:
+            folder.mkdir(parents=True, exist_ok=True)
+        elif not folder.is_dir():
+            mode = stat.S_IMODE(make_folder(folder.parent, top).stat().st_mode)
+            folder.mkdir(exist_ok=True)
+            with suppress(PermissionError):  # somebody else was faster
+                folder.chmod(mode)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    return folder
+
+
 def check_room(folder: Path, needed_bytes: int) -> None:
     """Raises CannotCheck when the disk below a folder has less room than that."""
     free = shutil.disk_usage(folder).free
@@ -432,29 +430,60 @@ def check_room(folder: Path, needed_bytes: int) -> None:
 
 
 def _taken_over(cls: type[Part], old: Leftover, key: str, here: Here, *, is_copied: bool) -> Part | None:
-    """The leftover as a part of ours, or None when somebody else was faster. Who renames the sidecar has it."""
-    path = _new_path(old.path.parent, key)
-    try:
-        old.sidecar.rename(path.with_suffix(".json"))
-        if not is_copied:
-            old.path.rename(path)
-    except FileNotFoundError:
+    """The leftover as a part of ours, or None when somebody else was faster or it is another user's.
+
+    Who renames the part file has it; our sidecar is there before, so that nobody finds it without a live writer.
+    """
+    if not os.access(old.path, os.R_OK if is_copied else os.R_OK | os.W_OK):
         return None
-    part = cls(path, old.file, key, here)
+    path = _new_path(old.path.parent, key)
+    _write_sidecar(path.with_suffix(".json"), _story(old.file, old.url, old.version, old.done, here))
+    try:
+        old.path.rename(path)
+    except OSError:
+        _remove(path.with_suffix(".json"))
+        return None
     if is_copied:
-        _copy(old, part)
+        taken = path.rename(path.with_suffix(".taken"))
+        part = cls(path, old.file, key, here)
+        _copy(taken, old.done, part)
+        _remove(taken)
+    else:
+        part = cls(path, old.file, key, here)
     old.remove()
     part.done, part.url, part.version, part.size_bytes = old.done, old.url, old.version, old.version.size_bytes
     part.save()
     return part
 
 
-def _copy(old: Leftover, part: Part) -> None:
-    with old.path.open("rb") as file:
-        for span in old.done:
+def _copy(source: Path, spans: Iterable[Span], part: Part) -> None:
+    with source.open("rb") as file:
+        for span in spans:
             file.seek(span.start)
             for start in range(span.start, span.stop, HASH_BLOCK_BYTES):
                 part.write(start, file.read(min(HASH_BLOCK_BYTES, span.stop - start)))
+
+
+def _story(file: str, url: str, version: Version, done: Iterable[Span], writer: Here) -> dict[str, Any]:
+    return {
+        "part": 1,
+        "file": file,
+        "url": url,
+        "size_bytes": version.size_bytes,
+        "etag": version.etag,
+        "modified": version.modified,
+        "done": [[span.start, span.stop] for span in done],
+        "machine": writer.machine,
+        "pid": writer.pid,
+    }
+
+
+def _write_sidecar(sidecar: Path, story: Mapping[str, Any]) -> None:
+    """Whole or not at all; one that cannot be written is only a lost chance to go on later."""
+    fresh = sidecar.with_suffix(".new")
+    with suppress(OSError):
+        fresh.write_text(json.dumps(story), encoding="utf-8")
+        fresh.replace(sidecar)
 
 
 def _new_path(folder: Path, key: str) -> Path:

@@ -18,7 +18,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ from typing import Any
 
 from zoo.card import Card, Weights
 from zoo.errors import CannotCheck, NotHere, TransferFailed, UsageError, WrongContent, ZooError
-from zoo.part import SILENT_SECONDS, Here, cannot_write, check_room, is_being_written, key_of
+from zoo.part import SILENT_SECONDS, Here, cannot_write, check_room, is_being_written, key_of, make_folder
 from zoo.sources import shown
 from zoo.transfer import HEAD_BYTES, Means, Patience, Progress, Sources, Wanted, appearance, transfer
 
@@ -147,10 +147,9 @@ def put_aside(path: Path, file: str, *, size_bytes: int, sha256: str, origin: st
 
     Raises CannotCheck when it cannot be moved.
     """
-    target = home() / "quarantine" / f"{sha256[:16]}-{file}"
+    target = _folder("quarantine") / f"{sha256[:16]}-{file}"
     story = {"reason": reason, "origin": origin, "size_bytes": size_bytes, "sha256": sha256, "when": _now()}
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
         target.with_name(f"{target.name}.json").write_text(json.dumps(story), encoding="utf-8")
     except OSError as error:
@@ -205,7 +204,7 @@ def fetch_all(
     connections: int = 8,
     patience: Patience | None = None,
     progress: Callable[[Progress], None] | None = None,
-) -> Iterator[Fetched]:
+) -> Generator[Fetched, None, None]:
     """See fetch: `jobs` files at a time, given in the order of `wanted`; a failure stops none of the others.
 
     progress: called from several threads.
@@ -298,10 +297,9 @@ def _elsewhere(weights: Weights) -> Iterator[tuple[Path, str]]:
 
 def _linked(path: Path, size_bytes: int, sha256: str) -> Path:
     """The file under a second name in the store's folder for what is not yet placed, or a copy of it."""
-    folder = home() / "partial"
+    folder = _folder("partial")
     target = folder / f"{sha256[:16]}.{secrets.token_hex(4)}.part"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         try:
             os.link(path.resolve(), target)
         except OSError:
@@ -322,10 +320,14 @@ def _from_addresses(weights: Weights, wanted: Wanted, means: Means) -> Artifact:
     """
     urls, seen, notes = list(weights.urls), set[str](), list[str]()
     while True:
-        arrived = transfer(replace(wanted, urls=tuple(urls)), home() / "partial", means)
+        arrived = transfer(replace(wanted, urls=tuple(urls)), _folder("partial"), means)
         artifact = _artifact(weights, arrived.part.path, arrived.size_bytes, arrived.sha256, arrived.url)
         artifact = replace(artifact, evidence=(*artifact.evidence, *notes, *arrived.notes))
         arrived.part.close()
+        if not arrived.part.path.exists():  # we were taken for dead, and it was taken over
+            if found := _from_store(weights):
+                return found
+            continue
         wrong = disagreement(weights, arrived.size_bytes, arrived.sha256)
         looks_like = appearance(_head(arrived.part.path)) if wrong or weights.sha256 is None else ""
         if not wrong and not looks_like:
@@ -378,7 +380,7 @@ def _not_here(card: Card, weights: Weights) -> NotHere:
 def _turn(wanted: Wanted, means: Means) -> Iterator[None]:
     """One process at a time for one file, where locks work; only to save bandwidth, nothing here depends on it."""
     key, here, waited = key_of(wanted.known_by), Here.now(), 0.0
-    path = home() / "partial" / f"{key}.lock"
+    path = _folder("partial") / f"{key}.lock"
     while (file := _try_lock(path)) is None:
         means.tell(Progress(wanted.model, wanted.file, 0, wanted.size_bytes, "another process is fetching it"))
         if means.stop.wait(LOCK_POLL_SECONDS):
@@ -398,8 +400,9 @@ def _turn(wanted: Wanted, means: Means) -> Iterator[None]:
 def _try_lock(path: Path) -> int | None:
     """The open lock file when the lock is ours now, or where locks do not work; None when somebody else has it."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except PermissionError:  # another user's, or a store that we may not write: that is said when it is written
+        return os.open(os.devnull, os.O_RDONLY)
     except OSError as error:
         raise cannot_write(path.parent, error) from error
     if _is_locked(file):
@@ -426,11 +429,10 @@ def _is_locked(file: int) -> bool:
 
 def _place(path: Path, artifact: Artifact) -> Artifact:
     """Move a whole, right and synced file to its place in the store, and write the record of it."""
-    target = home() / "blobs" / artifact.sha256 / artifact.file
+    target = _folder("blobs", artifact.sha256) / artifact.file
     try:
         with suppress(PermissionError):  # a link to somebody else's file
             path.chmod(0o444)
-        target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
         _sync_folder(target.parent)
         _sync_folder(target.parent.parent)
@@ -471,6 +473,10 @@ def _note_use(artifact: Artifact) -> None:
 def _put_artifact_aside(path: Path, artifact: Artifact, reason: str) -> Path:
     return put_aside(path, artifact.file, size_bytes=artifact.size_bytes, sha256=artifact.sha256, origin=artifact.origin,
                      reason=reason)  # fmt: skip
+
+
+def _folder(*names: str) -> Path:
+    return make_folder(home().joinpath(*names), home())
 
 
 def _head(path: Path) -> bytes:

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -56,9 +56,10 @@ def command(names: tuple[str, ...], everything: bool, format_name: str | None, j
         _print_plan(store.plan(wanted), store.free_bytes())
         sys.exit(code)
     with _stopped_by_sigterm(), _progress([weights.size_bytes for _, weights in wanted]) as tell:
-        fetched = store.fetch_all(wanted, jobs=jobs, offline=offline, connections=connections,
-                                  patience=Patience(stall_seconds=stall), progress=tell)  # fmt: skip
-        _report(_signed(fetched, signature) if signature else fetched, tell.say, code)
+        files = store.fetch_all(wanted, jobs=jobs, offline=offline, connections=connections,
+                                patience=Patience(stall_seconds=stall), progress=tell)  # fmt: skip
+        with closing(files) as fetched:  # so that an interruption ends what is under way
+            _report(_signed(fetched, signature) if signature else fetched, tell.say, code)
 
 
 def _signed(fetched: Iterable[Fetched], key: Path) -> Iterator[Fetched]:
