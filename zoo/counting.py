@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 
 # The dog.jpg of PyTorch Hub, in pixels, which the snippet on timm's model pages resizes and does not crop:
-# https://github.com/pytorch/hub/raw/master/images/dog.jpg (2024-05-01).
+# https://github.com/pytorch/hub/raw/master/images/dog.jpg (as it was in 2021 to 2024).
 PHOTOGRAPH_WIDTH, PHOTOGRAPH_HEIGHT = 1546, 1213
 
 # The share of a number that operators without a formula may hide before it is unknown. Publishers round to three
@@ -193,7 +193,7 @@ def measure_state(module: torch.nn.Module) -> State:
 def photograph_input(size: int) -> Shape:
     """The input that timm's model pages count at: PyTorch Hub's dog.jpg, its height resized to `size`, not cropped.
 
-    Source: the FLOPs of all 8 models on https://huggingface.co/docs/timm/models/resnest (2024-05-01) come out at it.
+    Source: the FLOPs of all 8 models on https://huggingface.co/docs/timm/models/resnest (2021 to 2024) come out at it.
     """
     return (3, size, int(size * PHOTOGRAPH_WIDTH / PHOTOGRAPH_HEIGHT))
 
@@ -365,7 +365,7 @@ _NO_MULTIPLY_ADDS = frozenset(
         *("im2col", "col2im", "_unsafe_view", "as_strided", "copy", "pixel_shuffle", "pixel_unshuffle"),
         *("index", "_unsafe_index", "index_select", "index_put", "gather", "scatter", "embedding", "sort", "topk"),
         *("arange", "linspace", "eye", "empty", "zeros", "ones", "full", "zeros_like", "ones_like", "full_like"),
-        *("floor_divide", "hardswish", "_assert_async"),
+        *("floor_divide", "hardswish", "_assert_async", "_local_scalar_dense"),
     )
 )
 
@@ -453,12 +453,12 @@ class _Recorder:
 
     def _classify(self, func: Any) -> str:
         """Sort an operator: `passed` on unrecorded, `formula`, `free` of multiply-adds, or `open`: to be looked into."""
-        schema = func._schema
+        schema, tag = func._schema, self._torch.Tag
         views = not schema.is_mutable and any(value.alias_info is not None for value in schema.returns)
         free = str(func._overloadpacket).removeprefix("aten.").removesuffix("_") in _NO_MULTIPLY_ADDS
         if func._overloadpacket in self._formulas:
             kind = "formula"
-        elif views or self._torch.Tag.pointwise in func.tags or (free and schema.is_mutable):
+        elif views or {tag.pointwise, tag.inplace_view} & set(func.tags) or (free and schema.is_mutable):
             kind = "passed"
         elif free:
             kind = "free"
