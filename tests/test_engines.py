@@ -12,7 +12,7 @@ import pytest
 from zoo import catalog, verifying
 from zoo.engines import Lost, Options, Outcome, in_order, local
 from zoo.errors import UnknownName, WrongContent
-from zoo.model import Settings
+from zoo.model import Evaluation, Settings
 
 LONG_SECONDS = 60
 
@@ -121,5 +121,6 @@ def test_verifying_with_several_jobs_finds_the_same_in_the_same_order(
     zoo = catalog.load()
     cards = [zoo.find(name) for name in ("resnest_digits", "resnest50d", "resnest101e")]
     checks = ("schema", "consistency", "params")
-    wide = list(verifying.verify(cards, zoo, Settings(), checks, options=Options(jobs=2)))
+    two = Settings(evaluation=Evaluation(options=Options(jobs=2)))
+    wide = list(verifying.verify(cards, zoo, two, checks))
     assert wide == list(verifying.verify(cards, zoo, Settings(), checks))

@@ -12,7 +12,7 @@ from functools import partial
 from typing import cast
 
 from zoo import engines, plugins, report
-from zoo.card import Card, card_sha256
+from zoo.card import METRICS, Card, card_sha256
 from zoo.catalog import Broken, Catalog
 from zoo.checks import Check, Question
 from zoo.engines import Lost, Options, Outcome
@@ -24,7 +24,6 @@ from zoo.store import home
 
 WITHOUT_FILES = ("consistency", "schema")
 """The checks that read cards only: what `zoo validate` runs."""
-ONE_JOB = Options()
 BUG_REPORT = "this is a bug in zoo: please report it with the card"
 
 
@@ -37,32 +36,41 @@ class Verified:
 
 
 def verify(
-    cards: Iterable[Card | Broken],
-    catalog: Catalog,
-    settings: Settings,
-    checks: Sequence[str] = (),
-    *,
-    engine: str = "local",
-    options: Options = ONE_JOB,
+    cards: Iterable[Card | Broken], catalog: Catalog, settings: Settings, checks: Sequence[str] = ()
 ) -> Iterator[Verified]:
     """What each card's checks find, in the cards' order, as soon as it is known; all checks when none are named.
 
-    More than one job, or a cluster, has an engine do the cards, several at a time. Raises UnknownName for a check or
-    an engine that does not exist.
+    With more than one job, or a cluster, an engine does the cards, several at a time; a single card's images else. The
+    level of the verdicts on accuracies is divided among their number. Raises UnknownName for a check or an engine that
+    does not exist.
     """
-    wanted = tuple(checks) or plugins.names("checks")
-    work = partial(_verify_one, catalog, settings, in_order(wanted), frozenset(wanted))
-    cards = list(cards)
-    if engine == "local" and min(options.jobs, len(cards)) <= 1:
-        yield from map(work, cards)
+    cards, wanted = list(cards), tuple(checks) or plugins.names("checks")
+    settings = _level_divided(settings, cards)
+    how, order = settings.evaluation, in_order(wanted)
+    if len(cards) <= 1 or (how.engine == "local" and how.options.jobs == 1):
+        yield from (_verify_one(catalog, settings, order, frozenset(wanted), card) for card in cards)
         return
-    running: Iterator[Outcome[Verified]] = plugins.load("engines", engine).run(work, cards, options)
+    work = partial(_verify_one, catalog, alone(settings), order, frozenset(wanted))
+    running: Iterator[Outcome[Verified]] = plugins.load("engines", how.engine).run(work, cards, how.options)
     for outcome in engines.in_order(running):
         card = cards[outcome.position]
         if isinstance(outcome.error, Lost) and isinstance(card, Card):
             yield _lost(card, catalog, wanted, outcome.error)
         else:
             yield outcome.result()
+
+
+def alone(settings: Settings) -> Settings:
+    """The settings for a worker: it tells nobody of its progress, and has no workers of its own."""
+    return replace(settings, tell=None, evaluation=replace(settings.evaluation, engine="local", options=Options()))
+
+
+def _level_divided(settings: Settings, cards: Iterable[Card | Broken]) -> Settings:
+    """The level of each verdict on an accuracy: an equal share, so that all together err no oftener than one would
+    (Bonferroni's inequality)."""
+    claims = [claim for card in cards if isinstance(card, Card) for claim in card.results if claim.metric in METRICS]
+    how = settings.evaluation
+    return replace(settings, evaluation=replace(how, level=how.level / max(1, len(claims))))
 
 
 def as_report(verified: Iterable[Verified], *, options: Mapping[str, object]) -> Report:
