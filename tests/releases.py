@@ -41,7 +41,7 @@ def made_at(report: Report) -> datetime:
     return datetime.strptime(report.created, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
 
 
-def with_finding(report: Report, check: str, key: str, **changes: Any) -> Report:
+def with_finding(report: Report, check: str, key: str, /, **changes: Any) -> Report:
     """The report with one finding altered."""
     assert any((item.check, item.key) == (check, key) for item in report.findings)
     changed = (replace(item, **changes) if (item.check, item.key) == (check, key) else item for item in report.findings)

@@ -688,9 +688,9 @@ def check_signature(weights: Weights, artifact: Artifact, key: Path) -> None:
 
 
 def _validate(readme: str) -> None:
-    from huggingface_hub import ModelCard
+    from huggingface_hub import RepoCard
 
-    ModelCard(readme, ignore_metadata_errors=True).validate(repo_type="model")
+    RepoCard(readme, ignore_metadata_errors=True).validate(repo_type="model")
 
 
 def _client_errors() -> tuple[type[Exception], ...]:
@@ -751,7 +751,11 @@ def _short(error: BaseException) -> str:
 
 
 def _lines(error: BaseException) -> str:
-    return "; ".join(line.strip(" -") for line in str(error).splitlines() if line.strip())[:500]
+    """The messages about a README: the Hub's answer as JSON, or the client's list of them."""
+    told = str(error)
+    with suppress(ValueError, KeyError, TypeError):
+        told = "\n".join(item["message"] for item in json.loads(told)["errors"])
+    return "; ".join(line.strip(" -")[:100] for line in told.splitlines() if line.strip())[:500]
 
 
 def _there(sibling: Any) -> There:

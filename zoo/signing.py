@@ -104,7 +104,7 @@ def _not_good(error: Exception, key: Path, *, is_by_key: bool) -> WrongContent:
     if not is_by_key:
         what, mend = f"the signature is not by the key {key.name}", "ask the publisher which key signs"
     else:
-        told = str(error)
+        told = str(error).replace("\\'", "'")  # the message is a printed list
         names = re.findall(r"Hash mismatch for '([^']+)'", told) + re.findall(
             r"files (?:found )?in model '[^']*': ([^\"\]]+)", told
         )
