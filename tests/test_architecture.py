@@ -29,7 +29,7 @@ facts
 pieces
 datasets
 evaluate
-diagnosis
+diagnosis consistency
 checks
 verifying gate authoring listing dialects
 readme importing exporting signing

@@ -7,13 +7,14 @@ card. A file that is no valid card becomes Broken, with its problems, and hides 
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from zoo.card import Card, Collection, Dataset, build
 from zoo.errors import CardError, UnknownName, UsageError
@@ -41,6 +42,7 @@ class Catalog:
     datasets: tuple[Dataset, ...] = ()
     broken: tuple[Broken, ...] = ()
     selected: frozenset[Path] = field(default=frozenset(), repr=False)
+    _derived: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def find(self, name: str) -> Card:
         """The card of that name or alias.
@@ -61,8 +63,19 @@ class Catalog:
         return self._collections.get(card.collection) if card.collection else None
 
     def dataset(self, name: str) -> Dataset | None:
-        """The data set of that name or alias, if there is one."""
-        return self._datasets.get(name)
+        """The data set of that name or alias, if there is one; case, spaces and punctuation do not count."""
+        return self._datasets.get(_bare(name))
+
+    @property
+    def dataset_names(self) -> tuple[str, ...]:
+        """The names and aliases of the data sets."""
+        return tuple(name for item in self.datasets for name in (item.name, *item.aliases))
+
+    def derived(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What was made of the whole catalogue under that key, made when it is first asked for."""
+        if key not in self._derived:
+            self._derived[key] = make()
+        return self._derived[key]
 
     def sharing(self, key: str, value: object) -> tuple[Card, ...]:
         """The cards that have this `name`, `url`, `sha256` (by its first 8 digits), `size_bytes` or `collection`."""
@@ -82,6 +95,7 @@ class Catalog:
             broken=(*self.broken, *found.broken),
             selected=frozenset(item.where.document.path for item in found.cards)
             | frozenset(item.document.path for item in found.broken),
+            _derived={},
         )
 
     @cached_property
@@ -95,8 +109,8 @@ class Catalog:
 
     @cached_property
     def _datasets(self) -> Mapping[str, Dataset]:
-        named = {alias: item for item in self.datasets for alias in item.aliases}
-        return named | {item.name: item for item in self.datasets}
+        named = {_bare(alias): item for item in self.datasets for alias in item.aliases}
+        return named | {_bare(item.name): item for item in self.datasets}
 
     @cached_property
     def _inverted(self) -> Mapping[str, Mapping[object, tuple[Card, ...]]]:
@@ -164,6 +178,11 @@ def _read_all(paths: Iterable[Path]) -> Catalog:
         else:
             datasets.append(build(Dataset, document))
     return Catalog(tuple(cards), tuple(collections), tuple(datasets), tuple(broken))
+
+
+def _bare(name: str) -> str:
+    """ImageNet-1k and imagenet_1k are one data set."""
+    return re.sub(r"[\W_]", "", name.casefold())
 
 
 def _merged(old: tuple[_Named, ...], new: tuple[_Named, ...]) -> tuple[_Named, ...]:

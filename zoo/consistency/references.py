@@ -1,0 +1,79 @@
+"""Rules about what a card refers to: names, families, other models, rules that it silences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from zoo import consistency
+from zoo.card import Card
+from zoo.catalog import Catalog
+from zoo.consistency import FINE, Rule, Verdict, wrong
+from zoo.errors import nearest
+
+
+def duplicate_name(card: Card, catalog: Catalog) -> Iterator[Verdict]:
+    """A name or alias means one card."""
+    for name in (card.name, *card.aliases):
+        others = [str(other.where["name"]) for other in catalog.sharing("name", name) if other.path != card.path]
+        if not others:
+            yield FINE
+            continue
+        where = card.where["name" if name == card.name else "aliases"]
+        yield wrong(where, f"{name} is also the name of {', '.join(others)}", "rename one of them", name)
+
+
+def unknown_collection(card: Card, catalog: Catalog) -> Iterator[Verdict]:
+    """The family that the card names has a collection.yaml."""
+    if card.collection is None:
+        return
+    if catalog.collection_of(card) is not None:
+        yield FINE
+        return
+    near = nearest(card.collection, [item.name for item in catalog.collections])
+    mend = f"did you mean {near[0]}?" if near else "add a collection.yaml with that name"
+    yield wrong(card.where["collection"], f"there is no collection {card.collection}", mend, card.collection)
+
+
+def duplicate_collection(card: Card, catalog: Catalog) -> Iterator[Verdict]:
+    """A family is defined once."""
+    others = [item for item in catalog.collections if item.name == card.collection] if card.collection else []
+    if len(others) > 1 and catalog.sharing("collection", card.collection)[0] is card:
+        places = ", ".join(str(item.where["name"]) for item in others)
+        yield wrong(
+            others[-1].where["name"],
+            f"the collection {card.collection} is defined in {places}",
+            "rename one",
+            card.collection,
+        )
+
+
+def ignored_rule(card: Card, catalog: Catalog) -> Iterator[Verdict]:
+    """A rule that the card silences is one that there is."""
+    for item in card.ignore:
+        check, _, rule = item.rule.partition("/")
+        if check != "consistency" or not rule or rule.partition("#")[0] in consistency.rules():
+            yield FINE
+            continue
+        near = nearest(rule, consistency.rules())
+        mend = f"did you mean consistency/{near[0]}?" if near else "zoo validate --explain all lists them"
+        yield wrong(item.where["rule"], f"there is no rule {rule}", mend, item.rule)
+
+
+def alias_of_itself(card: Card, catalog: Catalog) -> Iterator[Verdict]:
+    """An alias is another name than the card's own."""
+    if card.aliases:
+        where = card.where["aliases"]
+        yield (
+            wrong(where, f"{card.name} is its own alias", "remove it", card.name) if card.name in card.aliases else FINE
+        )
+
+
+RULES = (
+    Rule("duplicate-name", "a name means one model", "rename one of them", duplicate_name),
+    Rule(
+        "unknown-collection", "a family is defined", "add its collection.yaml, or correct the name", unknown_collection
+    ),
+    Rule("duplicate-collection", "a family is defined once", "rename one", duplicate_collection),
+    Rule("ignored-rule", "a rule that is silenced exists", "correct the id", ignored_rule),
+    Rule("own-alias", "an alias is another name", "remove it", alias_of_itself),
+)
