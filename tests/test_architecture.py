@@ -21,6 +21,7 @@ sources
 part
 transfer
 store
+tensors
 housekeeping
 builders conventions
 counting
@@ -43,7 +44,7 @@ SAME_ROW = {("card", "edit"), ("gate", "readme")}
 """Pairs of one row of which the second may import the first."""
 
 DOORS = {
-    "torch": ("builders/", "datasets/", "checks/", "model.py", "counting.py", "evaluate.py", "conventions/"),
+    "torch": ("builders/", "datasets/", "checks/", "model.py", "tensors.py", "counting.py", "evaluate.py", "conventions/"),
     "timm": ("builders/",),
     "torchvision": ("builders/",),
     "requests": ("sources/https.py",),

@@ -30,7 +30,7 @@ from releases import (
     without_finding,
 )
 
-from zoo import catalog, gate, model, publishing, schema, store
+from zoo import catalog, gate, publishing, schema, store, tensors
 from zoo.errors import CannotCheck, NotHere, Refused, UsageError, WrongContent
 from zoo.gate import Allowance
 from zoo.publishing import Folder, Release, ReleaseFile, There
@@ -376,7 +376,7 @@ def test_views_and_tied_tensors_are_written_as_they_are(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "odd.pth")
     size_bytes, sha256 = store.digest(tmp_path / "odd.pth")
     source = Artifact(tmp_path / "odd.pth", "odd.pth", "pickle", size_bytes, sha256, "here")
-    model.write_safetensors(source, tmp_path / "model.safetensors")
+    tensors.write_safetensors(source, tmp_path / "model.safetensors")
     with safe_open(tmp_path / "model.safetensors", framework="pt") as written:
         assert written.metadata() == {"format": "pt"}
         for name, tensor in state.items():

@@ -1,6 +1,6 @@
 """A file of weights and an architecture -> the text of a first card, with everything filled in that can be measured.
 
-Imports card, edit, model, counting, store and report.
+Imports card, edit, model, counting, store and tensors.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zoo import edit, model, schema, store
+from zoo import edit, model, schema, store, tensors
 from zoo.card import Builder, Card, build
 from zoo.errors import UsageError
 from zoo.schema import Document
@@ -26,10 +26,10 @@ def draft(name: str, weights: Path, library: str, entry: str, options: Mapping[s
     card = _first(name, weights, {"library": library, "entry": entry, "options": dict(options)})
     assert card.builder is not None  # _first has put it in
     artifact = store.measure(card.weights[0], weights)
-    state = model.read_state_dict(artifact)
+    contents = tensors.read(artifact)
     with meta_build():
         module = model.build(card.builder)
-    model.refuse_misfit(module, state, weights.name)
+    tensors.refuse_misfit(module, contents.tensors, weights.name)
     wanted = _input(card.builder, module)
     macs = count(module, wanted["size"]).value
     return edit.card_text({
@@ -37,8 +37,8 @@ def draft(name: str, weights: Path, library: str, entry: str, options: Mapping[s
         "name": name,
         "builder": dict(card.where.document.data["builder"]),
         "input": wanted,
-        "weights": [{"file": weights.name, "format": "safetensors" if model.is_safetensors(weights) else "pickle",
-                     "dtype": model.main_dtype(state), "size_bytes": artifact.size_bytes, "sha256": artifact.sha256}],
+        "weights": [{"file": weights.name, "format": contents.format,
+                     "dtype": tensors.main_dtype(contents.tensors), "size_bytes": artifact.size_bytes, "sha256": artifact.sha256}],
         "claims": {"params": {"value": measure_state(module).params, "origin": "computed"},
                    "flops": [{"value": macs, "convention": "macs", "origin": "computed"}]},
     })  # fmt: skip

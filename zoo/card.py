@@ -25,6 +25,10 @@ PROSE = frozenset({"paper", "description", "citation", "training", "extra"})
 """Fields that no check reads: an edit of them needs no new proof."""
 
 
+BUILDERS_OF_CODE = frozenset({"python"})
+"""The builders that run code which the card names: only for who allows it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Where:
     """The place of a part of a document; index it with a key, or keys, for the place there."""
@@ -73,8 +77,20 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
+class Rename:
+    """A regular expression for foreign names of tensors, and what stands in its place in the architecture's."""
+
+    where: Where = field(repr=False, compare=False)
+    pattern: str
+    replacement: str
+
+
+@dataclass(frozen=True, slots=True)
 class Weights:
-    """One file of weights. `sha256` has all 64 digits or the first 8 and more; without `urls` it lies beside the card."""
+    """One file of weights. `sha256` has all 64 digits or the first 8 and more; without `urls` it lies beside the card.
+
+    rename: applied in order to the names in the file.
+    """
 
     where: Where = field(repr=False, compare=False)
     file: str
@@ -83,7 +99,18 @@ class Weights:
     size_bytes: int | None = None
     sha256: str | None = None
     urls: tuple[str, ...] = ()
+    rename: tuple[Rename, ...] = ()
     source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What the model with its weights answers to the picture that zoo generates: its first logits, and how far each may
+    be off. It tells apart architectures and preprocessings into which the same weights load."""
+
+    where: Where = field(repr=False, compare=False)
+    logits: tuple[float, ...]
+    tolerance: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +192,7 @@ class Card:
     builder: Builder | None = None
     input: Input | None = None
     weights: tuple[Weights, ...] = ()
+    fingerprint: Fingerprint | None = None
     claims: Claims | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
     ignore: tuple[Ignore, ...] = ()

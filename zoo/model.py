@@ -1,22 +1,20 @@
 """Card + Artifact -> nn.Module, strictly loaded; and Subject, which makes the costly things about a card once.
 
-Only `weights_only` loading and safetensors are used: nothing is executed from a pickle.
-Imports errors, card, catalog, plugins, store, builders.
+Imports errors, card, catalog, plugins, engines, store, tensors, builders.
 """
 
 from __future__ import annotations
 
 import platform
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import plugins, store
+from zoo import plugins, store, tensors
 from zoo.builders import Transform
-from zoo.card import Builder, Card, Input, Weights
+from zoo.card import Builder, Card, Input, Rename, Weights
 from zoo.catalog import Catalog
 from zoo.engines import Options, worker_number
 from zoo.errors import CannotCheck, NotHere, UsageError, WrongContent
@@ -24,12 +22,10 @@ from zoo.store import Artifact
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import nn
 
 DEVICE_NODES = ("nvidia[0-9]*", "kfd", "dri/render*", "davinci[0-9]*")
 """Device nodes of the drivers of NVIDIA, AMD, Intel and Ascend."""
-MOST_NAMES = 4
-"""How many of the keys that differ a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +135,7 @@ class Subject:
 
     def loaded(self, weights: Weights) -> nn.Module:
         """The model with the file's weights, strictly loaded, in eval mode, on the settings' device."""
-        return load(self.builder, self.artifact(weights)).to(device(self.settings.device))
+        return load(self.builder, self.artifact(weights), weights.rename).to(device(self.settings.device))
 
     @cached_property
     def model(self) -> nn.Module:
@@ -162,147 +158,11 @@ def build(builder: Builder) -> nn.Module:
     return module
 
 
-def load(builder: Builder, artifact: Artifact) -> nn.Module:
+def load(builder: Builder, artifact: Artifact, renames: Sequence[Rename] = ()) -> nn.Module:
     """The architecture with the artifact's tensors, strictly loaded, in eval mode, on the CPU."""
     module = build(builder)
-    fit(module, read_state_dict(artifact), artifact.file)
+    tensors.fit(module, tensors.read(artifact, renames).tensors, artifact.file)
     return module
-
-
-def fit(module: nn.Module, state: Mapping[str, Tensor], file: str) -> None:
-    """Put the tensors into the module; raises WrongContent naming the keys and shapes that differ."""
-    refuse_misfit(module, state, file)
-    module.load_state_dict(dict(state), strict=True)
-
-
-def refuse_misfit(module: nn.Module, state: Mapping[str, Tensor], file: str) -> None:
-    """Raises WrongContent naming the keys and shapes that differ between the tensors of `file` and the module's."""
-    own = module.state_dict()
-    differing = {
-        "missing": [name for name in own if name not in state],
-        "too many": [name for name in state if name not in own],
-        "of another shape": [
-            f"{name} is {tuple(state[name].shape)}, not {tuple(tensor.shape)}"
-            for name, tensor in own.items()
-            if name in state and state[name].shape != tensor.shape
-        ],
-    }
-    parts = [
-        f"{len(names)} {word}: {', '.join(names[:MOST_NAMES])}{', ...' if len(names) > MOST_NAMES else ''}"
-        for word, names in differing.items()
-        if names
-    ]
-    if parts:
-        raise WrongContent(f"the tensors of {file} do not fit the architecture: {'; '.join(parts)}")
-
-
-def read_state_dict(artifact: Artifact) -> dict[str, Tensor]:
-    """The tensors of a file by name, on the CPU, read without executing anything.
-
-    Raises WrongContent when the file holds no state dict or would run code when unpickled.
-    """
-    state = _read_safetensors(artifact.path) if is_safetensors(artifact.path) else _read_pickle(artifact.path)
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    import torch
-
-    wrong = [str(name) for name, value in state.items() if not isinstance(value, torch.Tensor)]
-    if wrong:
-        raise WrongContent(f"{artifact.file} holds more than tensors: {', '.join(wrong[:MOST_NAMES])}")
-    return {str(name): value for name, value in state.items()}
-
-
-def main_dtype(state: Mapping[str, Tensor]) -> str:
-    """The type that most of the elements have, as `float32`; `none` when there are no tensors."""
-    elements: Counter[str] = Counter()
-    for tensor in state.values():
-        elements[str(tensor.dtype).removeprefix("torch.")] += tensor.numel()
-    return elements.most_common(1)[0][0] if elements else "none"
-
-
-def is_safetensors(path: Path) -> bool:
-    """Whether the file begins as safetensors does: 8 bytes of header length, then a JSON object
-    (github.com/huggingface/safetensors, README, "Format", seen 2026-11-24)."""
-    with path.open("rb") as file:
-        return file.read(9)[8:9] == b"{"
-
-
-def write_safetensors(source: Artifact, target: Path) -> None:
-    """The tensors of a file of weights as safetensors, proved equal: names, types, shapes and every bit.
-
-    Raises WrongContent when the source cannot be loaded safely, or has a tensor that safetensors cannot hold.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    state = _apart(read_state_dict(source))
-    try:
-        save_file(state, target, metadata={"format": "pt"})
-    except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:
-        raise WrongContent(f"{source.file} cannot be written as safetensors: {error}") from error
-    _refuse_difference(state, target, source.file)
-
-
-def _apart(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors each in memory of its own, as safetensors asks for: a view, and the second of two in one place, are copied."""
-    found: dict[str, Tensor] = {}
-    places: set[int] = set()
-    for name, value in state.items():
-        tensor = value.detach().contiguous()
-        is_whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
-        found[name] = tensor if is_whole and tensor.data_ptr() not in places else tensor.clone()
-        places.add(found[name].data_ptr())
-    return found
-
-
-def _refuse_difference(state: Mapping[str, Tensor], path: Path, source: str) -> None:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as written:
-        names = set(written.keys())
-        differing = names.symmetric_difference(state)
-        differing |= {name for name in names & set(state) if not _same_bits(state[name], written.get_tensor(name))}
-    if differing:
-        first = sorted(differing)[0]
-        raise WrongContent(f"{len(differing)} tensors of {source} came out differently as safetensors, first {first}")
-
-
-def _same_bits(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors are equal in type, shape and every bit; unlike ==, NaN equals itself and 0 is not -0."""
-    import torch
-
-    if one.dtype != other.dtype or one.shape != other.shape:
-        return False
-    return torch.equal(one.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8))
-
-
-def _read_safetensors(path: Path) -> Mapping[str, Any]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise WrongContent(f"{path.name} is no sound safetensors file: {error}") from error
-
-
-def _read_pickle(path: Path) -> Mapping[str, Any]:
-    import pickle
-
-    import torch
-
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0][:200]
-        raise WrongContent(
-            f"{path.name} cannot be loaded without executing code, which zoo never does: {reason}"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WrongContent(f"{path.name} is no sound file of weights: {str(error).splitlines()[0][:200]}") from error
-    if not isinstance(state, Mapping):
-        raise WrongContent(f"{path.name} holds a {type(state).__name__}, not a state dict")
-    return state
 
 
 def transform(wanted: Input) -> Transform:

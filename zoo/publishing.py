@@ -1,7 +1,7 @@
 """Proof -> release folder: README.md, config.json, model.safetensors, verification.json and the licence's text.
 
 The same proof gives the same bytes. Weights that are safetensors already are released as they were verified, without
-torch; a pickle is converted and the tensors of both are proved equal. Imports readme, gate, model, and what lies below;
+torch; a pickle is converted and the tensors of both are proved equal. Imports readme, gate, tensors, and what lies below;
 never verifying: what it needs of a verification is in the Proof.
 """
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from zoo import model, store
+from zoo import store, tensors
 from zoo.card import Card, Collection, card_sha256
 from zoo.errors import CannotCheck, NotHere, UsageError, WrongContent
 from zoo.gate import Admission, Proof, measured_in
@@ -120,12 +120,13 @@ def weights_of(proof: Proof, folder: Path) -> tuple[str, ReleaseFile]:
 
     The first safetensors file as it is; where the card has none, the first file converted, into `folder`.
     """
+    renames = {weights.file: weights.rename for weights in proof.admission.card.weights}
     for artifact in proof.artifacts:
-        if model.is_safetensors(artifact.path):
+        if tensors.is_safetensors(artifact.path) and not renames[artifact.file]:
             return artifact.file, ReleaseFile(WEIGHTS, artifact.path, artifact.size_bytes, artifact.sha256)
     source = proof.artifacts[0]
     target = folder / WEIGHTS
-    model.write_safetensors(source, target)
+    tensors.write_safetensors(source, target, renames[source.file])
     size_bytes, sha256 = store.digest(target)
     return source.file, ReleaseFile(WEIGHTS, target, size_bytes, sha256)
 
