@@ -14,7 +14,7 @@ from typing import cast
 from zoo import engines, plugins, report
 from zoo.card import METRICS, Card, card_sha256
 from zoo.catalog import Broken, Catalog
-from zoo.checks import Check, Question
+from zoo.checks import Check, Question, data
 from zoo.engines import Lost, Options, Outcome
 from zoo.errors import CannotCheck, NotHere, UnknownName, UsageError, WrongContent, ZooError
 from zoo.facts import write_atomically
@@ -58,6 +58,23 @@ def verify(
             yield _lost(card, catalog, wanted, outcome.error)
         else:
             yield outcome.result()
+
+
+def examine(catalog: Catalog, names: Sequence[str], settings: Settings) -> Iterator[Verified]:
+    """What is found about this machine's copies of data sets, named as DATASET or DATASET/SPLIT, one by one.
+
+    Raises UnknownName for a data set, UsageError for a split, that no dataset card describes.
+    """
+    for name in names:
+        dataset = catalog.dataset(name.partition("/")[0])
+        if dataset is None:
+            raise UnknownName("data set", name.partition("/")[0], [item.name for item in catalog.datasets])
+        splits = [name.partition("/")[2]] if "/" in name else list(dataset.splits)
+        for split in splits:
+            if split not in dataset.splits:
+                raise UsageError(f"{dataset.name} has no split {split!r}", mend=f"it has {', '.join(dataset.splits)}")
+        examined = (finding for split in splits for finding in data.examine(dataset, split, settings))
+        yield Verified(None, tuple(examined))
 
 
 def alone(settings: Settings) -> Settings:

@@ -5,16 +5,22 @@ Where an accuracy was measured before, the images were hashed as they were decod
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
-from zoo.card import Card
+from zoo.card import Card, Dataset
 from zoo.catalog import Catalog
 from zoo.checks import Question
-from zoo.datasets import Copy, open_copy
-from zoo.model import Subject
-from zoo.report import Finding, Status
+from zoo.datasets import Copy, Damaged, Problem, few, open_copy
+from zoo.engines import cores
+from zoo.errors import NotHere, WrongContent
+from zoo.model import Settings, Subject
+from zoo.report import Finding, Status, Value
 
 needs: tuple[str, ...] = ()
+PARTS = ("classes", "images", "labels", "decoding", "manifest")
+"""What a copy is examined for, each with a finding of its own."""
 
 
 def questions(card: Card, catalog: Catalog) -> Iterable[Question]:
@@ -37,6 +43,68 @@ def answer(subject: Subject, question: Question) -> Finding:
     if not copy.layout_problems:
         copy.hash_all()
     return judge(copy, question)
+
+
+def examine(dataset: Dataset, split: str, settings: Settings) -> Iterator[Finding]:
+    """A finding for each thing that a copy of a split can have wrong: its classes, images, labels, and their bytes.
+
+    Images are decoded only where no digest vouches for them.
+    """
+    about = Question(dataset.name, "data", split, str(dataset.splits[split].where))
+    try:
+        copy = open_copy(dataset, split, settings.data)
+    except NotHere as error:
+        yield about.finding(Status.SKIPPED, reason=error.what, mend=error.mend)
+        return
+    except WrongContent as error:
+        yield replace(about.finding(Status.WRONG, reason=error.what, mend=error.mend), where=error.where or about.where)
+        return
+    if settings.refresh:
+        copy.forget()
+    copy.hash_all()
+    found = list(copy.problems())
+    if copy.manifest_sha256 != copy.card.manifest_sha256 and not any(problem.key == "labels" for problem in found):
+        found += undecodable(copy)
+    for key in PARTS:
+        yield _part(replace(about, key=f"{split}/{key}"), copy, [problem for problem in found if problem.key == key])
+
+
+def undecodable(copy: Copy) -> list[Problem]:
+    """The images that cannot be decoded, as one problem; none when all can."""
+
+    def damage(index: int) -> str:
+        try:
+            copy.images.decode(index, copy.images.read(index))
+        except Damaged:
+            return copy.images.name(index)
+        return ""
+
+    with ThreadPoolExecutor(cores()) as pool:
+        names = [name for name in pool.map(damage, range(len(copy))) if name]
+    mend = f"get these again: {few(names)}"
+    return [Problem("decoding", f"{len(names)} images cannot be decoded: {few(names)}", mend)] if names else []
+
+
+def _part(question: Question, copy: Copy, found: Sequence[Problem]) -> Finding:
+    measured = _measured(copy)[question.key.rpartition("/")[2]]
+    question = replace(question, claimed=_claimed(copy)[question.key.rpartition("/")[2]])
+    if found:
+        reason, mend = "; ".join(item.what for item in found), "; ".join(item.mend for item in found if item.mend)
+        return question.finding(Status.WRONG, measured=measured, reason=reason, mend=mend)
+    vouched = copy.card.manifest_sha256 is not None or not question.key.endswith(("labels", "manifest"))
+    status = Status.OK if vouched else Status.UNCLAIMED
+    return question.finding(status, measured=measured)
+
+
+def _measured(copy: Copy) -> dict[str, Value]:
+    classes = len({label for image in copy.images.labels for label in image})
+    return {"classes": classes, "images": len(copy), "labels": None, "decoding": None, "manifest": copy.manifest_sha256}
+
+
+def _claimed(copy: Copy) -> dict[str, Value]:
+    card = copy.card
+    claimed = {"classes": len(copy.dataset.classes), "images": card.images, "manifest": card.manifest_sha256}
+    return {"labels": None, "decoding": None, **claimed}
 
 
 def judge(copy: Copy, question: Question) -> Finding:

@@ -116,6 +116,11 @@ class Copy:
                 self.note(index, sha256(self.images.read(index)))
         self.save()
 
+    def forget(self) -> None:
+        """Forget the digests of images that are in files, so that they are read again."""
+        self.index.clear()
+        self.digests[:] = [None if self.images.stamp(index) else known for index, known in enumerate(self.digests)]
+
     def save(self) -> None:
         """Keep what was noted, for this and other processes; images that are in memory are hashed in no time."""
         kept = {name: list(pair) for name, pair in self._unsaved.items() if pair[0]}
