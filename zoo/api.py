@@ -46,8 +46,11 @@ def fetch(name: str, *, cards: Folders = ()) -> Path:
     return store.fetch(card, card.weights[0]).path
 
 
-def create_model(name: str, *, pretrained: bool = False, cards: Folders = ()) -> nn.Module:
-    """The model in eval mode on the CPU, with fresh weights or the card's verified ones, strictly loaded."""
+def create_model(name: str, *, pretrained: bool = False, allow_code: bool = False, cards: Folders = ()) -> nn.Module:
+    """The model in eval mode on the CPU, with fresh weights or the card's verified ones, strictly loaded.
+
+    allow_code: run the factory that the card names, where its builder is `python`; raises NotHere without.
+    """
     card = load_card(name, cards=cards)
     if card.builder is None:
         raise NotHere(
@@ -56,12 +59,13 @@ def create_model(name: str, *, pretrained: bool = False, cards: Folders = ()) ->
             mend="add `builder: {library: timm, entry: ...}`",
         )
     if not pretrained:
-        return model.build(card.builder)
+        return model.build(card.builder, allow_code=allow_code)
     if not card.weights:
         raise NotHere(
             f"the card of {name} lists no weights", where=str(card.where), mend="add `weights: [{file: ...}]`"
         )
-    return model.load(card.builder, store.fetch(card, card.weights[0]))
+    weights = card.weights[0]
+    return model.load(card.builder, store.fetch(card, weights), weights.rename, allow_code=allow_code)
 
 
 def create_transform(name: str, *, cards: Folders = ()) -> Transform:
@@ -81,6 +85,7 @@ def verify(
     device: str = "auto",
     data: Mapping[str, Path] | None = None,
     strict: bool = False,
+    allow_code: bool = False,
     cards: Folders = (),
 ) -> Report:
     """The report about these models, or about all of the zoo: what `zoo verify` prints as JSON.
@@ -89,7 +94,7 @@ def verify(
     """
     found = catalog.load(_folders(cards))
     chosen: list[Card | Broken] = [found.find(name) for name in names] or [*found.cards, *found.broken]
-    settings = Settings(fetch=fetch, device=device, data=data or {})
+    settings = Settings(fetch=fetch, device=device, data=data or {}, allow_code=allow_code)
     options = {"command": "verify", "strict": strict, "checks": list(checks), "fetch": fetch, "device": device}
     return verifying.as_report(verifying.verify(chosen, found, settings, tuple(checks)), options=options)
 

@@ -28,7 +28,7 @@ def draft(name: str, weights: Path, library: str, entry: str, options: Mapping[s
     artifact = store.measure(card.weights[0], weights)
     contents = tensors.read(artifact)
     with meta_build():
-        module = model.build(card.builder)
+        module = model.build(card.builder, allow_code=True)  # its builder was named on the command line, not by a card
     tensors.refuse_misfit(module, contents.tensors, weights.name)
     wanted = _input(card.builder, module)
     macs = count(module, wanted["size"]).value

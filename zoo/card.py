@@ -78,11 +78,14 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Rename:
-    """A regular expression for foreign names of tensors, and what stands in its place in the architecture's."""
+    """A regular expression for foreign names of tensors, and what stands in its place in the architecture's.
+
+    Without a replacement the tensors whose names match are left out, as heads that only training uses.
+    """
 
     where: Where = field(repr=False, compare=False)
     pattern: str
-    replacement: str
+    replacement: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

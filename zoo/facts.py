@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo import plugins
-from zoo.card import Builder, canonical_json
+from zoo.card import BUILDERS_OF_CODE, Builder, canonical_json
 from zoo.report import Value, version_of
 from zoo.store import home
 
@@ -48,6 +48,8 @@ def question(kind: str, *, code: Iterable[str], libraries: Iterable[str], **inpu
 def architecture(kind: str, builder: Builder, *, code: Iterable[str], **inputs: Any) -> str:
     """The key of a fact about an architecture, whichever card names it."""
     library = plugins.load("builders", builder.library, where=str(builder.where["library"]))
+    if builder.library in BUILDERS_OF_CODE:
+        inputs = {**inputs, "source": library.source_sha256(builder.entry)}
     return question(
         kind,
         code=(*code, f"builders/{builder.library}.py"),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo import plugins, store, tensors
 from zoo.builders import Transform
-from zoo.card import Builder, Card, Input, Rename, Weights
+from zoo.card import BUILDERS_OF_CODE, Builder, Card, Input, Rename, Weights
 from zoo.catalog import Catalog
 from zoo.engines import Options, worker_number
 from zoo.errors import CannotCheck, NotHere, UsageError, WrongContent
@@ -54,7 +54,8 @@ class Evaluation:
 class Settings:
     """What a run may do: download, use a device (`auto`, `cpu`, `cuda:0`, `mps`), read copies of data sets.
 
-    tell: called with each event of a long measurement, in this process only.
+    tell: called with each event of a long measurement, in this process only. allow_code: run the factories that cards
+    name (`builder: {library: python}`).
     """
 
     fetch: bool = False
@@ -62,6 +63,7 @@ class Settings:
     data: Mapping[str, Path] = field(default_factory=dict)
     refresh: bool = False
     evaluation: Evaluation = Evaluation()
+    allow_code: bool = False
     tell: Callable[[Any], None] | None = field(default=None, compare=False, repr=False)
 
 
@@ -76,13 +78,14 @@ class Subject:
 
     @property
     def builder(self) -> Builder:
-        """How the card's architecture is built; raises NotHere when the card does not say."""
+        """How the card's architecture is built; raises NotHere when the card does not say, or it needs a permission."""
         if self.card.builder is None:
             raise NotHere(
                 "the card names no builder",
                 where=str(self.card.where),
                 mend="add `builder: {library: timm, entry: ...}`",
             )
+        refuse_code(self.card.builder, allow_code=self.settings.allow_code)
         return self.card.builder
 
     @property
@@ -131,11 +134,12 @@ class Subject:
         from zoo.counting import meta_build
 
         with meta_build():
-            return build(self.builder)
+            return build(self.builder, allow_code=self.settings.allow_code)
 
     def loaded(self, weights: Weights) -> nn.Module:
         """The model with the file's weights, strictly loaded, in eval mode, on the settings' device."""
-        return load(self.builder, self.artifact(weights), weights.rename).to(device(self.settings.device))
+        module = load(self.builder, self.artifact(weights), weights.rename, allow_code=self.settings.allow_code)
+        return module.to(device(self.settings.device))
 
     @cached_property
     def model(self) -> nn.Module:
@@ -145,11 +149,23 @@ class Subject:
         return self.loaded(self.card.weights[0])
 
 
-def build(builder: Builder) -> nn.Module:
+def refuse_code(builder: Builder, *, allow_code: bool) -> None:
+    """Raises NotHere when the builder would run code that the card names and nobody has allowed that."""
+    if builder.library in BUILDERS_OF_CODE and not allow_code:
+        raise NotHere(
+            f"the card would have {builder.entry} run, which is code of its own choice",
+            where=str(builder.where["library"]),
+            mend="if you trust the card and that package, give --allow-code",
+        )
+
+
+def build(builder: Builder, *, allow_code: bool = False) -> nn.Module:
     """The architecture with fresh weights, in eval mode, on torch's default device.
 
-    Raises WrongContent at the card's line when the architecture does not exist or its options do not fit.
+    Raises WrongContent at the card's line when the architecture does not exist or its options do not fit; NotHere as
+    `refuse_code` does.
     """
+    refuse_code(builder, allow_code=allow_code)
     library = plugins.load("builders", builder.library, where=str(builder.where["library"]))
     try:
         module: nn.Module = library.build(builder.entry, builder.options)
@@ -158,9 +174,11 @@ def build(builder: Builder) -> nn.Module:
     return module
 
 
-def load(builder: Builder, artifact: Artifact, renames: Sequence[Rename] = ()) -> nn.Module:
+def load(
+    builder: Builder, artifact: Artifact, renames: Sequence[Rename] = (), *, allow_code: bool = False
+) -> nn.Module:
     """The architecture with the artifact's tensors, strictly loaded, in eval mode, on the CPU."""
-    module = build(builder)
+    module = build(builder, allow_code=allow_code)
     tensors.fit(module, tensors.read(artifact, renames).tensors, artifact.file)
     return module
 

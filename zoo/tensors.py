@@ -283,21 +283,37 @@ def _renamed(contents: Contents, renames: Sequence[Rename]) -> Contents:
         tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
         notes.append(f"`{prefix}` taken off every name")
     for rename in renames:
-        names = {name: _substituted(rename, name) for name in tensors}
-        changed = sum(old != new for old, new in names.items())
-        twice = [name for name, count in Counter(names.values()).items() if count > 1]
-        if twice:
-            raise WrongContent(
-                f"the rename {rename.pattern!r} gives two tensors one name: {_some(twice)}", where=str(rename.where)
-            )
-        tensors = {names[name]: value for name, value in tensors.items()}
-        notes.append(f"`{rename.pattern}` renamed {changed} of {len(tensors)}")
+        given, tensors = len(tensors), _applied(rename, tensors)
+        done = (
+            "renamed tensors"
+            if rename.replacement is not None
+            else f"left out {given - len(tensors)} of {given} tensors"
+        )
+        notes.append(f"`{rename.pattern}` {done}")
     return Contents(tensors, contents.format, tuple(notes))
+
+
+def _applied(rename: Rename, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    if rename.replacement is None:
+        return {name: value for name, value in tensors.items() if not _has(rename, name)}
+    names = {name: _substituted(rename, name) for name in tensors}
+    twice = [name for name, count in Counter(names.values()).items() if count > 1]
+    if twice:
+        what = f"the rename {rename.pattern!r} gives two tensors one name: {_some(twice)}"
+        raise WrongContent(what, where=str(rename.where))
+    return {names[name]: value for name, value in tensors.items()}
+
+
+def _has(rename: Rename, name: str) -> bool:
+    try:
+        return re.search(rename.pattern, name) is not None
+    except re.error as error:
+        raise WrongContent(f"{rename.pattern!r} is no pattern: {error}", where=str(rename.where)) from error
 
 
 def _substituted(rename: Rename, name: str) -> str:
     try:
-        return re.sub(rename.pattern, rename.replacement, name)
+        return re.sub(rename.pattern, rename.replacement or "", name)
     except (re.error, IndexError) as error:
         raise WrongContent(
             f"{rename.pattern!r} -> {rename.replacement!r} is no substitution: {error}", where=str(rename.where)

@@ -29,6 +29,7 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--data", multiple=True, callback=parse_pairs, metavar="DATASET=PATH",
                  help="Where this machine's copy of a data set is."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda:0 or mps."),
+    click.option("--allow-code", is_flag=True, help="Run the factories that cards name (builder: {library: python})."),
     click.option("--refresh", is_flag=True, help="Measure again what is known already."),
     click.option("--max-age", type=click.FloatRange(0, min_open=True), metavar="DAYS",
                  help="Measure accuracies again that are known for longer."),
@@ -60,13 +61,13 @@ def settings_options(function: F) -> F:
     return command  # type: ignore[return-value]  # the same command but for its options
 
 
-_NAMES = ("fetch", "data", "device", "refresh", "max_age", "limit", "seed", "early_stop", "precision", "batch_size",
-          "compile", "jobs", "engine", "address")  # fmt: skip
+_NAMES = ("fetch", "data", "device", "allow_code", "refresh", "max_age", "limit", "seed", "early_stop", "precision",
+          "batch_size", "compile", "jobs", "engine", "address")  # fmt: skip
 
 
 def _settings(
     *, fetch: bool, data: dict[str, str], device: str, refresh: bool, max_age: float | None, jobs: int | None,
-    engine: str, address: str | None, **how: Any,
+    engine: str, address: str | None, allow_code: bool, **how: Any,
 ) -> Settings:  # fmt: skip
     from zoo.engines import Options
     from zoo.evaluate import default_jobs
@@ -74,7 +75,7 @@ def _settings(
 
     options = Options(jobs or default_jobs(device), address)
     evaluation = Evaluation(max_age_days=max_age, engine=engine, options=options, **how)
-    return Settings(fetch, device, {name: Path(path) for name, path in data.items()}, refresh, evaluation)
+    return Settings(fetch, device, {name: Path(path) for name, path in data.items()}, refresh, evaluation, allow_code)
 
 
 def described(settings: Settings) -> dict[str, Any]:
