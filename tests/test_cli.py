@@ -183,3 +183,14 @@ def test_every_format_shows_what_is_wrong_and_where(format_name: str, run_zoo: R
     ran = run_zoo("validate", "--all", "--cards", tmp_path, "--format", format_name)
     assert ran.code == 1
     assert "a.yaml" in ran.out and "101" in ran.out and "outside 0 to 100" in ran.out
+
+
+@pytest.mark.parametrize("command", ["show", "verify", "fetch", "publish"])
+def test_names_are_completed_without_torch(command: str) -> None:
+    code = "import sys, zoo_cli\ntry: zoo_cli.main()\nfinally: print('torch' in sys.modules)"
+    variables = {"_ZOO_COMPLETE": "bash_complete", "COMP_WORDS": f"zoo {command} resnest2", "COMP_CWORD": "2"}
+    environment = {**os.environ, **variables}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.stdout.split() == ["plain,resnest200e", "plain,resnest269e", "plain,resnest26d", "False"]

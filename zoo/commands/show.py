@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from zoo.commands import cards_option, find
+from zoo.commands import cards_option, complete_names, find
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_names)
 @click.option(
     "--format",
     "format_name",
