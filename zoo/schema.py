@@ -8,15 +8,16 @@ Imports errors.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import nearest
+from zoo.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     import jsonschema
@@ -72,23 +73,52 @@ class Mark:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Document:
-    """A YAML file as it was read. `data` is empty when `problems` says that the text is no YAML mapping."""
+    """A YAML file as it was read. `data` is empty when `problems` says that the text is no YAML mapping.
+
+    Most documents are right, and nobody asks where their values stand: the marks are made when they are first asked for.
+    """
 
     path: Path
     label: str
-    text: str
     data: Mapping[str, Any]
-    marks: Mapping[Pointer, Mark] = field(repr=False)
     problems: tuple[Problem, ...] = ()
+    given: str | None = field(default=None, repr=False)
+    """The text, or None for one that is read again when it is asked for."""
+    sha256: str = ""
+    """Of the text that was not kept."""
+    is_foreign: bool = False
+
+    @cached_property
+    def text(self) -> str:
+        """The text that `data` is from; raises UsageError when the file holds another one by now."""
+        if self.given is not None:
+            return self.given
+        text = read_text(self.path)
+        if hashlib.sha256(text.encode()).hexdigest() != self.sha256:
+            raise UsageError("the file was changed while it was in use", where=self.label, mend="run the command again")
+        return text
+
+    @cached_property
+    def marks(self) -> Mapping[Pointer, Mark]:
+        """Where each value stands, by its pointer."""
+        return _marks(self.text, self.label, self.is_foreign)
 
     def place(self, pointer: Pointer) -> Place:
         """Where the value stands, or the nearest value around it that exists."""
+        if not pointer and self.data:
+            return Place(self.label, *self.start)
         while pointer and pointer not in self.marks:
             pointer = pointer[:-1]
         mark = self.marks.get(pointer)
         return Place(self.label, mark.line, mark.column) if mark else Place(self.label, 1, 1)
+
+    @cached_property
+    def start(self) -> tuple[int, int]:
+        """Line and column of the first key."""
+        mark = self.marks.get(())
+        return (mark.line, mark.column) if mark else (1, 1)
 
     def written(self, pointer: Pointer) -> str:
         """The value as the file has it, quotes and all."""
@@ -116,6 +146,11 @@ def read(path: Path) -> Document:
         raw = path.read_bytes()
     except OSError as error:
         return _unread(path, label, f"cannot be read: {error.strerror or error}")
+    return decoded(raw, path, label)
+
+
+def decoded(raw: bytes, path: Path, label: str) -> Document:
+    """The document in the bytes of a file."""
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -126,6 +161,11 @@ def read(path: Path) -> Document:
     return parse(text, path, label)
 
 
+def read_text(path: Path) -> str:
+    """The text of a file as `read` takes it."""
+    return path.read_bytes().decode("utf-8-sig")
+
+
 def parse(text: str, path: Path, label: str | None = None) -> Document:
     """The document in a text; `path` is where the text is from, `label` how messages call it."""
     import yaml
@@ -133,7 +173,7 @@ def parse(text: str, path: Path, label: str | None = None) -> Document:
     label = label or display(path)
     try:
         _refuse_deep(text)
-        root = yaml.compose(text, Loader=_loader())
+        root = _compose(text)
     except _Unacceptable as error:
         return _unread(path, label, error.what, error.line, error.column, mend=error.mend)
     except yaml.MarkedYAMLError as error:
@@ -145,12 +185,14 @@ def parse(text: str, path: Path, label: str | None = None) -> Document:
         return _unread(path, label, f"not YAML: {str(error).splitlines()[0]}", mend="remove the control character")
     construction = _Construction(label)
     try:
-        data = construction.value(root, (), 0) if root is not None else None
+        data = _quickly(root) if root is not None else None
+        if data is _UNSURE:
+            data = construction.value(root, (), 0)
     except _Unacceptable as error:
         return _unread(path, label, error.what, error.line, error.column, mend=error.mend)
     if not isinstance(data, dict):
         return _unread(path, label, "holds no mapping of fields", mend="start it with `name: ...`")
-    return Document(path, label, text, data, construction.marks, tuple(construction.problems))
+    return Document(path, label, data, tuple(construction.problems), text)
 
 
 class Plain(str):
@@ -190,7 +232,7 @@ def parse_foreign(text: str, path: Path, label: str) -> Document:
     except (yaml.YAMLError, ValueError) as error:
         return _unread(path, label, f"not YAML: {str(error).splitlines()[0]}")
     return Document(
-        path, label, text, {ROOT: data} if at else data or {}, construction.marks, tuple(construction.problems)
+        path, label, {ROOT: data} if at else data or {}, tuple(construction.problems), text, is_foreign=True
     )
 
 
@@ -202,6 +244,8 @@ def problems(document: Document, kind: str) -> tuple[Problem, ...]:
     if isinstance(version, int) and version > FORMAT:
         what = f"written for a newer zoo: its format is {version}, this zoo reads {FORMAT}"
         return (Problem(("schema",), document.place(("schema",)), what, "upgrade zoo"),)
+    if _fits(document.data, kind):
+        return ()
     validator = _validator(kind)
     found: set[Problem] = set()
     for error in validator.iter_errors(document.data):
@@ -239,6 +283,22 @@ def display(path: Path) -> str:
         return path.as_posix()
 
 
+def _fits(data: object, kind: str) -> bool:
+    """Whether the quick validator says yes; anything else is for jsonschema, whose word and messages count."""
+    try:
+        return bool(_quick_validator(kind)(data))
+    except (ValueError, TypeError, OverflowError):  # text that is no Unicode, numbers beyond 64 bits
+        return False
+
+
+@cache
+def _quick_validator(kind: str) -> Callable[[object], bool]:
+    import jsonschema_rs
+
+    is_valid: Callable[[object], bool] = jsonschema_rs.Draft202012Validator(schema(kind)).is_valid
+    return is_valid
+
+
 @cache
 def _validator(kind: str) -> jsonschema.Draft202012Validator:
     import jsonschema
@@ -258,7 +318,7 @@ class _Unacceptable(Exception):
 
 
 def _unread(path: Path, label: str, what: str, line: int = 1, column: int = 1, *, mend: str = "") -> Document:
-    return Document(path, label, "", {}, {}, (Problem((), Place(label, line, column), what, mend),))
+    return Document(path, label, {}, (Problem((), Place(label, line, column), what, mend),), "")
 
 
 @cache
@@ -269,8 +329,29 @@ def _loader() -> type[yaml.SafeLoader]:
     return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-_FLOW = re.compile(r"[\[{]")
-_INDENT = re.compile(r"^[ \-?:]*", re.MULTILINE)
+@cache
+def _composer() -> Any:
+    """A loader that composes nodes and does not resolve their tags, which takes half of the time: `scalar` does that."""
+    import yaml
+
+    text = "tag:yaml.org,2002:str"
+    methods = {
+        "resolve": lambda self, kind, value, implicit: text,
+        "descend_resolver": lambda self, node, index: None,
+        "ascend_resolver": lambda self: None,
+    }
+    return type("Composer", (_loader(),), methods) if hasattr(yaml, "CSafeLoader") else _loader()
+
+
+def _compose(text: str) -> Any:
+    loader = _composer()(text)
+    try:
+        return loader.get_single_node()
+    finally:
+        loader.dispose()
+
+
+_FAR_IN = re.compile(r"^[ \-?:]{250}", re.MULTILINE)
 
 
 def _refuse_deep(text: str) -> None:
@@ -281,8 +362,7 @@ def _refuse_deep(text: str) -> None:
     """
     import yaml
 
-    bound = len(_FLOW.findall(text)) + 2 * max(map(len, _INDENT.findall(text)))
-    if bound <= 1000:
+    if text.count("[") + text.count("{") <= 500 and not _FAR_IN.search(text):
         return
     depth = 0
     for event in yaml.parse(text, Loader=_loader()):
@@ -339,6 +419,53 @@ def scalar(written: str) -> Any:
         except ValueError:  # more digits than int() takes from a text
             return written
     return written
+
+
+_UNSURE = object()
+
+
+def _quickly(root: Any) -> Any:
+    """The data of nodes that hold nothing to complain of, or _UNSURE: then _Construction looks closely."""
+    left = MOST_VALUES
+
+    def value(node: Any, depth: int) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0 or depth > DEEPEST or node.tag not in _IMPLICIT:
+            raise _Doubt
+        held = node.value
+        if isinstance(held, str):
+            return held if node.style else scalar(held)
+        depth += 1
+        if node.id == "sequence":
+            return [value(item, depth) for item in held]
+        data = {key.value: value(item, depth) for key, item in held if isinstance(key.value, str)}
+        if len(data) != len(held):
+            raise _Doubt
+        return data
+
+    try:
+        return value(root, 0)
+    except _Doubt:
+        return _UNSURE
+
+
+class _Doubt(Exception):
+    """Something that is not plainly right."""
+
+
+def _marks(text: str, label: str, is_foreign: bool) -> Mapping[Pointer, Mark]:
+    """Where each value of a text stands that was read before; empty where it is no YAML."""
+    import yaml
+
+    try:
+        root: Any = yaml.compose(text, Loader=_loader()) if is_foreign else _compose(text)
+        construction = _Foreign(label) if is_foreign else _Construction(label)
+        if root is not None:
+            construction.value(root, () if root.id == "mapping" or not is_foreign else (ROOT,), 0)
+    except (yaml.YAMLError, ValueError, _Unacceptable):
+        return {}
+    return construction.marks
 
 
 class _Construction:
