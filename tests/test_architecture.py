@@ -27,6 +27,7 @@ builders conventions
 counting
 model
 facts
+costs fingerprint
 pieces
 datasets
 evaluate

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from zoo import facts, plugins
+from zoo import costs, plugins
 from zoo.card import Card, FlopsClaim
 from zoo.catalog import Catalog
 from zoo.checks import Question
-from zoo.facts import Fact
 from zoo.model import Subject
 from zoo.report import Finding, Status
 
 needs = ("build",)
-CODE = ("checks/flops.py", "counting.py", "model.py")
 UNSAID = "unsaid"
 """The key of a claim that names no convention."""
 
@@ -38,31 +36,27 @@ def answer(subject: Subject, question: Question) -> Finding:
     """The count under the claim's convention, at the claim's input or else the card's."""
     claim: FlopsClaim | None = question.about
     if claim is not None and claim.convention is None:
-        reason = "the claim does not say what was counted"
-        return question.finding(
-            Status.UNKNOWN, reason=reason, mend="add `convention: macs` (or flops, thop) to the claim"
-        )
+        return _solved(subject, question, claim)
     convention = claim.convention if claim and claim.convention else "macs"
     shape = _shape(claim.input) if claim and claim.input else subject.input_size
-    fact = _count(subject, convention, shape, question.where)
-    return question.compare(
-        fact.value, mend=f"write {fact.value} in the card, or correct its convention or input", evidence=fact.evidence
-    )
+    plugins.load("conventions", convention, where=question.where)
+    cost = costs.cost(subject, convention, shape)
+    evidence = {"convention": convention, "input": list(shape), "by_operator": dict(cost.by_operator)}
+    mend = f"write {cost.value} in the card, or correct its convention or input"
+    return question.compare(cost.value, mend=mend, evidence=evidence)
 
 
-def _count(subject: Subject, convention: str, shape: tuple[int, int, int], where: str) -> Fact:
-    plugins.load("conventions", convention, where=where)
-    code = (*CODE, "conventions/__init__.py", f"conventions/{convention}.py")
-    key = facts.architecture("flops", subject.builder, code=code, convention=convention, input=shape)
-    return facts.of(key, lambda: _measure(subject, convention, shape), refresh=subject.settings.refresh)
-
-
-def _measure(subject: Subject, convention: str, shape: tuple[int, int, int]) -> Fact:
-    from zoo.counting import count
-
-    counted = count(subject.meta, shape, convention)
-    return Fact(
-        counted.value, {"convention": convention, "input": list(shape), "by_operator": dict(counted.by_operator)}
+def _solved(subject: Subject, question: Question, claim: FlopsClaim) -> Finding:
+    """Unknown, with the convention and input that give the number: what was counted is for the card to say."""
+    solution = costs.solve(subject, claim)
+    fit = costs.writable(solution)
+    evidence = {"solution": {"convention": fit.convention, "input": list(fit.input_shape)}} if fit else {}
+    return question.finding(
+        Status.UNKNOWN,
+        measured=fit.value if fit else None,
+        reason=f"the claim does not say what was counted; {costs.explanation(solution)}",
+        mend=costs.mend(solution, subject.card.name, subject.input_size),
+        evidence={**evidence, "macs": solution.macs, "ratio": solution.ratio},
     )
 
 

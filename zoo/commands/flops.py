@@ -1,0 +1,40 @@
+"""Count a model under every convention, show where it computes, and explain a number that somebody published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from zoo import plugins
+from zoo.commands import cards_option, complete_names, find
+
+
+@click.command()
+@click.argument("name", shell_complete=complete_names)
+@click.option("--explain", multiple=True, type=click.IntRange(1), metavar="NUMBER",
+              help="Find which convention and input give this number, to the digit (repeatable).")
+@click.option("--input", "input_text", metavar="CxHxW", help="Count at this input, as 3x224x224.  [default: the card's]")
+@click.option("--by", "convention", type=click.Choice(plugins.names("conventions")), default="macs", show_default=True,
+              help="The convention to break down.")
+@click.option("--depth", type=click.IntRange(1), default=1, show_default=True, help="Of the modules that are told apart.")
+@click.option("--format", "format_name", type=click.Choice(["text", "json"]), default="text", show_default=True,
+              help="Tables, or JSON.")
+@click.option("--allow-code", is_flag=True, help="Run the factory that the card names (builder: {library: python}).")
+@cards_option
+def command(
+    name: str, explain: tuple[int, ...], input_text: str | None, convention: str, depth: int, format_name: str,
+    allow_code: bool, cards_dirs: tuple[Path, ...],
+) -> None:  # fmt: skip
+    """Count a model under every convention, show where it computes, and explain a number that somebody published.
+
+    Claims that do not say what was counted are explained too. `zoo verify --write` puts what was found into the card.
+    """
+    from zoo import catalog, costs
+    from zoo.model import Settings, Subject
+
+    found = catalog.load(cards_dirs)
+    subject = Subject(find(found, name), found, Settings(allow_code=allow_code))
+    shape = costs.read_size(input_text) if input_text else None
+    account = costs.account(subject, input_shape=shape, depth=depth, explain=explain)
+    click.echo(costs.render(account, format_name, convention), nl=False)
