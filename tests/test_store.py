@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -248,17 +249,24 @@ def test_a_store_that_cannot_be_written_is_said(server: FaultServer, home: Path,
         fetch(card_about(tmp_path / "cards", CONTENT, [server.url("/net")]))
 
 
-def as_somebody_else(tmp_path: Path) -> subprocess.CompletedProcess[str]:
+@pytest.fixture
+def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that everybody may read, with a store in it; pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory(prefix="shared-") as folder:
+        Path(folder).chmod(0o755)
+        for name, place in (("ZOO_HOME", "home"), ("TORCH_HOME", "none"), ("HF_HOME", "none")):
+            monkeypatch.setenv(name, str(Path(folder) / place))
+        yield Path(folder)
+
+
+def as_somebody_else(shared: Path) -> subprocess.CompletedProcess[str]:
     """Fetch the card as a user who owns nothing here."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.owner() == "root" and folder != Path("/"):
-            folder.chmod(folder.stat().st_mode | 0o055)
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from zoo import catalog, store\nfrom pathlib import Path\nimport os\n"
-        f"cards = catalog.load([Path({str(tmp_path / 'cards')!r})])\n"
+        f"cards = catalog.load([Path({str(shared / 'cards')!r})])\n"
         "card, home = cards.find('net'), os.environ['ZOO_HOME']\n"
-        f"os.environ['ZOO_HOME'] = {str(tmp_path / 'warm')!r}\n"  # imports all, from where only root may read
+        f"os.environ['ZOO_HOME'] = {str(shared / 'warm')!r}\n"  # imports all, from where only root may read
         "store.fetch(card, card.weights[0])\n"
         "os.environ['ZOO_HOME'] = home\n"
         "os.setgid(65534); os.setuid(65534)\n"
@@ -268,18 +276,26 @@ def as_somebody_else(tmp_path: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_another_user_uses_a_shared_store_that_he_cannot_write(server: FaultServer, home: Path, tmp_path: Path) -> None:
-    path = fetch(card_about(tmp_path / "cards", CONTENT, [server.url("/net")])).path
-    done = as_somebody_else(tmp_path)
+def test_another_user_uses_a_shared_store_that_he_cannot_write(server: FaultServer, shared: Path) -> None:
+    path = fetch(card_about(shared / "cards", CONTENT, [server.url("/net")])).path
+    done = as_somebody_else(shared)
     assert (done.stdout.strip(), done.returncode) == (str(path), 0), done.stderr
     assert server.connections == 2  # ours, and the one that warms up
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_two_users_fetch_into_a_store_that_is_open_to_both(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_a_store_that_is_closed_to_a_user_is_said(server: FaultServer, shared: Path) -> None:
+    fetch(card_about(shared / "cards", CONTENT, [server.url("/net")]))
+    (shared / "home/blobs").chmod(0o700)
+    assert "CannotCheck: " in as_somebody_else(shared).stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_two_users_fetch_into_a_store_that_is_open_to_both(server: FaultServer, shared: Path) -> None:
+    home = shared / "home"
     home.mkdir()
     home.chmod(0o777)
-    card_about(tmp_path / "cards", CONTENT, [server.url("/net")])
+    card_about(shared / "cards", CONTENT, [server.url("/net")])
     (home / "partial").mkdir()
     (home / "partial").chmod(0o777)
     (home / "partial" / f"{key_of(sha256(CONTENT))}.lock").touch(0o600)
@@ -287,7 +303,7 @@ def test_two_users_fetch_into_a_store_that_is_open_to_both(server: FaultServer, 
     left.chmod(0o600)
     for path in (left, left.with_suffix(".json")):
         path.rename(path.with_name(path.name.replace(key_of(sha256(LARGE)), key_of(sha256(CONTENT)))))
-    done = as_somebody_else(tmp_path)
+    done = as_somebody_else(shared)
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()).read_bytes() == CONTENT
     assert (home / "blobs").stat().st_mode & 0o777 == 0o777

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from zoo.part import SILENT_SECONDS, Here, Span, gaps, joined, standing
 from zoo.sources import Fault, Version
-from zoo.transfer import LEAST_PIECE_BYTES, Patience, appearance, crew_size, is_same, piece_bytes, wait_seconds
+from zoo.transfer import (
+    LEAST_PIECE_BYTES,
+    Patience,
+    appearance,
+    block_bytes,
+    crew_size,
+    is_same,
+    piece_bytes,
+    wait_seconds,
+)
 
 MIB = 1 << 20
 PASSING = Fault("x", is_passing=True)
@@ -23,6 +32,13 @@ def test_a_connection_for_each_piece_up_to_the_limit(size_bytes: int, limit: int
 
 def test_pieces_are_half_an_equal_share_within_bounds() -> None:
     assert [piece_bytes(left, 4) for left in (1 << 40, 128 * MIB, MIB)] == [64 * MIB, 16 * MIB, LEAST_PIECE_BYTES]
+
+
+def test_blocks_grow_while_they_are_quick_and_shrink_when_they_are_not() -> None:
+    assert block_bytes(128 << 10, 0.001) == 256 << 10
+    assert block_bytes(128 << 10, 0.05) == 128 << 10
+    assert block_bytes(128 << 10, 0.5) == 64 << 10
+    assert (block_bytes(64 << 10, 9), block_bytes(1 << 20, 0)) == (64 << 10, 1 << 20)
 
 
 def test_waits_double_and_end_with_the_tries() -> None:

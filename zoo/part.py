@@ -479,11 +479,16 @@ def _story(file: str, url: str, version: Version, done: Iterable[Span], writer: 
 
 
 def _write_sidecar(sidecar: Path, story: Mapping[str, Any]) -> None:
-    """Whole or not at all; one that cannot be written is only a lost chance to go on later."""
-    fresh = sidecar.with_suffix(".new")
+    """Over the one before, in one write: a torn one is no JSON and is ignored, and one that cannot be written costs only
+    a chance to go on later. A rename would have the disk wait for each (ext4 flushes a file that replaces another).
+    """
     with suppress(OSError):
-        fresh.write_text(json.dumps(story), encoding="utf-8")
-        fresh.replace(sidecar)
+        file = os.open(sidecar, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            text = json.dumps(story).encode()
+            os.pwrite(file, text.ljust(os.fstat(file).st_size), 0)
+        finally:
+            os.close(file)
 
 
 def _new_path(folder: Path, key: str) -> Path:

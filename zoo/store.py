@@ -74,7 +74,7 @@ def locate(card: Card, weights: Weights) -> Path | None:
     beside = card.path.absolute().parent / _plain_name(weights)
     if not weights.urls and beside.is_file():
         return beside
-    return next(_stored(weights), None)
+    return next(iter(_stored(weights)), None)
 
 
 def measure(weights: Weights, path: Path) -> Artifact:
@@ -512,18 +512,31 @@ def _plain_name(weights: Weights) -> str:
     return weights.file
 
 
-def _stored(weights: Weights) -> Iterator[Path]:
-    """Files of the store that may be this one, by digest and size, else by origin."""
-    blobs = home() / "blobs"
-    if weights.sha256 is None:
-        origins = {shown(url) for url in weights.urls}
-        found = (path for path in sorted(blobs.glob(f"*/{_plain_name(weights)}")) if origin_of(path) in origins)
-    elif len(weights.sha256) == 64:
-        found = (path for path in _files(blobs / weights.sha256, weights.file))
-    else:
-        folders = sorted(path for path in blobs.glob(f"{weights.sha256}*"))
-        found = (path for folder in folders for path in _files(folder, weights.file))
-    return (path for path in found if weights.size_bytes in (None, path.stat().st_size))
+def _stored(weights: Weights) -> list[Path]:
+    """Files of the store that may be this one, by digest and size, else by origin.
+
+    Raises CannotCheck when the store cannot be looked into.
+    """
+    name, blobs = _plain_name(weights), home() / "blobs"
+    try:
+        if weights.sha256 is None:
+            origins = {shown(url) for url in weights.urls}
+            found = [folder / name for folder in _folders(blobs, "") if (folder / name).is_file()]
+            found = [path for path in found if origin_of(path) in origins]
+        elif len(weights.sha256) == 64:
+            found = _files(blobs / weights.sha256, name)
+        else:
+            found = [path for folder in _folders(blobs, weights.sha256) for path in _files(folder, name)]
+        return [path for path in found if weights.size_bytes in (None, path.stat().st_size)]
+    except FileNotFoundError:  # pruned meanwhile
+        return []
+    except OSError as error:
+        mend = "have its owner open it to you, or set ZOO_HOME to a folder of yours"
+        raise CannotCheck(f"the store cannot be read: {error.strerror}", where=str(blobs), mend=mend) from error
+
+
+def _folders(blobs: Path, digits: str) -> list[Path]:
+    return sorted(path for path in blobs.iterdir() if path.name.startswith(digits)) if blobs.is_dir() else []
 
 
 def _files(folder: Path, preferred: str) -> list[Path]:

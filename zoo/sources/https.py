@@ -8,7 +8,6 @@ Imports errors and the contract.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     import requests
 
 _CONNECT_SECONDS = 15.0
-GATHER_SECONDS = 0.2
 _POOL = 64
 """Idle connections that are kept: more than any sensible number of files at once times connections of each."""
 
@@ -145,7 +143,9 @@ class HttpSource:
             raise Fault("the address leads in a circle of redirects", where=shown(url)) from error
         except requests.exceptions.SSLError as error:
             mend = "if a proxy of yours signs for it, name its certificate in REQUESTS_CA_BUNDLE"
-            raise Fault(f"the server cannot prove that it is {urlsplit(url).hostname}", where=shown(url), mend=mend) from error
+            raise Fault(
+                f"the server cannot prove that it is {urlsplit(url).hostname}", where=shown(url), mend=mend
+            ) from error
         except requests.exceptions.Timeout as error:
             raise Fault(f"no answer within {patience[1]:g} s", where=shown(url), is_passing=True) from error
         except requests.exceptions.ConnectionError as error:
@@ -160,39 +160,22 @@ class HttpReply:
     def __init__(self, response: requests.Response, meaning: Meaning) -> None:
         self._response = response
         self._is_encoded = meaning.is_encoded
-        self._fault: Fault | None = None
         self.start = meaning.start
         self.is_partial = meaning.is_partial
         self.version = meaning.version
 
     def read(self, size: int) -> bytes:
-        """See Reply. Gathers what comes within a moment, as TLS gives 16 KiB at a time; a fault waits for its turn."""
-        parts, left, until = list[bytes](), size, time.monotonic() + GATHER_SECONDS
-        while left and (not parts or time.monotonic() < until):
-            try:
-                data = self._read_once(left)
-            except Fault as fault:
-                if not parts:
-                    raise
-                self._fault = fault
-                break
-            if not data:
-                break
-            parts.append(data)
-            left -= len(data)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def _read_once(self, size: int) -> bytes:
+        """See Reply."""
         import urllib3
 
-        if self._fault is not None:
-            raise self._fault
         try:
-            data: bytes = self._response.raw.read1(size, decode_content=self._is_encoded)
+            data: bytes = self._response.raw.read(size, decode_content=self._is_encoded)
         except urllib3.exceptions.ReadTimeoutError as error:
             raise Fault("the body stalled", where=shown(self._response.url), is_passing=True) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise Fault(f"the body broke off: {_reason(error)}", where=shown(self._response.url), is_passing=True) from error
+            raise Fault(
+                f"the body broke off: {_reason(error)}", where=shown(self._response.url), is_passing=True
+            ) from error
         return data
 
     def interrupt(self) -> None:
