@@ -213,6 +213,7 @@ def _outputs_with_bias(model: nn.Module) -> int:
     ("layer", "fvcore"),
     [
         (lambda: nn.Conv2d(4, 8, 3, padding=1), 8 * 60 * 4 * 9),
+        (lambda: nn.Conv2d(4, 8, 3, padding="same"), 0),
         (lambda: nn.Linear(10, 3), 24 * 10 * 3),
         (lambda: nn.BatchNorm2d(4), 2 * 240),
         (lambda: nn.BatchNorm2d(4, affine=False), 240),

@@ -222,6 +222,11 @@ def test_activations_are_the_outputs_of_convolution_and_classifier() -> None:
     assert activations(trace(on_meta(Small), (1, *SHAPE))) == 8 * 64 + 10
 
 
+def test_activations_leave_out_a_convolution_padded_by_word() -> None:
+    pair = on_meta(nn.Sequential, nn.Conv2d(3, 5, 3, padding="same"), nn.Conv2d(5, 7, 1))
+    assert activations(trace(pair, (1, *SHAPE))) == 7 * 64
+
+
 @pytest.mark.parametrize(
     ("name", "millions"),
     # infer_macts of timm's benchmark-infer-amp-nchw-pt240-cu124-rtx4090.csv (github.com/huggingface/pytorch-image-models).
@@ -309,6 +314,15 @@ def test_a_constructor_may_read_what_it_computes() -> None:
     assert built.scale.is_meta
     assert isinstance(built.scale, nn.Parameter)
     assert not built.scale.requires_grad
+
+
+def test_a_real_tensor_that_meets_one_on_meta_goes_there() -> None:
+    with meta_build():
+        joined = torch.cat([torch.arange(3.0), torch.rand(3) * torch.linspace(0, 1, 3)])
+        assert joined.is_meta
+        with pytest.raises(RuntimeError, match="must match"):
+            _ = torch.arange(3) * torch.arange(2)
+    assert joined.shape == (6,)
 
 
 def test_an_explicit_device_is_kept() -> None:

@@ -139,11 +139,12 @@ def tally(trace: Trace, convention: str, *, depth: int = 1) -> Count:
 def activations(trace: Trace) -> int:
     """The elements that convolutions, linear layers and products put out: what timm publishes as `infer_macts`.
 
-    Source: fvcore 0.1.5, fvcore/nn/activation_count.py, with the two products of an attention that is not fused.
+    Source: fvcore 0.1.5, fvcore/nn/activation_count.py, with the two products of an attention that is not fused, and
+    without convolutions whose padding is a word.
     """
     total = 0
     for call in trace.operators:
-        if call.operator in CONVOLUTIONS or call.operator in PRODUCTS:
+        if call.operator in PRODUCTS or (call.operator in CONVOLUTIONS and not call.is_padded_by_word):
             total += prod(call.outputs[0].shape)
         elif call.operator == ATTENTION:
             query, keys = call.shape(0) or (), call.shape(1) or ()
@@ -274,7 +275,7 @@ def meta_build() -> Iterator[None]:
     What allocates (`torch.empty`, `zeros`, `ones`, random numbers) gives meta tensors, and torch.nn.init and the random
     fills leave those as they are: their meta kernels are Python, and take most of the time of building. What computes values
     (`arange`, `linspace`, `tensor`) stays real, since constructors read them (torchvision's RegNets their widths); it
-    moves to meta when it becomes a parameter or a buffer. Applies to this thread only.
+    moves to meta when it meets a meta tensor or becomes a parameter or a buffer. Applies to this thread only.
     """
     from torch.nn.modules import module as registration
 
@@ -306,6 +307,7 @@ def _moved_to_meta(thread: int) -> Any:
 def _allocate_on_meta() -> Any:
     import torch
     from torch.overrides import TorchFunctionMode
+    from torch.utils._pytree import tree_any, tree_map_only
 
     init, tensor = torch.nn.init, torch.Tensor
     fills = {getattr(init, name) for name in dir(init) if name.endswith("_") and not name.startswith("_")}
@@ -321,7 +323,13 @@ def _allocate_on_meta() -> Any:
                 return filled if filled.is_meta else func(*args, **kwargs)
             if func in allocators and kwargs.get("device") is None:
                 kwargs = {**kwargs, "device": "meta"}
-            return func(*args, **kwargs)
+            try:
+                return func(*args, **kwargs)
+            except RuntimeError:
+                if not tree_any(lambda value: isinstance(value, tensor) and value.is_meta, (args, kwargs)):
+                    raise
+                args, kwargs = tree_map_only(tensor, lambda value: value.detach().to("meta"), (args, kwargs))
+                return func(*args, **kwargs)
 
     return AllocateOnMeta()
 
@@ -353,6 +361,8 @@ def trace(module: torch.nn.Module, input_shape: Sequence[int]) -> Trace:
 # that return a view: norms and softmax, pooling, sums and extrema, resizing, moving and making numbers.
 _NO_MULTIPLY_ADDS = frozenset(
     (
+        *("instance_norm", "group_norm", "layer_norm", "softmax", "log_softmax", "dropout"),
+        *("max_pool2d", "adaptive_avg_pool2d"),
         *("_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "native_batch_norm", "native_layer_norm"),
         *("native_group_norm", "_fused_rms_norm", "linalg_vector_norm"),
         *("_softmax", "_log_softmax", "_safe_softmax"),
@@ -370,8 +380,15 @@ _NO_MULTIPLY_ADDS = frozenset(
 )
 
 
+# The same, with a result laid out as its first argument, which need not be computed: the meta kernel of batch norm is slow.
+_LIKE_THEIR_ARGUMENT = frozenset({"aten.batch_norm"})
+
+
 class _Seen(NamedTuple):
-    """What is known of an operator at given arguments: how its result is made, and what it costs."""
+    """What is known of an operator at given arguments: how its result is made, and what it costs.
+
+    made: the type of the result, None where the result is the first argument (written into, or passed on).
+    """
 
     made: Any
     outputs: tuple[Layout, ...]
@@ -434,36 +451,38 @@ class _Recorder:
     def run(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Give the result of one operator, run or recalled, and note the call."""
         kind = self._kinds.get(func) or self._classify(func)
-        if kind == "passed":
+        if kind == "view":
             return func(*args, **kwargs)
         arguments = self._describe(args)
         key = (func, arguments, self._describe(tuple(kwargs.items())))
         seen = self._seen.get(key)
         if seen is not None:
-            result = self._recall(seen)
+            result = self._recall(seen, args)
         else:
             result, macs, unknown = self._measure(func, kind, args, kwargs)
-            seen = _Seen(type(result), tuple(_layouts(self._describe(result))), macs, unknown)
-            if not func._schema.is_mutable and self._can_recall(result, seen):
+            made = None if args and result is args[0] else type(result)
+            seen = _Seen(made, tuple(_layouts(self._describe(result))), macs, unknown)
+            if self._can_recall(result, seen) and (made is None or not func._schema.is_mutable):
                 self._seen[key] = seen
-        self.calls.append(
-            OperatorCall(self._path[-1], str(func._overloadpacket), arguments, seen.outputs, seen.macs, seen.unknown)
-        )
+        if kind != "pointwise":
+            name = str(func._overloadpacket)
+            self.calls.append(OperatorCall(self._path[-1], name, arguments, seen.outputs, seen.macs, seen.unknown))
         return result
 
     def _classify(self, func: Any) -> str:
-        """Sort an operator: `passed` on unrecorded, `formula`, `free` of multiply-adds, or `open`: to be looked into."""
+        """Sort an operator: `view` and `pointwise` are not recorded, `free` and `like` cost nothing, `open` is looked into."""
         schema, tag = func._schema, self._torch.Tag
-        views = not schema.is_mutable and any(value.alias_info is not None for value in schema.returns)
-        free = str(func._overloadpacket).removeprefix("aten.").removesuffix("_") in _NO_MULTIPLY_ADDS
+        returns_view = not schema.is_mutable and any(value.alias_info is not None for value in schema.returns)
         if func._overloadpacket in self._formulas:
             kind = "formula"
-        elif views or {tag.pointwise, tag.inplace_view} & set(func.tags) or (free and schema.is_mutable):
-            kind = "passed"
-        elif free:
-            kind = "free"
+        elif returns_view or tag.inplace_view in func.tags:
+            kind = "view"
+        elif tag.pointwise in func.tags:
+            kind = "pointwise"
         else:
-            kind = "open"
+            name = str(func._overloadpacket)
+            free = name.removeprefix("aten.").removesuffix("_") in _NO_MULTIPLY_ADDS
+            kind = "like" if name in _LIKE_THEIR_ARGUMENT else "free" if free else "open"
         self._kinds[func] = kind
         return kind
 
@@ -471,6 +490,8 @@ class _Recorder:
         self, func: Any, kind: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[Any, int, tuple[tuple[str, int], ...]]:
         """Run an operator; its result, multiply-adds, and what may hide more."""
+        if kind == "like":
+            return self._torch.empty_like(args[0]), 0, ()
         if kind == "open":
             outer, self.calls = self.calls, []
             try:
@@ -485,7 +506,7 @@ class _Recorder:
         if kind == "formula":
             # The registry counts a multiply-add as two.
             return result, self._formulas[func._overloadpacket](*args, **kwargs, out_val=result) // 2, ()
-        if kind == "free":
+        if kind in ("free", "pointwise"):
             return result, 0, ()
         sizes = sorted(prod(layout.shape) for layout in _layouts(self._describe((args, *kwargs.values(), result))))
         return result, 0, ((str(func._overloadpacket), prod(sizes[-2:])),) if sizes else ()
@@ -498,7 +519,7 @@ class _Recorder:
         return value
 
     def _can_recall(self, result: Any, seen: _Seen) -> bool:
-        """Only tensors without values, each of its own: what a call wrote into or read must be run again."""
+        """Only tensors without values: what was read from one must be read again."""
         tensors = [result] if isinstance(result, self._torch.Tensor) else result
         return (
             isinstance(tensors, (list, tuple))
@@ -506,7 +527,9 @@ class _Recorder:
             and all(layout.on_meta for layout in seen.outputs)
         )
 
-    def _recall(self, seen: _Seen) -> Any:
+    def _recall(self, seen: _Seen, args: tuple[Any, ...]) -> Any:
+        if seen.made is None:
+            return args[0]
         make = self._torch.empty_strided
         tensors = [make(layout.shape, layout.stride, dtype=layout.dtype, device="meta") for layout in seen.outputs]
         return tensors[0] if issubclass(seen.made, self._torch.Tensor) else seen.made(tensors)

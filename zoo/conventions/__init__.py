@@ -56,6 +56,11 @@ class OperatorCall:
         value = self.arguments[position] if position < len(self.arguments) else None
         return value.shape if isinstance(value, Layout) else None
 
+    @property
+    def is_padded_by_word(self) -> bool:
+        """Whether a convolution's padding is given as "same" or "valid": another operator to torch's tracer."""
+        return len(self.arguments) > 4 and isinstance(self.arguments[4], str)
+
 
 @dataclass(frozen=True, slots=True)
 class ModuleCall:

@@ -2,7 +2,8 @@
 
 Source of the rules: fvcore 0.1.5, fvcore/nn/flop_count.py and jit_handles.py. timm's benchmark tables (`infer_gmacs`)
 come from it. fvcore has no rule for fused attention; timm switches it off to count, and the products of attention are
-counted here too: VARIANTS has the number of who left it on.
+counted here too: VARIANTS has the number of who left it on. Nor has it one for a convolution whose padding is a word
+(`padding="same"`), which counts nothing, as in timm's numbers for ConvMixer.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ def _multiply_adds(call: OperatorCall) -> int:
     return call.macs
 
 
+def _convolution(call: OperatorCall) -> int:
+    return 0 if call.is_padded_by_word else call.macs
+
+
 def _input(call: OperatorCall) -> int:
     return prod(call.shape(0) or ())
 
@@ -50,7 +55,8 @@ def _norm(weight: int) -> Callable[[OperatorCall], int]:
 
 
 _RULES: dict[str, Callable[[OperatorCall], int]] = {
-    **dict.fromkeys((*CONVOLUTIONS, *PRODUCTS, ATTENTION), _multiply_adds),
+    **dict.fromkeys(CONVOLUTIONS, _convolution),
+    **dict.fromkeys((*PRODUCTS, ATTENTION), _multiply_adds),
     "aten.batch_norm": _batch_norm,
     "aten.instance_norm": _norm(1),
     "aten.group_norm": _norm(2),
