@@ -10,9 +10,10 @@ import pytest
 from conftest import ROOT
 
 LAYERS = """
-errors quantities intervals
+errors quantities intervals places
 schema
 report card edit correspondence
+index
 formats
 catalog
 plugins

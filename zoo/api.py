@@ -25,7 +25,7 @@ Folders = str | Path | Iterable[str | Path]
 
 def list_models(query: str = "", *, cards: Folders = ()) -> list[str]:
     """The names of the models whose name has the query in it, sorted."""
-    return sorted(card.name for card in catalog.load(_folders(cards)).cards if query.lower() in card.name.lower())
+    return sorted(name for name in catalog.load(_folders(cards)).names if query.lower() in name.lower())
 
 
 def load_card(name: str, *, cards: Folders = ()) -> Card:

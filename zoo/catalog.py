@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
-from zoo.card import Card, Collection, Dataset, build
+from zoo import index
+from zoo.card import Card, Collection, Dataset
 from zoo.errors import CardError, UnknownName, UsageError
-from zoo.schema import Document, Problem, data_root, problems, read
+from zoo.index import Key, Slot
+from zoo.schema import Document, Problem, data_root
 
 _Named = TypeVar("_Named", bound=Collection | Dataset)
 
@@ -33,11 +33,31 @@ class Broken:
     problems: tuple[Problem, ...]
 
 
+class Cards(Sequence[Card]):
+    """Cards in the order of their files, each built when it is first asked for."""
+
+    def __init__(self, slots: Iterable[Slot] = ()) -> None:
+        self.slots = tuple(slots)
+
+    @overload
+    def __getitem__(self, index: int) -> Card: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Card, ...]: ...
+    def __getitem__(self, index: int | slice) -> Card | tuple[Card, ...]:
+        if isinstance(index, slice):
+            return tuple(slot.built(Card) for slot in self.slots[index])
+        card: Card = self.slots[index].built(Card)
+        return card
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+
 @dataclass(frozen=True)
 class Catalog:
     """The cards of a zoo in the order of their files, with its families, data sets and unreadable files."""
 
-    cards: tuple[Card, ...] = ()
+    cards: Cards = field(default_factory=Cards)
     collections: tuple[Collection, ...] = ()
     datasets: tuple[Dataset, ...] = ()
     broken: tuple[Broken, ...] = ()
@@ -49,9 +69,9 @@ class Catalog:
 
         Raises UnknownName with the nearest names, CardError when its file is there and is no valid card.
         """
-        card = self._by_name.get(name)
-        if card is not None:
-            return card
+        position = self._by_name.get(name)
+        if position is not None:
+            return self.cards[position]
         for item in self.broken:
             if item.kind == "card" and item.name == name:
                 problem = item.problems[0]
@@ -77,31 +97,46 @@ class Catalog:
             self._derived[key] = make()
         return self._derived[key]
 
-    def sharing(self, key: str, value: object) -> tuple[Card, ...]:
+    def sharing(self, key: str, value: str | int | None) -> tuple[Card, ...]:
         """The cards that have this `name`, `url`, `sha256` (by its first 8 digits), `size_bytes` or `collection`."""
-        return self._inverted[key].get(value, ())
+        return tuple(self.cards[position] for position in self.positions.get((key, value), ()))
 
     def with_files(self, paths: Iterable[Path]) -> Catalog:
         """This catalogue with the cards of some files or folders put in, and those selected; they replace namesakes."""
         paths = tuple(paths)
-        found = _read_all(path for top in paths for path in _card_files(top))
-        around = _read_all(path.parent / "collection.yaml" for path in paths if path.is_file())
-        names = {card.name for card in found.cards} | {item.name for item in found.broken}
+        found = _sorted_out(slot for top in paths for slot in _slots(top))
+        families = {path.parent / "collection.yaml" for path in paths if path.is_file()}
+        around = _sorted_out(index.read(path) for path in sorted(families) if path.is_file())
+        names = {slot.name for slot in found.cards.slots} | {item.name for item in found.broken}
         return replace(
             self,
-            cards=(*(card for card in self.cards if card.name not in names), *found.cards),
+            cards=Cards((*(slot for slot in self.cards.slots if slot.name not in names), *found.cards.slots)),
             collections=_merged(self.collections, (*around.collections, *found.collections)),
             datasets=_merged(self.datasets, found.datasets),
             broken=(*self.broken, *found.broken),
-            selected=frozenset(item.where.document.path for item in found.cards)
+            selected=frozenset(slot.path for slot in found.cards.slots)
             | frozenset(item.document.path for item in found.broken),
             _derived={},
         )
 
     @cached_property
-    def _by_name(self) -> Mapping[str, Card]:
-        named = {alias: card for card in reversed(self.cards) for alias in card.aliases}
-        return MappingProxyType(named | {card.name: card for card in reversed(self.cards)})
+    def names(self) -> tuple[str, ...]:
+        """The names of the cards, in their order."""
+        return tuple(slot.name for slot in self.cards.slots)
+
+    @cached_property
+    def positions(self) -> Mapping[Key, Sequence[int]]:
+        """By each value that cards are found by, their positions."""
+        found: dict[Key, list[int]] = {}
+        for position, slot in enumerate(self.cards.slots):
+            for key in slot.keys:
+                found.setdefault(key, []).append(position)
+        return found
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, int]:
+        named = {str(value): positions[0] for (key, value), positions in self.positions.items() if key == "name"}
+        return named | {name: position for position, name in reversed(list(enumerate(self.names)))}
 
     @cached_property
     def _collections(self) -> Mapping[str, Collection]:
@@ -111,10 +146,6 @@ class Catalog:
     def _datasets(self) -> Mapping[str, Dataset]:
         named = {_bare(alias): item for item in self.datasets for alias in item.aliases}
         return named | {_bare(item.name): item for item in self.datasets}
-
-    @cached_property
-    def _inverted(self) -> Mapping[str, Mapping[object, tuple[Card, ...]]]:
-        return {key: _invert(self.cards, values) for key, values in _INDEXED.items()}
 
 
 def load(folders: Iterable[Path] = ()) -> Catalog:
@@ -129,55 +160,40 @@ def load(folders: Iterable[Path] = ()) -> Catalog:
             raise UsageError(f"there is no folder of cards at {folder}", mend="give a folder that holds *.yaml cards")
     shipped = data_root() / "cards"
     if not folders:
-        return _read_all(_card_files(shipped))
-    own = _read_all(path for folder in folders for path in _card_files(folder))
-    return replace(own, datasets=_merged(_read_all(_card_files(shipped / "datasets")).datasets, own.datasets))
+        return _sorted_out(index.scan(shipped))
+    own = _sorted_out(slot for folder in folders for slot in index.scan(folder))
+    return replace(own, datasets=_merged(_sorted_out(index.scan(shipped / "datasets")).datasets, own.datasets))
 
 
 def selected(catalog: Catalog) -> list[Card | Broken]:
     """The cards that `with_files` put in, and its unreadable files."""
-    chosen: list[Card | Broken] = [card for card in catalog.cards if card.path in catalog.selected]
+    chosen: list[Card | Broken] = [slot.built(Card) for slot in catalog.cards.slots if slot.path in catalog.selected]
     return chosen + [item for item in catalog.broken if item.document.path in catalog.selected]
 
 
-def _card_files(top: Path) -> Iterator[Path]:
-    if not top.is_dir():
-        if not top.exists():
-            raise UsageError(f"there is no file or folder {top}")
-        yield top
-        return
-    for path in sorted(top.rglob("*.y*ml")):
-        hidden = any(part.startswith(".") for part in path.relative_to(top).parts)
-        if path.suffix in (".yaml", ".yml") and path.is_file() and not hidden:
-            yield path
+def _slots(top: Path) -> Iterable[Slot]:
+    if top.is_dir():
+        return index.scan(top)
+    if not top.exists():
+        raise UsageError(f"there is no file or folder {top}")
+    return [index.read(top)]
 
 
-def _kind(path: Path) -> str:
-    if path.stem == "collection":
-        return "collection"
-    return "dataset" if path.absolute().parent.name == "datasets" else "card"
-
-
-def _read_all(paths: Iterable[Path]) -> Catalog:
-    cards: list[Card] = []
+def _sorted_out(slots: Iterable[Slot]) -> Catalog:
+    cards: list[Slot] = []
     collections: list[Collection] = []
     datasets: list[Dataset] = []
     broken: list[Broken] = []
-    for path in paths:
-        if path.name == "collection.yaml" and not path.exists():
-            continue
-        kind, document = _kind(path), read(path)
-        wrong = problems(document, kind)
-        if wrong:
-            name = document.data.get("name")
-            broken.append(Broken(kind, name if isinstance(name, str) and name else path.stem, document, wrong))
-        elif kind == "card":
-            cards.append(build(Card, document))
-        elif kind == "collection":
-            collections.append(build(Collection, document))
+    for slot in slots:
+        if not slot.is_valid:
+            broken.append(Broken(slot.kind, slot.name, slot.document, slot.document.problems))
+        elif slot.kind == "card":
+            cards.append(slot)
+        elif slot.kind == "collection":
+            collections.append(slot.built(Collection))
         else:
-            datasets.append(build(Dataset, document))
-    return Catalog(tuple(cards), tuple(collections), tuple(datasets), tuple(broken))
+            datasets.append(slot.built(Dataset))
+    return Catalog(Cards(cards), tuple(collections), tuple(datasets), tuple(broken))
 
 
 def _bare(name: str) -> str:
@@ -188,22 +204,3 @@ def _bare(name: str) -> str:
 def _merged(old: tuple[_Named, ...], new: tuple[_Named, ...]) -> tuple[_Named, ...]:
     names = {item.name for item in new}
     return (*(item for item in old if item.name not in names), *new)
-
-
-def _invert(cards: Iterable[Card], values: Callable[[Card], Iterable[object]]) -> Mapping[object, tuple[Card, ...]]:
-    found: defaultdict[object, list[Card]] = defaultdict(list)
-    for card in cards:
-        for value in dict.fromkeys(values(card)):
-            found[value].append(card)
-    return {value: tuple(sharing) for value, sharing in found.items()}
-
-
-_INDEXED: Mapping[str, Callable[[Card], Iterable[object]]] = MappingProxyType(
-    {
-        "name": lambda card: (card.name, *card.aliases),
-        "url": lambda card: (url for item in card.weights for url in item.urls),
-        "sha256": lambda card: (item.sha256[:8] for item in card.weights if item.sha256),
-        "size_bytes": lambda card: (item.size_bytes for item in card.weights if item.size_bytes),
-        "collection": lambda card: (card.collection,),
-    }
-)

@@ -1,44 +1,166 @@
-"""Cards -> tables and pages: what `zoo list` and `zoo show` print. Pure. Imports card and catalog."""
+"""Cards -> tables and pages: what `zoo list`, `zoo show` and `zoo compare` print. Pure. Imports card, index and catalog."""
 
 from __future__ import annotations
 
+import ast
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
+from types import MappingProxyType
 from typing import Any
 
 from zoo.card import Card, Collection
 from zoo.catalog import Catalog
+from zoo.errors import UnknownName, UsageError
+from zoo.index import Row, row_of
+
+FIELDS = tuple(item.name for item in fields(Row))
+SHOWN = ("name", "collection", "params", "macs", "top1", "dataset", "license")
+"""The columns of a table when none are asked for."""
+LONGEST_CONDITION = 1000
+"""Characters of `--where`."""
+
+Condition = Callable[[Row], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What a list shows of a card, all of it claimed. params and macs are counts, top1 is in percent."""
-
-    name: str
-    collection: str | None
-    params: int | None
-    macs: float | None
-    top1: float | None
-    dataset: str | None
-    license: str | None
-    where: str
-
-
-def rows(catalog: Catalog, query: str = "") -> list[Row]:
-    """A row for each card whose name has the query in it, by name."""
-    wanted = query.lower()
-    return sorted((_row(card) for card in catalog.cards if wanted in card.name.lower()), key=lambda row: row.name)
+def rows(catalog: Catalog, query: str = "", *, where: str = "", sort: str = "") -> list[Row]:
+    """A row for each card whose name has the query in it and that meets the condition, sorted by a field, `-` for the
+    largest first; what has no such value comes last. Raises UsageError for a condition that is none."""
+    wanted, meets = query.lower(), condition(where)
+    slots = (slot for slot in catalog.cards.slots if wanted in slot.name.lower())
+    found = sorted((row for slot in slots if meets(row := slot.as_row())), key=lambda row: row.name)
+    if not sort:
+        return found
+    name = _field(sort.removeprefix("-"))
+    known = [row for row in found if getattr(row, name) is not None]
+    unknown = [row for row in found if getattr(row, name) is None]
+    return sorted(known, key=lambda row: getattr(row, name), reverse=sort.startswith("-")) + unknown
 
 
-def render(rows: Sequence[Row], format_name: str) -> str:
-    """The rows as `text` (a table), `json`, or `names` (one a line)."""
+def render(rows: Sequence[Row], format_name: str, columns: Sequence[str] = ()) -> str:
+    """The rows as `text` (a table), `json`, or `names` (one a line), with these fields of Row."""
+    chosen = [_field(column) for column in columns] or list(SHOWN)
     if format_name == "json":
-        return json.dumps([asdict(row) for row in rows], indent=2) + "\n"
+        kept = [asdict(row) if not columns else {name: getattr(row, name) for name in chosen} for row in rows]
+        return json.dumps(kept, indent=2) + "\n"
     if format_name == "names":
         return "".join(f"{row.name}\n" for row in rows)
-    head = ("name", "collection", "params", "macs", "top1", "dataset", "license")
-    return _table([head, *(_cells(row) for row in rows)]) if rows else "no models\n"
+    lines = [tuple(chosen), *(tuple(_cell(name, getattr(row, name)) for name in chosen) for row in rows)]
+    return _table(lines) if rows else "no models\n"
+
+
+def compared(cards: Sequence[Card], format_name: str) -> str:
+    """Some cards beside each other, one field a line, an asterisk where they differ."""
+    beside = [row_of(card) for card in cards]
+    results = [{f"{c.dataset} {c.metric}": f"{c.value:g}" for c in card.results} for card in cards]
+    if format_name == "json":
+        return (
+            json.dumps(
+                [{**asdict(row), "results": result} for row, result in zip(beside, results, strict=True)], indent=2
+            )
+            + "\n"
+        )
+    named = {
+        name: [_cell(name, getattr(row, name)) for row in beside]
+        for name in FIELDS
+        if name not in ("name", "where", "top1", "top5", "dataset")
+    }
+    named |= {
+        key: [result.get(key, "-") for result in results]
+        for key in dict.fromkeys(key for result in results for key in result)
+    }
+    lines = [("", *(row.name for row in beside))]
+    lines += [
+        (f"{'*' if len(set(cells)) > 1 else ' '} {name}", *cells)
+        for name, cells in named.items()
+        if set(cells) != {"-"}
+    ]
+    return _table(lines)
+
+
+def condition(text: str) -> Condition:
+    """What `--where` says as a question to a row: comparisons of fields joined by and, or, not, with units as in 50M.
+
+    A comparison with a value that a card does not state is not met. Raises UsageError when the text is no condition,
+    UnknownName for a field that there is not.
+    """
+    if not text.strip():
+        return lambda row: True
+    if len(text) > LONGEST_CONDITION:
+        raise UsageError(f"a condition of more than {LONGEST_CONDITION} characters", mend="say it shorter")
+    plain = re.sub(r"(?<![\w.'\"])(\d+(?:\.\d+)?)([kMGB])\b", lambda m: f"{m[1]}e{_POWERS[m[2]]}", text)
+    try:
+        made = _condition(ast.parse(plain.strip(), mode="eval").body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise UsageError(
+            f"--where is no condition: {text}", mend='write it like "top1 > 80 and params < 50M"'
+        ) from error
+    return lambda row: bool(made(row))
+
+
+_POWERS = MappingProxyType({"k": 3, "M": 6, "G": 9, "B": 9})
+_OPERATORS: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = MappingProxyType(
+    {
+        ast.Lt: operator.lt,
+        ast.LtE: operator.le,
+        ast.Gt: operator.gt,
+        ast.GtE: operator.ge,
+        ast.Eq: operator.eq,
+        ast.NotEq: operator.ne,
+        ast.In: lambda one, other: one in other,
+        ast.NotIn: lambda one, other: one not in other,
+    }
+)
+
+
+def _condition(node: ast.expr) -> Callable[[Row], Any]:
+    if isinstance(node, ast.BoolOp):
+        parts = [_condition(part) for part in node.values]
+        every = isinstance(node.op, ast.And)
+        return lambda row: (all if every else any)(part(row) for part in parts)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        inner = _condition(node.operand)
+        return lambda row: not inner(row)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        negated = _condition(node.operand)
+        return lambda row: -negated(row)
+    if isinstance(node, ast.Compare):
+        return _comparison(node)
+    if isinstance(node, ast.Name):
+        name = _field(node.id)
+        return lambda row: getattr(row, name)
+    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float, str)):
+        value = node.value
+        return lambda row: value
+    raise ValueError(ast.unparse(node))
+
+
+def _comparison(node: ast.Compare) -> Callable[[Row], bool]:
+    sides = [_condition(side) for side in (node.left, *node.comparators)]
+    operators = [_OPERATORS[type(op)] for op in node.ops if type(op) in _OPERATORS]
+    if len(operators) != len(node.ops):
+        raise ValueError(ast.unparse(node))
+
+    def meets(row: Row) -> bool:
+        values = [side(row) for side in sides]
+        try:
+            return all(value is not None for value in values) and all(
+                compare(values[at], values[at + 1]) for at, compare in enumerate(operators)
+            )
+        except TypeError as error:
+            raise UsageError(
+                f"{ast.unparse(node)} compares a number with a text", mend="quote texts, and only them"
+            ) from error
+
+    return meets
+
+
+def _field(name: str) -> str:
+    if name not in FIELDS:
+        raise UnknownName("field", name, FIELDS)
+    return name
 
 
 def whole(card: Card, collection: Collection | None, format_name: str) -> str:
@@ -53,21 +175,18 @@ def whole(card: Card, collection: Collection | None, format_name: str) -> str:
     return "".join(f"# {part.label}\n" + "".join(_lines(part.data, 0)) for part in parts)
 
 
-def _row(card: Card) -> Row:
-    top1 = next((claim for claim in card.results if claim.metric == "top1"), None)
-    macs = next((claim.value for claim in card.flops if claim.convention == "macs"), None)
-    percent = None if top1 is None else top1.value * (100 if top1.unit == "fraction" else 1)
-    params = card.claims.params.value if card.claims and card.claims.params else None
-    return Row(
-        card.name, card.collection, params, macs, percent, top1.dataset if top1 else None, card.license, str(card.where)
-    )
+_UNITS = MappingProxyType(
+    {"params": (1e6, "M", 2), "macs": (1e9, "G", 3), "flops": (1e9, "G", 3), "size_bytes": (1e6, " MB", 1)}
+)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    params = f"{row.params / 1e6:,.2f}M" if row.params is not None else "-"
-    macs = f"{row.macs / 1e9:,.3f}G" if row.macs is not None else "-"
-    top1 = f"{row.top1:.2f}%" if row.top1 is not None else "-"
-    return (row.name, row.collection or "-", params, macs, top1, row.dataset or "-", row.license or "-")
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if name in _UNITS:
+        scale, unit, digits = _UNITS[name]
+        return f"{value / scale:,.{digits}f}{unit}"
+    return f"{value:.2f}%" if name in ("top1", "top5") else str(value)
 
 
 def _table(lines: Sequence[tuple[str, ...]]) -> str:

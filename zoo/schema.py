@@ -89,6 +89,8 @@ class Document:
     sha256: str = ""
     """Of the text that was not kept."""
     is_foreign: bool = False
+    start: tuple[int, int] = (1, 1)
+    """Line and column of the first key."""
 
     @cached_property
     def text(self) -> str:
@@ -107,18 +109,12 @@ class Document:
 
     def place(self, pointer: Pointer) -> Place:
         """Where the value stands, or the nearest value around it that exists."""
-        if not pointer and self.data:
+        if not pointer:
             return Place(self.label, *self.start)
         while pointer and pointer not in self.marks:
             pointer = pointer[:-1]
         mark = self.marks.get(pointer)
         return Place(self.label, mark.line, mark.column) if mark else Place(self.label, 1, 1)
-
-    @cached_property
-    def start(self) -> tuple[int, int]:
-        """Line and column of the first key."""
-        mark = self.marks.get(())
-        return (mark.line, mark.column) if mark else (1, 1)
 
     def written(self, pointer: Pointer) -> str:
         """The value as the file has it, quotes and all."""
@@ -192,7 +188,8 @@ def parse(text: str, path: Path, label: str | None = None) -> Document:
         return _unread(path, label, error.what, error.line, error.column, mend=error.mend)
     if not isinstance(data, dict):
         return _unread(path, label, "holds no mapping of fields", mend="start it with `name: ...`")
-    return Document(path, label, data, tuple(construction.problems), text)
+    start = (root.start_mark.line + 1, root.start_mark.column + 1)
+    return Document(path, label, data, tuple(construction.problems), text, start=start)
 
 
 class Plain(str):

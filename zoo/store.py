@@ -29,6 +29,7 @@ from typing import Any
 from zoo.card import Card, Weights
 from zoo.errors import CannotCheck, NotHere, TransferFailed, UsageError, WrongContent, ZooError
 from zoo.part import SILENT_SECONDS, Here, cannot_write, check_room, is_being_written, key_of, make_folder
+from zoo.places import home as home
 from zoo.sources import shown
 from zoo.transfer import HEAD_BYTES, Means, Patience, Progress, Sources, Wanted, appearance, transfer
 
@@ -53,16 +54,6 @@ class Artifact:
     """The URL that served it, without credentials, or `beside the card`, or another cache on this machine."""
     evidence: tuple[str, ...] = ()
     """What else a report should tell: when it was measured, which mirrors failed, that the card's digest is weak."""
-
-
-def home() -> Path:
-    """The folder of everything that zoo keeps: ZOO_HOME, else the user's cache folder."""
-    given = os.environ.get("ZOO_HOME")
-    if given:
-        return Path(given).expanduser().absolute()
-    import platformdirs
-
-    return platformdirs.user_cache_path("zoo")
 
 
 def locate(card: Card, weights: Weights) -> Path | None:

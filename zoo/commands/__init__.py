@@ -69,7 +69,7 @@ def complete_names(context: click.Context, parameter: click.Parameter, begun: st
     from zoo import catalog
 
     found = catalog.load(context.params.get("cards_dirs") or ())
-    return [card.name for card in found.cards if card.name.startswith(begun)]
+    return [name for name in found.names if name.startswith(begun)]
 
 
 def choose(catalog: Catalog, names: Sequence[str], everything: bool) -> list[Card | Broken]:

@@ -30,8 +30,9 @@ from zoo.commands import cards_option, names_argument
 def command(
     names: tuple[str, ...], everything: bool, format_name: str, folder: Path | None, cards_dirs: tuple[Path, ...]
 ) -> None:
-    """Write models, or all of a family, as documents of another format.
+    """Write cards as documents of another format: model-index, Hub front matter, CSV.
 
+    A NAME is a model's, or a family's for all of its models.
     What was imported comes back with the data of its source, each document whole where all its models are named.
     """
     from zoo import catalog, exporting

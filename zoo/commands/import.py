@@ -30,8 +30,9 @@ from zoo import plugins
 def command(
     sources: tuple[str, ...], folder: Path, dry_run: bool, format_name: str | None, results: Path | None
 ) -> None:
-    """Read cards from documents of other formats into a folder, one file a model, without losing a value.
+    """Read cards from documents of other formats: model-index pages, Hub model cards, timm's and torchvision's own tables.
 
+    One file a model, without losing a value: `zoo export` gives back data equal to the source.
     A SOURCE is a file, a folder, or timm:PATTERN, torchvision:PATTERN or hf:ORG/NAME.
     """
     from zoo import importing

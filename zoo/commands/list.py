@@ -6,11 +6,16 @@ from pathlib import Path
 
 import click
 
-from zoo.commands import cards_option
+from zoo.commands import cards_option, split_commas
 
 
 @click.command()
 @click.argument("query", required=False)
+@click.option(
+    "--where", default="", metavar="CONDITION", help='Only models that meet it: "top1 > 80 and params < 50M".'
+)
+@click.option("--sort", default="", metavar="FIELD", help="By a field; -FIELD for the largest first.")
+@click.option("--fields", multiple=True, callback=split_commas, metavar="FIELD,...", help="The columns to show.")
 @click.option(
     "--format",
     "format_name",
@@ -20,15 +25,18 @@ from zoo.commands import cards_option
     help="A table, JSON, or the names alone.",
 )
 @cards_option
-def command(query: str | None, format_name: str, cards_dirs: tuple[Path, ...]) -> None:
+def command(
+    query: str | None, where: str, sort: str, fields: tuple[str, ...], format_name: str, cards_dirs: tuple[Path, ...]
+) -> None:
     """List the models of the zoo, with what their cards claim.
 
-    QUERY is a part of the name.
+    QUERY is a part of the name. Fields: name, collection, task, license, library, params, macs, flops, top1, top5,
+    dataset, size_bytes, image_size, deprecated, where.
     """
     from zoo import catalog, listing
 
     found = catalog.load(cards_dirs)
-    rows = listing.rows(found, query or "")
+    rows = listing.rows(found, query or "", where=where, sort=sort)
     for item in found.broken:
         click.echo(f"{item.problems[0].place}: {item.problems[0].what} (zoo validate {item.name})", err=True)
-    click.echo(listing.render(rows, format_name), nl=False)
+    click.echo(listing.render(rows, format_name, fields), nl=False)

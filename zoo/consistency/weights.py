@@ -122,7 +122,7 @@ def hash_in_name(card: Card, catalog: Catalog) -> Iterator[Verdict]:
 
 
 def _shared(
-    key: str, card: Card, catalog: Catalog, values: Iterable[tuple[Weights, Value, Place]]
+    key: str, card: Card, catalog: Catalog, values: Iterable[tuple[Weights, str | int, Place]]
 ) -> Iterator[Verdict]:
     for weights, value, where in values:
         looked_up = value[:8] if key == "sha256" and isinstance(value, str) else value
