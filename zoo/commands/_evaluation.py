@@ -114,6 +114,6 @@ def line(event: Progress) -> str:
     from zoo.intervals import interval_of
 
     counts = event.counts
-    interval = interval_of(counts.top1, counts.images, event.split_images, level=SHOWN_LEVEL, anytime=False)
+    interval = interval_of(counts.top1, counts.images, event.split_images, level=SHOWN_LEVEL)
     said = f"{100 * counts.top1 / counts.images:.2f} % ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
     return f"{said}, {event.graded / event.seconds:,.0f} images/s" if event.graded else said
