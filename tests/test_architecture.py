@@ -34,8 +34,8 @@ datasets
 evaluate
 diagnosis consistency
 checks
-verifying gate authoring listing dialects
-readme importing exporting signing
+verifying gate authoring listing dialects fixing changes
+readme importing exporting signing validating
 publishing
 hub api scoring
 commands
@@ -46,7 +46,7 @@ SAME_ROW = {("card", "edit"), ("gate", "readme")}
 """Pairs of one row of which the second may import the first."""
 
 DOORS = {
-    "torch": ("builders/", "datasets/", "checks/", "model.py", "tensors.py", "counting.py", "evaluate.py", "conventions/"),
+    "torch": ("builders/", "datasets/", "checks/", "model.py", "tensors.py", "fingerprint.py", "counting.py", "evaluate.py", "conventions/"),
     "timm": ("builders/",),
     "torchvision": ("builders/",),
     "requests": ("sources/https.py",),

@@ -154,15 +154,20 @@ def load(folders: Iterable[Path] = ()) -> Catalog:
     ZOO_CARDS (folders, separated as in PATH) does the same. The shipped data sets are visible in either case.
     Raises UsageError when a folder is not there.
     """
-    folders = tuple(folders) or tuple(Path(part) for part in os.environ.get("ZOO_CARDS", "").split(os.pathsep) if part)
-    for folder in folders:
-        if not folder.is_dir():
-            raise UsageError(f"there is no folder of cards at {folder}", mend="give a folder that holds *.yaml cards")
-    shipped = data_root() / "cards"
+    folders, shipped = own_folders(folders), data_root() / "cards"
     if not folders:
         return _sorted_out(index.scan(shipped))
     own = _sorted_out(slot for folder in folders for slot in index.scan(folder))
     return replace(own, datasets=_merged(_sorted_out(index.scan(shipped / "datasets")).datasets, own.datasets))
+
+
+def own_folders(folders: Iterable[Path] = ()) -> tuple[Path, ...]:
+    """The folders of cards that were given, else those of ZOO_CARDS; none for the shipped cards."""
+    folders = tuple(folders) or tuple(Path(part) for part in os.environ.get("ZOO_CARDS", "").split(os.pathsep) if part)
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"there is no folder of cards at {folder}", mend="give a folder that holds *.yaml cards")
+    return folders
 
 
 def selected(catalog: Catalog) -> list[Card | Broken]:

@@ -43,6 +43,43 @@ def apply(document: Document, changes: Mapping[Pointer, Any]) -> str:
     return document.text
 
 
+def renamed(document: Document, pointer: Pointer, name: str) -> str:
+    """The document's text with another name for a key; raises CannotCheck when that cannot be done without touching more."""
+    mark = document.marks[pointer]
+    lines = document.text.splitlines(keepends=True)
+    start = sum(map(len, lines[: mark.line - 1])) + mark.column - 1
+    old = str(pointer[-1])
+    for written in (old, f'"{old}"', f"'{old}'"):
+        if document.text.startswith(written, start):
+            text = document.text[:start] + _text(name) + document.text[start + len(written) :]
+            return _checked(document, text, _with_key(document.data, pointer, name), pointer)
+    raise CannotCheck(f"the key {old} is not where it should be", where=str(document.place(pointer)))
+
+
+def headed(document: Document, line: str, fields: Mapping[str, Any]) -> str:
+    """The document's text with a line of fields before its first one."""
+    lines = document.text.splitlines(keepends=True)
+    at = document.start[0] - 1
+    text = "".join([*lines[:at], line, *lines[at:]])
+    return _checked(document, text, {**document.data, **fields}, ())
+
+
+def _checked(document: Document, text: str, planned: Any, pointer: Pointer) -> str:
+    changed = parse(text, document.path, document.label)
+    if changed.data != planned:
+        raise CannotCheck(f"{json_pointer(pointer)} cannot be changed alone", where=str(document.place(pointer)))
+    return text
+
+
+def _with_key(data: Any, pointer: Pointer, name: str) -> Any:
+    if len(pointer) == 1:
+        return {name if key == pointer[0] else key: value for key, value in data.items()}
+    first, rest = pointer[0], pointer[1:]
+    if isinstance(data, list):
+        return [_with_key(item, rest, name) if at == first else item for at, item in enumerate(data)]
+    return {key: _with_key(value, rest, name) if key == first else value for key, value in data.items()}
+
+
 def save(document: Document, text: str) -> None:
     """Replace the document's file by the text, atomically.
 

@@ -160,9 +160,12 @@ def _files(top: Path) -> Iterator[tuple[Path, os.stat_result]]:
 # --- what is remembered of a card ---------------------------------------------------------------------------------
 
 
-def keys_of(card: Card) -> tuple[Key, ...]:
-    """The values by which a card is found."""
-    return _keys(card.where.document.data)
+def keys_in(data: Mapping[str, Any]) -> tuple[Key, ...]:
+    """The values by which a card is found; of data that is no card, those that it has all the same."""
+    try:
+        return _keys(data)
+    except (AttributeError, TypeError, ValueError, KeyError):
+        return (("name", str(data.get("name"))),)
 
 
 def _keys(data: Mapping[str, Any]) -> tuple[Key, ...]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UsageError, nearest
+from zoo.quantities import is_slip
 
 if TYPE_CHECKING:
     import jsonschema
@@ -56,6 +57,8 @@ class Problem:
     place: Place
     what: str
     mend: str = ""
+    fix: tuple[str, str] | None = None
+    """What mends it without a choice: ("rename", a key's name) or ("replace", the value)."""
 
     @property
     def key(self) -> str:
@@ -106,6 +109,11 @@ class Document:
     def marks(self) -> Mapping[Pointer, Mark]:
         """Where each value stands, by its pointer."""
         return _marks(self.text, self.label, self.is_foreign)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the text, as hex."""
+        return self.sha256 or hashlib.sha256(self.text.encode()).hexdigest()
 
     def place(self, pointer: Pointer) -> Place:
         """Where the value stands, or the nearest value around it that exists."""
@@ -595,13 +603,20 @@ def _explain(document: Document, error: Any) -> Iterator[Problem]:
             if name not in value:
                 yield Problem(pointer, place, f"the field {name!r} is missing", f"add `{name}: ...`")
     elif rule == "type":
-        yield Problem(pointer, place, *_wrong_type(document, pointer, value, wanted))
+        written = str(document.written(pointer)).strip() if pointer in document.marks else ""
+        is_unquoted = wanted == "string" and isinstance(value, (int, float)) and not isinstance(value, bool) and written
+        fix = ("replace", written) if is_unquoted else None
+        yield Problem(pointer, place, *_wrong_type(document, pointer, value, wanted), fix)
     elif rule == "enum":
         near = nearest(str(value), map(str, wanted))
         what = f"{value!r} is none of {', '.join(map(str, wanted))}"
-        yield Problem(pointer, place, what, f"did you mean {near[0]}?" if near else "")
+        sure = [name for name in near if isinstance(value, str) and (is_slip(value, name) or value.lower() == name)]
+        mend, fix = f"did you mean {near[0]}?" if near else "", ("replace", sure[0]) if len(sure) == 1 else None
+        yield Problem(pointer, place, what, mend, fix)
     else:
-        yield Problem(pointer, place, *_out_of_bounds(error))
+        is_capital = rule == "pattern" and isinstance(value, str) and bool(re.search(wanted, value.lower()))
+        fix = ("replace", value.lower()) if is_capital and pointer[-1:] == ("sha256",) else None
+        yield Problem(pointer, place, *_out_of_bounds(error), fix)
 
 
 def _unknown_keys(
@@ -611,7 +626,9 @@ def _unknown_keys(
         if name not in known:
             near = nearest(name, known)
             mend = f"did you mean {' or '.join(near)}?" if near else f"the fields here are {', '.join(sorted(known))}"
-            yield Problem((*pointer, name), document.place((*pointer, name)), f"no field is called {name!r} here", mend)
+            here, what = (*pointer, name), f"no field is called {name!r} here"
+            sure = [known_name for known_name in near if is_slip(name, known_name) and known_name not in value]
+            yield Problem(here, document.place(here), what, mend, ("rename", sure[0]) if len(sure) == 1 else None)
 
 
 def _wrong_type(document: Document, pointer: Pointer, value: object, wanted: str | list[str]) -> tuple[str, str]:

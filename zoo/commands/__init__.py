@@ -146,7 +146,7 @@ def size_text(size_bytes: int | None) -> str:
 
 def _print_as_they_come(verified: Iterable[Verified]) -> Iterator[Verified]:
     for part in verified:
-        click.echo(_text().model(_sorted(part.findings), _paint), nl=False)
+        click.echo(_text().model(_sorted(part.findings), paint), nl=False)
         yield part
 
 
@@ -154,7 +154,8 @@ def _sorted(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: (finding.check, finding.key))
 
 
-def _paint(status: Status, text: str) -> str:
+def paint(status: Status, text: str) -> str:
+    """The word in the colour of its status, where the output has colours."""
     return click.style(text, fg=COLOURS[status.value])
 
 
