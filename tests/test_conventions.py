@@ -206,6 +206,49 @@ def _outputs_with_bias(model: nn.Module) -> int:
     return sum(m.out_channels for m in model.modules() if isinstance(m, nn.Conv2d) and m.bias is not None)
 
 
+# thop 0.1
+
+
+@pytest.mark.parametrize(
+    ("layer", "thop"),
+    [
+        (lambda: nn.Conv2d(4, 8, 3, padding=1, groups=2), 8 * 60 * 2 * 9),
+        (lambda: nn.ConvTranspose2d(4, 8, 2, stride=2), 8 * 240 * 4 * 4),
+        (lambda: nn.BatchNorm2d(4), 4 * 240),
+        (lambda: nn.BatchNorm2d(4, affine=False), 2 * 240),
+        (lambda: nn.InstanceNorm2d(4), 2 * 240),
+        (lambda: nn.LayerNorm(10), 4 * 240),
+        (lambda: nn.PReLU(), 240),
+        (lambda: nn.LeakyReLU(), 0),
+        (lambda: nn.Softmax(-1), 24 * 29),
+        (lambda: nn.AvgPool2d(2), 60),
+        # A window of 6 / 4 by 10 / 3, in all 48 outputs: 240 additions and 48 divisions.
+        (lambda: nn.AdaptiveAvgPool2d((4, 3)), 240 + 48),
+        (lambda: nn.Linear(10, 3), 72 * 10),
+        (lambda: nn.Upsample(scale_factor=2, mode="bilinear"), 960 * 11),
+        (lambda: nn.Upsample(scale_factor=2, mode="nearest"), 960),
+    ],
+    ids=written,
+)
+def test_thop_0_1_counts_a_layer_by_its_class(layer: Callable[[], nn.Module], thop: int) -> None:
+    assert count(alone(layer), SHAPE, "thop_0_1").value == thop
+
+
+@pytest.mark.parametrize(
+    ("name", "total"),
+    # thop.profile of thop 0.1.1.post2209072238 on timm 1.0.31, on meta (2026-11-24).
+    [
+        ("resnest14d", 2_779_339_136),
+        ("vit_tiny_patch16_224", 1_074_851_328),
+        ("hrnet_w18_small", 1_624_864_192),
+        ("levit_128s", 285_449_216),
+    ],
+)
+def test_thop_0_1_itself_gives_the_same_number(name: str, total: int) -> None:
+    model = architecture(name)
+    assert count(model, model.pretrained_cfg["input_size"], "thop_0_1").value == total
+
+
 # fvcore
 
 

@@ -249,7 +249,7 @@ def _candidates(trace: Trace) -> Iterator[Fit]:
 
 
 def _by_likelihood(names: Iterable[str]) -> list[str]:
-    order = ("macs", "flops", "thop", "fvcore")
+    order = ("macs", "flops", "thop", "thop_0_1", "fvcore")
     return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
