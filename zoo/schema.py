@@ -260,6 +260,8 @@ def problems(document: Document, kind: str) -> tuple[Problem, ...]:
 
 def violations(data: object, kind: str) -> tuple[str, ...]:
     """What is wrong with plain data, for what never was a file; empty when it fits the schema."""
+    if _fits(data, kind):
+        return ()
     return tuple(
         f"{json_pointer(tuple(error.absolute_path)) or '/'}: {error.message[:200]}"
         for error in _validator(kind).iter_errors(data)
