@@ -170,6 +170,11 @@ def own_folders(folders: Iterable[Path] = ()) -> tuple[Path, ...]:
     return folders
 
 
+def used_folders(folders: Iterable[Path] = ()) -> tuple[Path, ...]:
+    """The folders that `load` reads cards from."""
+    return own_folders(folders) or (data_root() / "cards",)
+
+
 def selected(catalog: Catalog) -> list[Card | Broken]:
     """The cards that `with_files` put in, and its unreadable files."""
     chosen: list[Card | Broken] = [slot.built(Card) for slot in catalog.cards.slots if slot.path in catalog.selected]

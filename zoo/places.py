@@ -25,3 +25,11 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def position(where: str) -> tuple[str, int, int]:
+    """(file, line, column) of `file:line:column`; line and column are 1 where they are not told, file is empty for none."""
+    parts = where.rsplit(":", 2)
+    if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit():
+        return parts[0], int(parts[1]), int(parts[2])
+    return where, 1, 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from zoo import consistency, index
 from zoo.card import Card, card_sha256
@@ -21,6 +21,8 @@ from zoo.errors import UnknownName, UsageError
 from zoo.index import Key, Slot
 from zoo.report import Finding, ReportSubject, Status
 from zoo.schema import display
+
+T = TypeVar("T")
 
 FORMAT_RULE = "schema"
 """How `--select` and `--ignore` call the check of the format."""
@@ -95,12 +97,12 @@ def explained(rule: str) -> str:
     return f"{item.id}: {item.why}\n\n{told}\n\nmend: {item.mend}\nsilence: ignore: [{{rule: consistency/{item.id}, reason: ...}}] in the card\n"
 
 
-def shard(positions: Sequence[int], part: str) -> list[int]:
+def shard(every: Sequence[T], part: str) -> list[T]:
     """The i-th of n parts, given as `i/n`: every n-th, from the i-th on. Raises UsageError for what is no part."""
     number, slash, count = part.partition("/")
     if not (slash and number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
         raise UsageError(f"--shard {part} is no part", mend="give I/N, from 1/N to N/N")
-    return list(positions)[int(number) - 1 :: int(count)]
+    return list(every)[int(number) - 1 :: int(count)]
 
 
 def _ok(name: str, rule: str, where: str) -> Finding:

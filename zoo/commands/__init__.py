@@ -59,6 +59,14 @@ def format_option(function: F) -> F:
     )(function)
 
 
+def part_options(function: F) -> F:
+    """`--changed-since REV` and `--shard I/N`: a part of the cards."""
+    since = click.option(
+        "--changed-since", metavar="REV", help="Only cards that git says changed, and those that they touch."
+    )
+    return since(click.option("--shard", metavar="I/N", help="Only the I-th of N parts.")(function))
+
+
 def names_argument(function: F) -> F:
     """`[NAME]...`, completed from the catalogue."""
     return click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_names)(function)
@@ -90,6 +98,27 @@ def choose(catalog: Catalog, names: Sequence[str], everything: bool) -> list[Car
         except CardError:
             chosen += [item for item in catalog.broken if item.name == name]
     return chosen
+
+
+def choose_part(
+    catalog: Catalog,
+    names: Sequence[str],
+    everything: bool,
+    *,
+    changed_since: str | None,
+    shard: str | None,
+    folders: Sequence[Path],
+) -> list[Card | Broken]:
+    """Of the cards of those names, or of all, those that changed since a revision, and of these a part."""
+    from zoo import validating
+
+    chosen: list[Card | Broken]
+    if changed_since is None:
+        chosen = choose(catalog, names, everything)
+    else:
+        positions, broken = validating.changed_since(catalog, changed_since, folders)
+        chosen = [*(catalog.cards[position] for position in positions), *broken]
+    return validating.shard(chosen, shard) if shard else chosen
 
 
 def find(catalog: Catalog, name: str) -> Card:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.commands import cards_option, find, format_option, paint, split_commas
+from zoo.commands import cards_option, find, format_option, paint, part_options, split_commas
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +29,7 @@ def _explain(context: click.Context, parameter: click.Parameter, rule: str | Non
 @click.command()
 @click.argument("targets", nargs=-1, metavar="[PATH|NAME]...")
 @click.option("--all", "everything", is_flag=True, help="Every card of the zoo.")
-@click.option("--changed-since", metavar="REV", help="Only cards that git says changed, and those that they touch.")
-@click.option("--shard", metavar="I/N", help="Only the I-th of N parts.")
+@part_options
 @click.option("--select", multiple=True, callback=split_commas, metavar="RULE,...", help="Only these rules.")
 @click.option("--ignore", multiple=True, callback=split_commas, metavar="RULE,...", help="All but these rules.")
 @click.option("--fix", is_flag=True, help="First mend what can be mended without a choice; comments and layout stay.")
@@ -78,7 +77,6 @@ def _chosen(
     """The catalogue, and which of its cards and unreadable files were asked for."""
     from zoo import catalog, validating
     from zoo.errors import CardError, UsageError
-    from zoo.schema import data_root
 
     paths = [
         Path(target)
@@ -87,8 +85,7 @@ def _chosen(
     ]
     found = catalog.load(folders).with_files(paths)
     if revision is not None:
-        within = catalog.own_folders(folders) or (data_root() / "cards",)
-        return found, *validating.changed_since(found, revision, within)
+        return found, *validating.changed_since(found, revision, catalog.used_folders(folders))
     if everything:
         return found, list(range(len(found.cards))), list(found.broken)
     names = [target for target in targets if Path(target) not in paths]
