@@ -23,6 +23,7 @@ part
 transfer
 store
 tensors
+remote
 housekeeping
 builders conventions
 counting
@@ -35,7 +36,7 @@ evaluate
 diagnosis consistency
 checks
 verifying gate authoring listing dialects fixing changes
-readme importing exporting signing validating
+readme importing exporting signing validating completing
 publishing
 hub api scoring
 commands

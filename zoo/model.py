@@ -1,6 +1,6 @@
 """Card + Artifact -> nn.Module, strictly loaded; and Subject, which makes the costly things about a card once.
 
-Imports errors, card, catalog, plugins, engines, store, tensors, builders.
+Imports errors, card, catalog, plugins, engines, store, tensors, remote, builders.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import plugins, store, tensors
+from zoo import plugins, remote, store, tensors
 from zoo.builders import Transform
 from zoo.card import BUILDERS_OF_CODE, Builder, Card, Input, Rename, Weights
 from zoo.catalog import Catalog
 from zoo.engines import Options, worker_number
 from zoo.errors import CannotCheck, NotHere, UsageError, WrongContent
+from zoo.remote import RemoteFile
 from zoo.store import Artifact
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Settings:
     """What a run may do: download, use a device (`auto`, `cpu`, `cuda:0`, `mps`), read copies of data sets.
 
     tell: called with each event of a long measurement, in this process only. allow_code: run the factories that cards
-    name (`builder: {library: python}`).
+    name (`builder: {library: python}`). remote: ask the servers of files what they say of them.
     """
 
     fetch: bool = False
@@ -64,6 +65,7 @@ class Settings:
     refresh: bool = False
     evaluation: Evaluation = Evaluation()
     allow_code: bool = False
+    remote: bool = False
     tell: Callable[[Any], None] | None = field(default=None, compare=False, repr=False)
 
 
@@ -75,6 +77,7 @@ class Subject:
     catalog: Catalog
     settings: Settings
     _artifacts: dict[str, Artifact] = field(default_factory=dict, repr=False, compare=False)
+    _remote: dict[str, RemoteFile] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def builder(self) -> Builder:
@@ -112,6 +115,12 @@ class Subject:
         if weights.file not in self._artifacts:
             self._artifacts[weights.file] = self._measure(weights)
         return self._artifacts[weights.file]
+
+    def look(self, weights: Weights) -> RemoteFile:
+        """What the file's server says of it, asked once; raises as `remote.look` does."""
+        if weights.file not in self._remote:
+            self._remote[weights.file] = remote.look(weights)
+        return self._remote[weights.file]
 
     @property
     def measured(self) -> tuple[Artifact, ...]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoo.card import Rename
 from zoo.errors import WrongContent
@@ -21,6 +21,8 @@ from zoo.store import Artifact
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+T = TypeVar("T")
 
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 """What training scripts store a state dict under, the first that is there: averaged weights before the last ones, as
@@ -53,13 +55,53 @@ def read(artifact: Artifact, renames: Sequence[Rename] = ()) -> Contents:
     tensors would get one name.
     """
     if is_safetensors(artifact.path):
-        return _renamed(Contents(_read_safetensors(artifact.path), "safetensors"), renames)
+        tensors, renamed = under_own_names(_read_safetensors(artifact.path), renames)
+        return Contents(tensors, "safetensors", renamed)
     stored = _read_pickle(artifact.path)
     notes: tuple[str, ...] = ()
     found = [name for name in WRAPPERS if isinstance(stored.get(name), Mapping)]
     if found:
         stored, notes = stored[found[0]], (f"taken from `{found[0]}`", *(f"not from `{name}`" for name in found[1:]))
-    return _renamed(Contents(_only_tensors(stored, artifact.file), "pickle", notes), renames)
+    tensors, renamed = under_own_names(_only_tensors(stored, artifact.file), renames)
+    return Contents(tensors, "pickle", (*notes, *renamed))
+
+
+def under_own_names(named: Mapping[str, T], renames: Sequence[Rename]) -> tuple[dict[str, T], tuple[str, ...]]:
+    """What is given by a file's names, by the architecture's, and a note for each step that was taken.
+
+    Raises WrongContent when a rename is no regular expression, or gives two tensors one name.
+    """
+    found, notes = dict(named), list[str]()
+    while prefix := next((item for item in PREFIXES if found and all(name.startswith(item) for name in found)), ""):
+        found = {name.removeprefix(prefix): value for name, value in found.items()}
+        notes.append(f"`{prefix}` taken off every name")
+    for rename in renames:
+        given, found = len(found), _applied(rename, found)
+        done = (
+            "renamed tensors" if rename.replacement is not None else f"left out {given - len(found)} of {given} tensors"
+        )
+        notes.append(f"`{rename.pattern}` {done}")
+    return found, tuple(notes)
+
+
+def _applied(rename: Rename, named: Mapping[str, T]) -> dict[str, T]:
+    if rename.replacement is None:
+        return {name: value for name, value in named.items() if not _has(rename, name)}
+    names = {name: _substituted(rename, name) for name in named}
+    twice = [name for name, count in Counter(names.values()).items() if count > 1]
+    if twice:
+        what = f"the rename {rename.pattern!r} gives two tensors one name: {_some(twice)}"
+        raise WrongContent(what, where=str(rename.where))
+    return {names[name]: value for name, value in named.items()}
+
+
+def others(artifact: Artifact, renames: Sequence[Rename] = ()) -> Mapping[str, Mapping[str, Tensor]]:
+    """What a training script's file has beside the tensors that `read` takes, by the name that it stores them under."""
+    if is_safetensors(artifact.path):
+        return {}
+    stored = _read_pickle(artifact.path)
+    found = [name for name in WRAPPERS if isinstance(stored.get(name), Mapping)][1:]
+    return {name: under_own_names(_only_tensors(stored[name], artifact.file), renames)[0] for name in found}
 
 
 def is_safetensors(path: Path) -> bool:
@@ -274,34 +316,6 @@ def _only_tensors(stored: Mapping[Any, Any], file: str) -> dict[str, Tensor]:
     if wrong:
         raise WrongContent(f"{file} holds more than tensors: {_some(wrong)}")
     return {str(name): value.detach() for name, value in stored.items()}
-
-
-def _renamed(contents: Contents, renames: Sequence[Rename]) -> Contents:
-    """The contents under the architecture's names, with a note for each step that changed any."""
-    tensors, notes = dict(contents.tensors), list(contents.notes)
-    while prefix := next((item for item in PREFIXES if tensors and all(name.startswith(item) for name in tensors)), ""):
-        tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
-        notes.append(f"`{prefix}` taken off every name")
-    for rename in renames:
-        given, tensors = len(tensors), _applied(rename, tensors)
-        done = (
-            "renamed tensors"
-            if rename.replacement is not None
-            else f"left out {given - len(tensors)} of {given} tensors"
-        )
-        notes.append(f"`{rename.pattern}` {done}")
-    return Contents(tensors, contents.format, tuple(notes))
-
-
-def _applied(rename: Rename, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    if rename.replacement is None:
-        return {name: value for name, value in tensors.items() if not _has(rename, name)}
-    names = {name: _substituted(rename, name) for name in tensors}
-    twice = [name for name, count in Counter(names.values()).items() if count > 1]
-    if twice:
-        what = f"the rename {rename.pattern!r} gives two tensors one name: {_some(twice)}"
-        raise WrongContent(what, where=str(rename.where))
-    return {names[name]: value for name, value in tensors.items()}
 
 
 def _has(rename: Rename, name: str) -> bool:

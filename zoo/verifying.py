@@ -24,6 +24,8 @@ from zoo.store import home
 
 WITHOUT_FILES = ("consistency", "schema")
 """The checks that read cards only: what `zoo validate` runs."""
+ASKS_SERVERS = "remote"
+"""The check that is run only for who wants it (`--remote`): it needs a network, and proves nothing of the bytes."""
 BUG_REPORT = "this is a bug in zoo: please report it with the card"
 
 
@@ -44,7 +46,7 @@ def verify(
     level of the verdicts on accuracies is divided among their number. Raises UnknownName for a check or an engine that
     does not exist.
     """
-    cards, wanted = list(cards), tuple(checks) or plugins.names("checks")
+    cards, wanted = list(cards), wanted_checks(checks, remote=settings.remote)
     settings = _level_divided(settings, cards)
     how, order = settings.evaluation, in_order(wanted)
     if len(cards) <= 1 or (how.engine == "local" and how.options.jobs == 1):
@@ -75,6 +77,12 @@ def examine(catalog: Catalog, names: Sequence[str], settings: Settings) -> Itera
                 raise UsageError(f"{dataset.name} has no split {split!r}", mend=f"it has {', '.join(dataset.splits)}")
         examined = (finding for split in splits for finding in data.examine(dataset, split, settings))
         yield Verified(None, tuple(examined))
+
+
+def wanted_checks(named: Sequence[str], *, remote: bool) -> tuple[str, ...]:
+    """The checks to show: those named, or all but the one that asks servers, which is for who wants it."""
+    chosen = tuple(named) or tuple(name for name in plugins.names("checks") if name != ASKS_SERVERS)
+    return tuple(dict.fromkeys((*chosen, ASKS_SERVERS))) if remote else chosen
 
 
 def alone(settings: Settings) -> Settings:

@@ -20,14 +20,15 @@ UNSAID = "unsaid"
 def questions(card: Card, catalog: Catalog) -> Iterable[Question]:
     """One for each claim; the multiply-adds are asked for even when they are not claimed."""
     often = Counter(claim.convention for claim in card.flops)
+    seen: Counter[str] = Counter()
     for claim in card.flops:
         key = claim.convention or UNSAID
         if often[claim.convention] > 1:
             key += "@" + "x".join(map(str, claim.input or (card.input.size if card.input else None) or ("card",)))
-        tolerance = (claim.rounded_to or 0) / 2
-        yield Question(
-            card.name, "flops", key, str(claim.where["value"]), claim.value, key.partition("@")[0], tolerance, claim
-        )
+        seen[key] += 1
+        numbered = key if seen[key] == 1 else f"{key}#{seen[key]}"
+        unit, tolerance = claim.convention or "", (claim.rounded_to or 0) / 2
+        yield Question(card.name, "flops", numbered, str(claim.where["value"]), claim.value, unit, tolerance, claim)
     if "macs" not in often:
         yield Question(card.name, "flops", "macs", str(card.where), unit="macs")
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from zoo import plugins
-from zoo.commands import cards_option, choose, conclude, format_option, names_argument, split_commas
+from zoo.commands import (
+    cards_option,
+    choose_part,
+    conclude,
+    format_option,
+    names_argument,
+    part_options,
+    split_commas,
+)
 from zoo.commands._evaluation import described, settings_options, watched
 
 if TYPE_CHECKING:
@@ -18,6 +27,7 @@ if TYPE_CHECKING:
 @click.command()
 @names_argument
 @click.option("--all", "everything", is_flag=True, help="Every card of the zoo.")
+@part_options
 @click.option(
     "--check",
     "checks",
@@ -27,6 +37,10 @@ if TYPE_CHECKING:
     help="Only these checks: " + ", ".join(plugins.names("checks")) + ".",
 )
 @settings_options
+@click.option(
+    "--remote", is_flag=True, help="Ask the files' servers for size, and types and shapes, without a download."
+)
+@click.option("--write", is_flag=True, help="Add to the cards what was measured and is not claimed yet.")
 @click.option("--strict", is_flag=True, help="Let skipped checks and suspicions count.")
 @click.option(
     "--report",
@@ -39,8 +53,12 @@ if TYPE_CHECKING:
 def command(
     names: tuple[str, ...],
     everything: bool,
+    changed_since: str | None,
+    shard: str | None,
     checks: tuple[str, ...],
     settings: Settings,
+    remote: bool,
+    write: bool,
     strict: bool,
     report_file: Path | None,
     cards_dirs: tuple[Path, ...],
@@ -48,13 +66,19 @@ def command(
 ) -> None:
     """Prove what cards claim: files, architecture, parameters, FLOPs, accuracy.
 
-    Only what was measured and agrees is shown as ok. What is known already is not measured again.
+    Only what was measured and agrees is shown as ok. What is known already is not measured again. --write adds
+    multiply-adds, parameters, types, a fingerprint, and the convention of bare FLOPs; it never changes a claim.
     """
-    from zoo import catalog, verifying
+    from dataclasses import replace
+
+    from zoo import catalog, completing, verifying
 
     found = catalog.load(cards_dirs)
-    options = {"command": "verify", "strict": strict, "checks": list(checks), **described(settings)}
-    chosen = choose(found, names, everything)
-    with watched(settings) as shown:
+    options = {"command": "verify", "strict": strict, "checks": list(checks), "remote": remote, **described(settings)}
+    chosen = choose_part(
+        found, names, everything, changed_since=changed_since, shard=shard, folders=catalog.used_folders(cards_dirs)
+    )
+    with watched(replace(settings, remote=remote)) as shown:
         verified = verifying.verify(chosen, found, shown, checks)
+        verified = completing.write(verified, found, shown, partial(click.echo, err=True)) if write else verified
         conclude(verifying.kept(verified, options), format_name, options=options, report_file=report_file)

@@ -54,6 +54,14 @@ class Reply(Protocol):
         """Drops the connection if the body was not read to its end."""
 
 
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """A few bytes of a file, and its whole size where the server tells."""
+
+    data: bytes
+    size_bytes: int | None
+
+
 @runtime_checkable
 class Streams(Protocol):
     """A source that opens a URL at an offset."""
@@ -86,6 +94,9 @@ class Downloads(Protocol):
 
         What is below `folder` from an earlier try may be built upon. Raises Fault.
         """
+
+    def peek(self, url: str, start: int, stop: int, *, timeout_seconds: float) -> Peek:
+        """The bytes from start up to stop, or fewer at the end of the file. Raises Fault."""
 
     def close(self) -> None:
         """Lets go of what the client holds."""

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from zoo.errors import CannotCheck
-from zoo.sources import Fault
+from zoo.sources import Fault, Peek
 
 POLL_SECONDS = 0.2
 SILENCES = 4
@@ -74,8 +74,37 @@ class HubSource:
             raise _explained(result, url, address) from result
         return result
 
+    def peek(self, url: str, start: int, stop: int, *, timeout_seconds: float) -> Peek:
+        """See Downloads: one request with a Range header, with the client's address, token and connections."""
+        address = parse(url)
+        try:
+            return _peek(address, start, stop, timeout_seconds)
+        except Exception as error:  # whatever the client raises is explained, as after a download
+            raise _explained(error, url, address) from error
+
     def close(self) -> None:
         """Nothing is kept."""
+
+
+def _peek(address: Address, start: int, stop: int, timeout_seconds: float) -> Peek:
+    from huggingface_hub import hf_hub_url, utils
+
+    client: Any = utils  # it re-exports what follows without saying so to type checkers
+    url = hf_hub_url(address.repository, address.path, repo_type=address.kind, revision=address.revision)
+    headers = {**client.build_hf_headers(), "Range": f"bytes={start}-{stop - 1}", "Accept-Encoding": "identity"}
+    with client.get_session().stream(
+        "GET", url, headers=headers, follow_redirects=True, timeout=timeout_seconds
+    ) as response:
+        client.hf_raise_for_status(response)
+        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+        if response.status_code != 206 or found is None or int(found[1]) != start:
+            raise Fault("the Hub sends no ranges of this file", where=url)
+        data = b""
+        for part in response.iter_bytes():
+            data += part
+            if len(data) >= stop - start:
+                break
+        return Peek(data[: stop - start], int(found[2]))
 
 
 class _Signs:
@@ -153,6 +182,8 @@ def _explained(error: Exception, url: str, address: Address) -> CannotCheck:
     """
     from huggingface_hub import errors
 
+    if isinstance(error, Fault):
+        return error
     login = "run `hf auth login`, or set HF_TOKEN"
     if isinstance(error, errors.OfflineModeIsEnabled):
         return Fault("the client is offline, HF_HUB_OFFLINE is set", where=url, mend="unset HF_HUB_OFFLINE")
