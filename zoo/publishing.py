@@ -12,14 +12,14 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from zoo import store, tensors
-from zoo.card import Card, Collection, card_sha256
+from zoo.card import Card, Collection, Rename, card_sha256
 from zoo.errors import CannotCheck, NotHere, UsageError, WrongContent
 from zoo.gate import Admission, Proof, measured_in
 from zoo.readme import Address, difference, generate, is_as_generated, merge
@@ -118,11 +118,12 @@ def measure(card: Card) -> tuple[Artifact, ...]:
 def weights_of(proof: Proof, folder: Path) -> tuple[str, ReleaseFile]:
     """The card's file that is released, and what becomes model.safetensors.
 
-    The first safetensors file as it is; where the card has none, the first file converted, into `folder`.
+    The first safetensors file as it is; where the card has none with the architecture's own names, the first file
+    converted, into `folder`.
     """
     renames = {weights.file: weights.rename for weights in proof.admission.card.weights}
     for artifact in proof.artifacts:
-        if tensors.is_safetensors(artifact.path) and not renames[artifact.file]:
+        if tensors.is_safetensors(artifact.path) and _has_own_names(artifact.path, renames[artifact.file]):
             return artifact.file, ReleaseFile(WEIGHTS, artifact.path, artifact.size_bytes, artifact.sha256)
     source = proof.artifacts[0]
     target = folder / WEIGHTS
@@ -160,6 +161,10 @@ def config(admission: Admission) -> dict[str, Any]:
         raise NotHere("the card names no builder or no input", where=str(card.where), mend="add `builder` and `input`")
     build = measured_in(admission.report, "build", "build")
     traits: Mapping[str, Any] = build.evidence if build else {}
+    if card.builder.library != "timm":  # timm and transformers would take it for an architecture of timm's
+        own = {"library": card.builder.library, "entry": card.builder.entry, "options": dict(card.builder.options)}
+        shared = {"num_classes": traits.get("num_classes"), **_labels(admission)}
+        return {"builder": own, "input": card.input.as_data(), **_present(shared)}
     entry, _, tag = card.builder.entry.partition(".")
     options = {key: value for key, value in card.builder.options.items() if key != "num_classes"}
     pretrained = {
@@ -183,9 +188,9 @@ def config(admission: Admission) -> dict[str, Any]:
         **{key: traits.get(key) for key in ("num_classes", "num_features", "global_pool")},
         **_labels(admission),
         "model_args": options or None,
-        "pretrained_cfg": {"pool_size": None, **{key: value for key, value in pretrained.items() if value is not None}},
+        "pretrained_cfg": {"pool_size": None, **_present(pretrained)},
     }
-    return {key: value for key, value in values.items() if value is not None}
+    return _present(values)
 
 
 class Place(Protocol):
@@ -322,14 +327,20 @@ def released(there: Mapping[str, There]) -> dict[str, str]:
 
 
 def count_elements(path: Path) -> int:
-    """How many numbers the header of a safetensors file announces; only the header is read.
+    """How many numbers the header of a safetensors file announces; raises WrongContent when there is none."""
+    return sum(map(math.prod, _shapes(path).values()))
 
-    Source: github.com/huggingface/safetensors, README, "Format", seen 2026-11-24. Raises WrongContent when it is none.
+
+def _shapes(path: Path) -> dict[str, list[int]]:
+    """The shapes of the tensors by name, of which only the header is read.
+
+    Source: github.com/huggingface/safetensors, README, "Format", seen 2026-11-24.
     """
     try:
         with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        return sum(math.prod(item["shape"]) for name, item in header.items() if name != "__metadata__")
+            length = tensors.header_bytes(path.name, file.read(8), path.stat().st_size)
+            header = json.loads(file.read(length))
+        return {name: item["shape"] for name, item in header.items() if name != "__metadata__"}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError, OverflowError) as error:
         raise WrongContent(f"{path.name} has no sound header of safetensors", where=str(path)) from error
 
@@ -468,9 +479,22 @@ def _examined_header(told: _Told, report: Mapping[str, Any], elements: int) -> F
         return told(
             "elements", Status.UNKNOWN, measured=elements, reason="the report does not say how many there should be"
         )
-    expected = params["measured"] + buffers
-    status = Status.OK if elements == expected else Status.WRONG
-    return told("elements", status, claimed=expected, measured=elements, reason="parameters and buffers in the header")
+    least, most = params["measured"], params["measured"] + buffers  # counters that only training reads may be missing
+    reason = f"the header holds {elements:,} numbers, the model {least:,} parameters and {buffers:,} in buffers"
+    if elements < least:
+        return told("elements", Status.WRONG, claimed=least, measured=elements, reason=reason)
+    status = Status.OK if elements <= most else Status.SUSPECT
+    return told("elements", status, claimed=least, measured=elements, reason=reason)
+
+
+def _has_own_names(path: Path, renames: Sequence[Rename]) -> bool:
+    """Whether the file's names are the architecture's, so that any loader can take them as they are."""
+    _, steps = tensors.under_own_names(_shapes(path), renames)
+    return not steps
+
+
+def _present(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _labels(admission: Admission) -> dict[str, Any]:

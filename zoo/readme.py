@@ -116,6 +116,9 @@ LICENSES = frozenset(
 METRIC_TYPES = {"top1": "accuracy", "top5": "top_5_accuracy"}
 """How the Hub calls them in `metrics` and `model-index`."""
 
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+"""A name that the Hub can take for a data set's (huggingface_hub 2.4.0, utils/_validators.py, validate_repo_id)."""
+
 CONFIDENCE_Z = 1.959964
 """The normal distribution's 97.5 % quantile: an interval of 95 %."""
 
@@ -262,9 +265,9 @@ def _metadata(admission: Admission, address: Address) -> dict[str, Any]:
         "library_name": library,
         "pipeline_tag": card.task,
         "tags": [tag for tag in dict.fromkeys(tags) if tag],
-        "datasets": _datasets(admission),
+        "datasets": [name for name in _datasets(admission) if HUB_ID.fullmatch(name)],
         "metrics": list(dict.fromkeys(METRIC_TYPES[claim.metric] for claim, _ in measured)),
-        "base_model": card.base_model,
+        "base_model": card.base_model if card.base_model and "/" in card.base_model else None,
         "model-index": _model_index(admission, measured, address) if measured else None,
     }
     return {key: value for key, value in values.items() if value}
