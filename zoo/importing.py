@@ -307,6 +307,7 @@ def _traits(drafts: Sequence[Draft]) -> Iterator[list[str | None]]:
         next((str(claim["dataset"]) for claim in draft.data.get("claims", {}).get("results", ())), None)
         for draft in drafts
     ]
+    yield [str(draft.data.get("input", {}).get("size", [0, ""])[1]) for draft in drafts]
     ways = [Path(draft.document.partition("#")[0]).parts for draft in drafts]
     shared = next((i for i, parts in enumerate(zip(*ways, strict=False)) if len(set(parts)) > 1), 0)
     yield [Path(way[min(shared, len(way) - 1)]).stem for way in ways]
@@ -346,7 +347,10 @@ def _resolve(cards: Sequence[_One], gathered: _Gathered) -> None:
             entry, note = plugins.load("builders", "timm").current(builder["entry"])
             if note:
                 gathered.notes.append(f"{one.first.document}:{one.first.line}: {note}")
-            builder["entry"] = entry
+            if entry:
+                builder["entry"] = entry
+            else:
+                del one.first.data["builder"]  # type: ignore[attr-defined]  # a draft's data are a dict
 
 
 def told(planned: Plan, *, dry_run: bool) -> str:

@@ -7,6 +7,7 @@ Imports errors, schema, card, catalog, plugins, store.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -15,6 +16,20 @@ if TYPE_CHECKING:
 
 Transform = Callable[["Image"], "Tensor"]
 """An RGB image -> a float tensor (channels, height, width), normalised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A model that a library publishes: its `name` with the tag of its weights, the `family` it is kept with, and what the
+    library's own tables say of it, as fields of a card. `extra` has what a card has no field for, `metrics` values by data
+    set and metric under the library's names, `notes` what was changed."""
+
+    name: str
+    family: str
+    card: Mapping[str, Any]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 class ModelBuilder(Protocol):

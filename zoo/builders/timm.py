@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from zoo.builders import Transform
+from zoo.builders import Published, Transform
 from zoo.card import Input
-from zoo.errors import WrongContent, nearest
+from zoo.errors import UnknownName, WrongContent, nearest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -114,16 +114,79 @@ register_model_deprecations, seen 2026-11-24), and what they stand for."""
 
 
 def current(entry: str) -> tuple[str, str]:
-    """(name, note): the name that timm has now for a deprecated one, and what there is to say; else (entry, "")."""
+    """(name, note): the name that timm has now for a deprecated one, and what there is to say; else (entry, "").
+
+    The name is empty where timm has the network no more.
+    """
     import timm
     from timm.models import _registry
 
     if entry in WRONG_ALIASES:
         right = WRONG_ALIASES[entry]
-        return (
-            right,
-            f"{entry} is now {right}; timm {timm.__version__} itself takes it for resnext101_32x8d, which is wrong",
-        )
+        said = f"timm {timm.__version__} takes the deprecated name {entry} for resnext101_32x8d, which is wrong"
+        if timm.is_model(right.partition(".")[0]):
+            return right, f"{said}: it is {right}"
+        return "", f"{said}, and has the network itself no more: the card names no builder"
     deprecated: Any = getattr(_registry, "_deprecated_models", {})
     name = deprecated.get(entry)
     return (name, f"{entry} is deprecated in timm: it is now {name}") if name else (entry, "")
+
+
+def published(pattern: str) -> list[Published]:
+    """The models with weights that fit the pattern (as in timm.list_models; a deprecated name is resolved), with timm's own
+    configuration of each. Raises UnknownName when there is none."""
+    import timm
+    from timm.models import _registry
+
+    name, note = current(pattern)
+    names = timm.list_models(name or pattern, pretrained=True) or timm.list_models(
+        f"{name or pattern}.*", pretrained=True
+    )
+    if not names:
+        raise UnknownName("pretrained model of timm", pattern, timm.list_models(pretrained=True))
+    modules: Any = getattr(_registry, "_model_to_module", {})
+    notes = (note,) if note else ()
+    found = ((model, timm.get_pretrained_cfg(model)) for model in names)
+    return [_published(model, config, modules, notes) for model, config in found if config is not None]
+
+
+def _published(name: str, config: Any, modules: Mapping[str, str], notes: tuple[str, ...]) -> Published:
+    said = {key: value for key, value in vars(config).items() if value not in (None, "")}
+    architecture = name.partition(".")[0]
+    weights = [address for key in ("hf_hub_id", "url") if (address := _address(said, key))]
+    taken = {"size": "input_size", "interpolation": "interpolation", "crop_pct": "crop_pct", "crop_mode": "crop_mode"}
+    wanted = {**taken, "mean": "mean", "std": "std"}
+    card = {
+        "task": "image-classification" if said.get("num_classes") else "image-feature-extraction",
+        **({"license": said["license"]} if said.get("license") else {}),
+        "builder": {"library": "timm", "entry": name, **_heads(architecture, said)},
+        "input": {key: _plain(said[field]) for key, field in wanted.items() if said.get(field) is not None},
+        **({"weights": weights} if weights else {}),
+    }
+    used = {*wanted.values(), "license", "architecture", "tag", "custom_load"}
+    extra = {key: _plain(value) for key, value in said.items() if key not in used}
+    return Published(name, modules.get(architecture, architecture), card, extra, notes=notes)
+
+
+def _heads(architecture: str, said: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` where the published weights have another number of classes than the architecture's own 1000."""
+    classes = said.get("num_classes")
+    return {"options": {"num_classes": classes}} if classes not in (None, 1000) else {}
+
+
+def _address(said: Mapping[str, Any], key: str) -> dict[str, Any] | None:
+    """A file of weights from a Hub repository's name or a URL."""
+    if key not in said:
+        return None
+    if key == "hf_hub_id":
+        file = said.get("hf_hub_filename") or "model.safetensors"
+        form = "safetensors" if str(file).endswith(".safetensors") else "pickle"
+        repository, _, revision = str(said[key]).partition("@")
+        return {"file": file, "format": form, "urls": [f"hf://{repository}{'@' if revision else ''}{revision}/{file}"]}
+    url = str(said[key])
+    return {"file": url.rpartition("/")[2].partition("?")[0], "urls": [url]}
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists: JSON values."""
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

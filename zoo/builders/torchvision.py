@@ -6,9 +6,11 @@ An entry is a model's name, with the name of its weights after a dot where they 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import CannotCheck, WrongContent, nearest
+from zoo.builders import Published
+from zoo.errors import CannotCheck, UnknownName, WrongContent, nearest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -117,3 +119,85 @@ def _library() -> Any:
     except ImportError as error:
         raise CannotCheck(f"torchvision cannot be imported: {error}", mend="pip install torchvision") from error
     return models
+
+
+TASKS = {
+    "detection": "object-detection",
+    "segmentation": "image-segmentation",
+    "video": "video-classification",
+    "optical_flow": "optical-flow",
+}
+"""Tasks by the sub-package of torchvision.models that an architecture is in; it is image-classification in none of them."""
+
+
+def published(pattern: str) -> list[Published]:
+    """The weights whose `model.WEIGHTS`, or whose model, fits the pattern, with what their enum says of them.
+
+    `_ops` are 1e9 multiply-adds, whatever their name, and `_file_size` is in MiB (torchvision 0.29, models/_meta.py and
+    test/test_extended_models.py, seen 2026-11-24). Raises UnknownName when there is none.
+    """
+    models = _library()
+    every = [(model, entry) for model in models.list_models() for entry in models.get_model_weights(model)]
+    names = {f"{model}.{entry.name}": (model, entry) for model, entry in every}
+    fitting = [name for name, (model, _) in names.items() if fnmatch(name, pattern) or fnmatch(model, pattern)]
+    if not fitting:
+        raise UnknownName("published model of torchvision", pattern, [*names, *(model for model, _ in every)])
+    return [_as_published(name, *names[name]) for name in fitting]
+
+
+def _as_published(name: str, model: str, entry: Any) -> Published:
+    meta = dict(entry.meta)
+    module = str(_library().get_model_builder(model).__module__).removeprefix("torchvision.models.")
+    wanted, other = _preset(entry)
+    operations, size = meta.pop("_ops", 0), meta.pop("_file_size", None)
+    flops = {
+        "flops": [
+            {"value": round(operations * 1e9), "convention": "macs", "rounded_to": 1_000_000, "origin": "upstream"}
+        ]
+    }
+    claims = {
+        **({"params": {"value": meta.pop("num_params"), "origin": "upstream"}} if "num_params" in meta else {}),
+        **(flops if operations > 0 else {}),
+    }
+    classes = meta.pop("categories", ())
+    card = {
+        "task": TASKS.get(module.partition(".")[0], "image-classification"),
+        "builder": {"library": "torchvision", "entry": name},
+        **({"class_names": list(classes)} if classes and len(classes) != IMAGENET_CLASSES else {}),
+        **({"input": wanted} if wanted else {}),
+        "weights": [{"file": entry.url.rpartition("/")[2], "format": "pickle", "urls": [entry.url]}],
+        **({"claims": claims} if claims else {}),
+    }
+    metrics = meta.pop("_metrics", {})
+    extra = {
+        **{key: _as_json(value) for key, value in meta.items()},
+        **({"file_size_mib": size} if size else {}),
+        **other,
+    }
+    return Published(name, module.rpartition(".")[2], card, extra, metrics)
+
+
+IMAGENET_CLASSES = 1000
+"""The names of ImageNet's classes are the data set's, not every card's."""
+
+
+def _preset(entry: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(a card's input, what else the transforms say) of published weights."""
+    preset = entry.transforms()
+    crop, resize = getattr(preset, "crop_size", None), getattr(preset, "resize_size", None)
+    if not (crop and resize and len(crop) == 1 and len(resize) == 1):
+        return {}, {"transforms": type(preset).__name__}
+    interpolation = str(getattr(preset.interpolation, "value", preset.interpolation))
+    wanted = {"size": [3, crop[0], crop[0]], "interpolation": interpolation, "crop_pct": round(crop[0] / resize[0], 6)}
+    return {**wanted, "mean": list(preset.mean), "std": list(preset.std)}, {"resize_size": resize[0]}
+
+
+def _as_json(value: Any) -> Any:
+    """Tuples as lists, text without its indentation, what is no JSON value as text."""
+    if isinstance(value, str):
+        return " ".join(value.split())
+    if isinstance(value, (list, tuple)):
+        return [_as_json(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _as_json(item) for key, item in value.items()}
+    return value if isinstance(value, (int, float, bool)) or value is None else str(value)

@@ -186,27 +186,35 @@ def _stem(name: str) -> str:
     return re.sub(r"[-_.]r?\d{3}(?=$|[-_.])", "", name.lower())
 
 
-_NAMED = re.compile(r"(?i)(?<![a-z0-9.])(\d+(?:\.\d+)?)(m|g)f(?![a-z0-9])|[-_]x?y?-?(\d+(?:\.\d+)?)(m|g)f(?![a-z0-9])")
+_NAMED = re.compile(
+    r"(?i)(?:^|[-_])(?:[xy]-?)?(?:(\d{1,2})_)?(\d+(?:\.\d+)?)(m|g)f(?![a-z0-9])|[a-z](\d+(?:\.\d+)?)(m|g)f(?![a-z0-9])"
+)
 
 
 def flops_name(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """A network that is named after its operations (regnetx-3.2gf) has about as many (Radosavovic et al. 2020, table 2)."""
-    found = _NAMED.search(card.name)
-    if found is None:
-        return
-    number, unit = next((found[at], found[at + 1]) for at in (1, 3) if found[at])
-    named = float(number) * (10**9 if unit.lower() == "g" else 10**6)
-    for claim in card.flops:
-        if named and 1 / NAME_FACTOR <= claim.value / named <= 2 * NAME_FACTOR:
+    readings = _named(card.name)
+    for claim in card.flops if readings else ():
+        if any(1 / NAME_FACTOR <= claim.value / named <= 2 * NAME_FACTOR for named in readings):
             yield FINE
             continue
-        reason = f"the name says {number} {unit.upper()}FLOPs, the claim is {claim.value:,.0f}"
-        count = params(card)
+        named, count = readings[0], params(card)
+        reason = f"the name says {named / 1e9:g} GFLOPs, the claim is {claim.value:,.0f}"
         if count and _digits(count) == _digits(named):
             reason += f": operations and parameters ({count:,}) may be swapped"
-        yield suspect(
-            claim.where["value"], reason + "; another input would explain it", "check the claim", claim.value, named
-        )
+        reason += "; another input would explain it"
+        yield suspect(claim.where["value"], reason, "check the claim", claim.value, named)
+
+
+def _named(name: str) -> list[float]:
+    """The operations that a name may mean: `1_6gf` is 1.6 or, after another number, 6 billion."""
+    found = _NAMED.search(name)
+    if found is None:
+        return []
+    before, number, unit = (found[1], found[2], found[3]) if found[2] else (None, found[4], found[5])
+    scale = 10**9 if unit.lower() == "g" else 10**6
+    readings = [float(f"{before}.{number}") * scale] if before and "." not in number else []
+    return [value for value in [*readings, float(number) * scale] if value]
 
 
 def _digits(value: float) -> str:

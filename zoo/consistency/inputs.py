@@ -71,6 +71,8 @@ def mean_std(card: Card, catalog: Catalog) -> Iterator[Verdict]:
 
 
 _SIDE = re.compile(r"(?:(?<=[-_.x])|(?<=[-_.]r))(\d{3,4})(?=$|[-_.]|px)")
+_VARIANT = re.compile(r"(?i)\d|^(?:[smlbt]|xs|xl|xxs|xxl|nano|pico|tiny|small|medium|base|large|xlarge|huge|giant)$")
+"""A part of a name that tells a variant: a number after it is a side, one after the name alone (regnety_320, levit_384) a width."""
 
 
 def input_name(card: Card, catalog: Catalog) -> Iterator[Verdict]:
@@ -78,7 +80,10 @@ def input_name(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     wanted = card.input
     if wanted is None or wanted.size is None:
         return
-    sides = [int(side) for side in _SIDE.findall(card.name) if int(side) in USUAL_SIZES]
+    found = [match for match in _SIDE.finditer(card.name) if int(match[1]) in USUAL_SIZES]
+    sides = [
+        int(match[1]) for match in found if any(map(_VARIANT.search, re.split(r"[-_.]", card.name[: match.start()])))
+    ]
     if not sides or set(sides) & set(wanted.size[1:]):
         yield FINE
         return
