@@ -10,6 +10,7 @@ import re
 import socket
 import socketserver
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -149,6 +150,10 @@ class _Tcp(socketserver.ThreadingTCPServer):
     block_on_close = False
     request_queue_size = 128
     owner: FaultServer
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # clients that are killed are meant to be
+            super().handle_error(request, client_address)  # type: ignore[arg-type]  # as it came
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -469,6 +469,30 @@ def test_a_server_that_takes_one_connection_is_content_with_one(server: FaultSer
     assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")]), connections=8).path.read_bytes() == LARGE
 
 
+def test_what_a_slow_connection_is_at_is_shared_by_the_others(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    slow: list[int] = []
+
+    def one_is_slow(x: Exchange) -> None:
+        if x.request.range and x.request.range[0] and not slow:
+            slow.append(x.request.range[0])
+            send = x.body
+
+            def body(data: bytes) -> None:
+                for start in range(0, len(data), 8192):
+                    send(data[start : start + 8192])
+                    if server.closing.wait(0.1):
+                        return
+
+            x.body = body  # type: ignore[method-assign]  # this exchange only
+        good(LARGE)(x)
+
+    server.site["/net"], server.bytes_per_second = one_is_slow, SLOW
+    artifact = fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")]), connections=2)
+    assert artifact.path.read_bytes() == LARGE
+    begun = [request.range[0] for request in server.asked("/net") if request.range]
+    assert [start for start in begun if slow[0] < start < slow[0] + 4 * MIB]  # somebody began within the slow piece
+
+
 def test_nobody_listens_is_a_transfer_that_failed(home: Path, tmp_path: Path) -> None:
     with FaultServer() as gone:
         url = gone.url("/net")

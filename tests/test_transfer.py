@@ -17,6 +17,7 @@ from zoo.transfer import (
     block_bytes,
     crew_size,
     is_same,
+    is_too_slow,
     piece_bytes,
     wait_seconds,
 )
@@ -39,6 +40,16 @@ def test_blocks_grow_while_they_are_quick_and_shrink_when_they_are_not() -> None
     assert block_bytes(128 << 10, 0.05) == 128 << 10
     assert block_bytes(128 << 10, 0.5) == 64 << 10
     assert (block_bytes(64 << 10, 9), block_bytes(1 << 20, 0)) == (64 << 10, 1 << 20)
+
+
+@pytest.mark.parametrize(
+    ("left_bytes", "moved_bytes", "seconds", "too_slow"),
+    [(8 * MIB, MIB, 2.0, True), (8 * MIB, 8 * MIB, 2.0, False), (8 * MIB, 0, 0.5, False), (8 * MIB, 0, 5.0, True), (9, 0, 5.0, False)],
+)  # fmt: skip
+def test_half_is_taken_from_a_connection_that_would_go_on_for_long(
+    left_bytes: int, moved_bytes: int, seconds: float, too_slow: bool
+) -> None:
+    assert is_too_slow(left_bytes, moved_bytes, seconds) is too_slow
 
 
 def test_waits_double_and_end_with_the_tries() -> None:

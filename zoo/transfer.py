@@ -36,6 +36,8 @@ LEAST_BLOCK_BYTES, MOST_BLOCK_BYTES = 64 << 10, 1 << 20
 PROGRESS_BYTES = 64 << 10
 """A try that brought this much did get on, and the next failure counts as the first."""
 HEAD_BYTES = 1024
+SLOW_SECONDS = 2.0
+"""Several round trips anywhere, so that asking anew costs less than waiting."""
 TICK_SECONDS = 0.2
 FAST_BYTES_PER_SECOND, RAMP_BYTES, RAMP_SECONDS = 250e6, 16 << 20, 0.1
 """One connection that brings so much leaves little for others to gain: disks and sha256 (1.3 GB/s of one core) are next.
@@ -115,6 +117,14 @@ def block_bytes(last_bytes: int, seconds: float) -> int:
     """
     wish = last_bytes * 2 if seconds < 0.01 else last_bytes // 2 if seconds > 0.1 else last_bytes
     return max(LEAST_BLOCK_BYTES, min(MOST_BLOCK_BYTES, wish))
+
+
+def is_too_slow(left_bytes: int, moved_bytes: int, seconds: float) -> bool:
+    """Whether an idle connection should take over half of what another is at: it would go on for SLOW_SECONDS or more.
+
+    seconds: how long it has been at it; before a second has gone, nothing can be said.
+    """
+    return seconds > 1.0 and left_bytes > 2 * LEAST_BLOCK_BYTES and left_bytes * seconds > moved_bytes * SLOW_SECONDS
 
 
 def wait_seconds(failures: int, fault: Fault, patience: Patience, jitter: float) -> float | None:
@@ -238,13 +248,14 @@ class _Changed(Exception):
     """The server has another version than the bytes that are here are of."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Piece:
     """What one connection is at: bytes from `position` up to `stop`, or to the end where the size is not known."""
 
     position: int
     stop: int | None
     moved_bytes: int = 0
+    begun: float = field(default_factory=time.monotonic)
 
 
 class _Attempt:
@@ -331,6 +342,7 @@ class _Crew:
         self._is_over = False
         self._failure: BaseException | None = None
         self._note = ""
+        self._under_way: list[_Piece] = []
         self.last_fault: Fault | None = None
         size_bytes = part.size_bytes if part.size_bytes is not None else wanted.size_bytes
         self._todo = [Span(part.frontier, sys.maxsize)] if size_bytes is None else list(gaps(part.done, size_bytes))
@@ -418,6 +430,7 @@ class _Crew:
         while (piece := self._take()) is not None:
             try:
                 self._move(piece)
+                self._give_back(piece)
                 failures = 0
             except Fault as fault:
                 self.last_fault = fault
@@ -430,25 +443,54 @@ class _Crew:
                 self._pause(seconds, fault)
 
     def _take(self) -> _Piece | None:
-        """The next piece, in the order of the file; until a server has answered, there is one taker."""
+        """The next piece, in the order of the file, or half of what a slow connection is at; None when all is done.
+
+        Until a server has answered, there is one taker.
+        """
         with self._changed:
-            if self._is_over or not self._todo:
-                return None
-            span = self._todo.pop(0)
-            if span.stop == sys.maxsize:
-                return _Piece(span.start, None)
-            left_bytes = span.size_bytes + sum(other.size_bytes for other in self._todo)
-            most = piece_bytes(left_bytes, self._connections) if self._connections > 1 else left_bytes
-            if span.size_bytes > most:
-                self._todo.insert(0, Span(span.start + most, span.stop))
-            return _Piece(span.start, min(span.stop, span.start + most))
+            while not self._is_over:
+                piece = self._next() if self._todo else self._half()
+                if piece is not None:
+                    self._under_way.append(piece)
+                    return piece
+                if not self._under_way:
+                    break
+                self._changed.wait(TICK_SECONDS)
+            return None
+
+    def _next(self) -> _Piece:
+        span = self._todo.pop(0)
+        if span.stop == sys.maxsize:
+            return _Piece(span.start, None)
+        left_bytes = span.size_bytes + sum(other.size_bytes for other in self._todo)
+        most = piece_bytes(left_bytes, self._connections) if self._connections > 1 else left_bytes
+        if span.size_bytes > most:
+            self._todo.insert(0, Span(span.start + most, span.stop))
+        return _Piece(span.start, min(span.stop, span.start + most))
+
+    def _half(self) -> _Piece | None:
+        """The second half of the piece that would take longest, if it is worth a request."""
+        now = time.monotonic()
+        slow = [
+            piece
+            for piece in self._under_way
+            if piece.stop is not None and is_too_slow(piece.stop - piece.position, piece.moved_bytes, now - piece.begun)
+        ]
+        if not slow:
+            return None
+        piece = max(slow, key=lambda piece: (piece.stop or 0) - piece.position)
+        stop = piece.stop
+        piece.stop = middle = (piece.position + (stop or 0)) // 2
+        return _Piece(middle, stop)
 
     def _give_back(self, piece: _Piece) -> bool:
-        """Put what is left of a piece back; says whether other connections are at work."""
+        """Put what is left of a piece back; says whether there are other connections."""
         with self._changed:
+            self._under_way.remove(piece)
             stop = sys.maxsize if piece.stop is None else piece.stop
             if piece.position < stop:
                 self._todo.insert(0, Span(piece.position, stop))
+            self._changed.notify_all()
             return self._active > 1
 
     def _pause(self, seconds: float, fault: Fault) -> None:

@@ -328,7 +328,10 @@ def kills(site: Site, runs: int) -> list[Line]:
             process.kill()
             process.wait()
             watch.cancel()
-            path = Path(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip())
+            done = subprocess.run(command, env=environment, capture_output=True, text=True)
+            if done.returncode:
+                raise RuntimeError(f"run {number}: {done.stderr}")
+            path = Path(done.stdout.strip())
             if hashlib.sha256(path.read_bytes()).hexdigest() != right:
                 raise RuntimeError(f"run {number}: a wrong file was taken for a right one")
             worst = max(worst, server.bytes_served / len(content))
