@@ -223,7 +223,8 @@ def _files(gathered: _Gathered, to: Path) -> dict[Path, str]:
     _resolve(cards, gathered)
     files: dict[Path, str] = {}
     for one in collections:
-        data = {"schema": 1, "name": one.name, "title": one.first.title, **one.first.data}
+        title = {"title": one.first.title} if one.first.title != one.name else {}
+        data = {"schema": 1, "name": one.name, **title, **one.first.data}
         files[to / one.file / "collection.yaml"] = _text_of("collection", data, _remembered(one, {}, gathered))
     for one in cards:
         title = one.first.data.get("collection")

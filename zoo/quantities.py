@@ -88,9 +88,9 @@ def image_size(written: object) -> tuple[int, int, int] | None:
 
 
 def percent_text(value: float, rounded_to: float | None) -> str:
-    """`82.88%`, with as many decimals as the rounding has."""
-    decimals = 0 if rounded_to is None else max(0, -Decimal(str(rounded_to)).as_tuple().exponent)  # type: ignore[operator]  # finite
-    return f"{value:.{decimals}f}%"
+    """`82.88%`, with as many decimals as the rounding has, or as the value where it is exact."""
+    step = Decimal(str(value if rounded_to is None else rounded_to))
+    return f"{value:.{max(0, -int(step.normalize().as_tuple().exponent))}f}%"
 
 
 def _split(written: object) -> tuple[Decimal | None, str]:

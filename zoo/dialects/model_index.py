@@ -101,7 +101,21 @@ def _read_text(file: File, text: str, number: int) -> Harvest:
         return Harvest(problems=fatal)
     notes = tuple(f"{problem.place}: {problem.what}" for problem in document.problems)
     label = file.label if number == 0 else f"{file.label}#{number + 1}"
-    return replace(_drafts(document, label), notes=notes)
+    harvest = _drafts(document, label)
+    return replace(harvest, notes=(*notes, *_comments_beside(document)))
+
+
+def _comments_beside(document: Document) -> Iterator[str]:
+    """Counts whose comment on the same line says another number: `3210000  # 32.1M`."""
+    for pointer, mark in document.marks.items():
+        value = get(document.data, pointer)
+        if not isinstance(value, int) or normal(str(pointer[-1])) not in ("flops", "parameters", "params"):
+            continue
+        rest = document.text[mark.end :].partition("\n")[0]
+        beside = count(rest.strip().lstrip("# ")) if rest.strip().startswith("#") else None
+        if beside is not None and abs(beside.value - value) > max(beside.rounded_to, 0.02 * value):
+            shown = rest.strip().lstrip("# ")
+            yield f"{document.place(pointer)}: {pointer[-1]} is {value:,}, and the comment beside it says {shown}"
 
 
 def _drafts(document: Document, label: str) -> Harvest:
@@ -584,15 +598,19 @@ def _entry(
     said = {**data}
     if isinstance(item, Card) and item.collection:
         collection = catalog.collection_of(item)
-        said["collection"] = (
-            collection.title or collection.name if collection else (place or {}).get("collection", item.collection)
-        )
+        known = _called(collection) if collection else (place or {}).get("collection", item.collection)
+        said["collection"] = known
     entry = to_entry(said, residue if isinstance(residue, Mapping) else {}, MODEL if kind == "card" else COLLECTION)
     if find(entry, _NAME) is None and not (place or {}).get("nameless"):
-        title = item.title if isinstance(item, Collection) else None
-        entry = {"Name": (place or {}).get("name") or title or item.name, **entry}
+        name = _called(item) if isinstance(item, Collection) else item.name
+        entry = {"Name": (place or {}).get("name") or name, **entry}
     beyond = _beyond(kind, data, said, entry, is_new=place is None)
     return {**entry, BEYOND: beyond} if beyond else entry
+
+
+def _called(collection: Collection) -> str:
+    """What its documents call a family: its title, if it came from any, else its name."""
+    return (collection.title or collection.name) if "imported" in collection.extra else collection.name
 
 
 _DERIVED = frozenset({"schema", "name", "title", "collection", "extra"})

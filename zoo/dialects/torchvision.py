@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ def _draft(item: Published, document: str, index: int) -> Draft:
         }
         for dataset, metrics in item.metrics.items()
         for metric, value in metrics.items()
+        if isfinite(value)
     ]
     claims = {**item.card.get("claims", {}), **({"results": results} if results else {})}
     weights = [{**file, **_digest(file["urls"][0])} for file in item.card["weights"]]

@@ -206,3 +206,25 @@ def _explained(error: Exception, url: str, address: Address) -> CannotCheck:
     if isinstance(error, ValueError):
         return Fault(f"no address that the Hub knows: {error}", where=url)
     return Fault(f"the client gave up: {type(error).__name__}", where=url, is_passing=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A file of a repository, with its size and, for large ones, SHA-256."""
+
+    path: str
+    size_bytes: int | None
+    sha256: str | None
+
+
+def held(repository: str, revision: str | None = None) -> tuple[str, list[Held]]:
+    """(commit, files) of a model's repository, without downloading one. Raises Fault, as a download does."""
+    import huggingface_hub
+
+    address = Address("model", repository, revision, "")
+    try:
+        info = huggingface_hub.HfApi().model_info(repository, revision=revision, files_metadata=True)
+    except Exception as error:  # whatever the client raises is explained, as after a download
+        raise _explained(error, f"hf://{repository}", address) from error
+    files = [Held(item.rfilename, item.size, item.lfs.sha256 if item.lfs else None) for item in info.siblings or ()]
+    return str(info.sha), files
