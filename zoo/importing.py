@@ -131,6 +131,8 @@ def _gather_file(path: Path, label: str, gathered: _Gathered, format_name: str |
     if path.resolve() in gathered.read:
         return
     dialects = [format_name] if format_name else list(plugins.names("dialects"))
+    if not is_asked:
+        dialects = [name for name in dialects if not getattr(plugins.load("dialects", name), "only_if_asked", False)]
     fitting = [
         name for name in dialects if path.suffix.lower() in getattr(plugins.load("dialects", name), "suffixes", ())
     ]
@@ -223,8 +225,8 @@ def _files(gathered: _Gathered, to: Path) -> dict[Path, str]:
     _resolve(cards, gathered)
     files: dict[Path, str] = {}
     for one in collections:
-        title = {"title": one.first.title} if one.first.title != one.name else {}
-        data = {"schema": 1, "name": one.name, **title, **one.first.data}
+        titled = {"title": one.first.title} if one.first.title != one.name else {}
+        data = {"schema": 1, "name": one.name, **titled, **one.first.data}
         files[to / one.file / "collection.yaml"] = _text_of("collection", data, _remembered(one, {}, gathered))
     for one in cards:
         title = one.first.data.get("collection")

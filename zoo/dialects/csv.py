@@ -19,6 +19,8 @@ from zoo.quantities import count, digest_in_name, image_size, measure
 from zoo.schema import Place, Problem
 
 suffixes: tuple[str, ...] = (".csv",)
+only_if_asked = True
+"""A folder's tables are mostly measurements of models that its documents describe: they are read when they are named."""
 DATASETS = {"results-imagenet.csv": "imagenet-1k", "results-imagenet-real.csv": "imagenet-real"}
 """The data sets of timm's results files, by the files' names."""
 COLUMNS = (

@@ -305,6 +305,11 @@ def _read_size(raw: Any, spot: Spot) -> Any:
     return MISSING if (size := whole_bytes(raw)) is None else size
 
 
+def _write_size(value: Any, data: Mapping[str, Any]) -> Any:
+    """The size of the file that `Weights` names; a file without URL is none that the format could name."""
+    return value if data["weights"][0].get("urls") else MISSING
+
+
 def _read_weights(raw: Any, spot: Spot) -> Any:
     urls = raw if isinstance(raw, list) else [raw]
     if not urls or not all(isinstance(url, str) and _is_address(url) for url in urls):
@@ -504,7 +509,7 @@ MODEL: tuple[Field, ...] = (
     Field(("Metadata", "Interpolation"), ("input", "interpolation"), _read_interpolation, _as_it_is),
     Field(("Metadata", "Crop Pct"), ("input", "crop_pct"), _read_crop, _text_of),
     Field(("Weights",), ("weights",), _read_weights, _write_weights, same=_same_urls),
-    Field(("Metadata", "File Size"), ("weights", 0, "size_bytes"), _read_size, _as_it_is),
+    Field(("Metadata", "File Size"), ("weights", 0, "size_bytes"), _read_size, _write_size),
     Field(("Metadata", "Parameters"), ("claims", "params"), _read_params, _write_params, _PARAMS),
     Field(("Metadata", "FLOPs"), ("claims", "flops"), _read_flops, _write_flops, _FLOPS),
     _training("Training Techniques", "techniques"),
