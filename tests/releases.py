@@ -83,7 +83,7 @@ def release(
     proof = gate.prove(admission, publishing.measure(admission.card))
     with tempfile.TemporaryDirectory() as temporary:
         source, weights = publishing.weights_of(proof, Path(temporary))
-        return publishing.compose(proof, source, weights, address or Address(), readme)
+        return publishing.compose(proof, source, weights, address=address or Address(), readme=readme)
 
 
 def finding(report: Report, check: str, key: str) -> Finding:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hub_server.card_check import check_card
 
@@ -65,6 +67,22 @@ def test_where_both_sides_changed_nothing_is_overwritten_and_both_are_shown() ->
         assert line in error_info.value.what.splitlines()
     assert "move what was written by hand out of the marked part" in error_info.value.mend
     assert error_info.value.exit_code == 3
+
+
+def test_where_what_zoo_wrote_is_found_each_side_is_compared_with_it() -> None:
+    first, there = merge(OLD, None), merge(OLD, None).replace("old text", "better text")
+    asked: list[bool] = []
+
+    def find(is_wanted: Callable[[str], bool]) -> str | None:
+        asked.extend(map(is_wanted, (there, merge(NEW, None), first)))
+        return first
+
+    with pytest.raises(Refused) as error_info:
+        merge(NEW, there, find)
+    assert asked == [False, False, True]
+    by_hand, _, by_zoo = error_info.value.what.partition("+++ README.md as zoo would write it")
+    assert "-old text\n+better text" in by_hand
+    assert "-old text\n+new text" in by_zoo
 
 
 def test_another_licence_in_a_persons_readme_is_not_overwritten() -> None:

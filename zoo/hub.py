@@ -42,6 +42,8 @@ T = TypeVar("T")
 TRIES_OF_A_COMMIT = 3
 TITLE_CHARACTERS, DESCRIPTION_CHARACTERS = 60, 150
 """What a Collection's texts may have (huggingface_hub 2.4.0, hf_api.py, create_collection; the title by the web form)."""
+MOST_COMMITS = 50
+"""How far back the README is looked for that zoo wrote last."""
 XET_RETRY_DURATION = "60s"
 """Xet's own default is six silent minutes (xet-runtime 1.5.2, config/groups/client.rs, retry_max_duration)."""
 
@@ -168,6 +170,20 @@ class Repository:
         if self._state is None or path not in self._state.files:
             return None
         return self._read(path, self._state.head)
+
+    def find_readme(self, is_wanted: Callable[[str], bool]) -> str | None:
+        """The newest README of the branch's commits before the one that was seen, if one of them is wanted."""
+        if self._state is None:
+            return None
+        commits = self._call(
+            "reading commits", lambda: self._api.list_repo_commits(self._wanted.repo_id, revision=self._wanted.branch)
+        )
+        for commit in commits[:MOST_COMMITS]:
+            with suppress(ZooError):  # a commit without a README, or with one that cannot be read
+                text = self._read(README, commit.commit_id).decode(errors="replace")
+                if is_wanted(text):
+                    return text
+        return None
 
     def changes(self, release: Release) -> tuple[Change, ...]:
         """What a push of the release would change of the commit that was seen."""
@@ -745,8 +761,8 @@ def _may_write(organization: Mapping[str, Any]) -> bool:
 
 
 def _short(error: BaseException) -> str:
-    """The first line that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """The first line that says something, without the queries of addresses: those of uploads are signed."""
+    lines = [re.sub(r"\?[^\s'\"]*=[^\s'\"]*", "", line).strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:200]
 
 

@@ -22,7 +22,7 @@ from zoo import store, tensors
 from zoo.card import Card, Collection, Rename, card_sha256
 from zoo.errors import CannotCheck, NotHere, UsageError, WrongContent
 from zoo.gate import Admission, Proof, measured_in
-from zoo.readme import Address, difference, generate, is_as_generated, merge
+from zoo.readme import Address, Find, difference, generate, is_as_generated, merge
 from zoo.report import Finding, Report, Status, Value
 from zoo.schema import violations
 from zoo.store import Artifact
@@ -132,13 +132,22 @@ def weights_of(proof: Proof, folder: Path) -> tuple[str, ReleaseFile]:
     return source.file, ReleaseFile(WEIGHTS, target, size_bytes, sha256)
 
 
-def compose(proof: Proof, source_file: str, weights: ReleaseFile, address: Address, readme: bytes | None) -> Release:
-    """The release: source_file and weights as `weights_of` gave them, readme what is there already.
+def compose(
+    proof: Proof,
+    source_file: str,
+    weights: ReleaseFile,
+    *,
+    address: Address,
+    readme: bytes | None = None,
+    find_readme: Find = lambda is_wanted: None,
+) -> Release:
+    """The release for an address: source_file and weights as `weights_of` gave them, readme what is there already.
 
-    Raises Refused when the README was changed on both sides.
+    find_readme: see Place, asked only when the README was changed on both sides, which raises Refused.
     """
     admission = proof.admission
-    text = merge(generate(admission, source_file, address), None if readme is None else readme.decode(errors="replace"))
+    there = None if readme is None else readme.decode(errors="replace")
+    text = merge(generate(admission, source_file, address), there, find_readme)
     files = [
         ReleaseFile.of_text(README, text),
         ReleaseFile.of_text(CONFIG, _json(config(admission))),
@@ -206,6 +215,9 @@ class Place(Protocol):
     def read(self, path: str) -> bytes | None:
         """A small file that is there, None when it is not."""
 
+    def find_readme(self, is_wanted: Callable[[str], bool]) -> str | None:
+        """The newest README that was published here before and is the one that is asked for."""
+
     def changes(self, release: Release) -> tuple[Change, ...]:
         """What `put` would do."""
 
@@ -238,6 +250,10 @@ class Folder:
     def read(self, path: str) -> bytes | None:
         """See Place."""
         return (self.path / path).read_bytes() if (self.path / path).is_file() else None
+
+    def find_readme(self, is_wanted: Callable[[str], bool]) -> str | None:
+        """A folder has no history."""
+        return None
 
     def changes(self, release: Release) -> tuple[Change, ...]:
         """See Place; the files there are read."""

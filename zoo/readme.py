@@ -11,7 +11,7 @@ import difflib
 import hashlib
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -147,6 +147,11 @@ class Generated:
     body: str
 
     @property
+    def text(self) -> str:
+        """Both, for a comparison by people."""
+        return schema.to_yaml(self.metadata) + self.body
+
+    @property
     def sha256(self) -> str:
         """The digest that the first mark carries."""
         return hashlib.sha256(f"{canonical_json(self.metadata)}\n{self.body}".encode()).hexdigest()
@@ -169,11 +174,15 @@ def generate(admission: Admission, weights_file: str, address: Address) -> Gener
     return Generated(_metadata(admission, address), _body(admission, weights_file, address))
 
 
-def merge(generated: Generated, existing: str | None) -> str:
+Find = Callable[[Callable[[str], bool]], "str | None"]
+"""Looks through the READMEs that were published before, the newest first, for one that is asked for."""
+
+
+def merge(generated: Generated, existing: str | None, find: Find = lambda is_wanted: None) -> str:
     """The README with what is generated now and what a person wrote around it.
 
-    Where only a person changed the generated part, it stays as the person left it. Raises Refused, with the differences,
-    where both sides changed it.
+    Where only a person changed the generated part, it stays as the person left it. Raises Refused where both sides
+    changed it, with the differences of both from what zoo had generated, if `find` finds that.
     """
     if existing is None:
         return _text(generated.metadata, {}, "", generated, "")
@@ -190,7 +199,8 @@ def merge(generated: Generated, existing: str | None) -> str:
     if theirs.sha256 not in (there.recorded_sha256, generated.sha256):
         if generated.sha256 == there.recorded_sha256:
             return existing
-        raise _both_changed(theirs, generated)
+        base = find(lambda text: _is_recorded(text, there.recorded_sha256))
+        raise _both_changed(_generated_part(base) if base else None, theirs, generated)
     return _text(generated.metadata, own, there.before, generated, there.after)
 
 
@@ -218,8 +228,16 @@ def parse(text: str) -> Existing:
 def is_as_generated(text: str) -> bool:
     """Whether the generated part of a README is as zoo left it, whatever was written around it."""
     there = parse(text)
-    metadata = {key: value for key, value in there.metadata.items() if key in KEYS}
-    return there.body is not None and Generated(metadata, there.body).sha256 == there.recorded_sha256
+    return there.body is not None and _generated_part(text).sha256 == there.recorded_sha256
+
+
+def _generated_part(text: str) -> Generated:
+    there = parse(text)
+    return Generated({key: value for key, value in there.metadata.items() if key in KEYS}, there.body or "")
+
+
+def _is_recorded(text: str, sha256: str) -> bool:
+    return is_as_generated(text) and parse(text).recorded_sha256 == sha256
 
 
 def difference(old: str, new: str, old_name: str, new_name: str) -> str:
@@ -241,14 +259,17 @@ def _text(metadata: Mapping[str, Any], own: Mapping[str, Any], before: str, gene
     return f"---\n{front}---\n{before or chr(10)}{begin}{generated.body}{END}{after}"
 
 
-def _both_changed(theirs: Generated, ours: Generated) -> Refused:
-    """Both texts, for a person to decide: nothing is overwritten."""
-    old = schema.to_yaml(dict(theirs.metadata)) + theirs.body
-    new = schema.to_yaml(dict(ours.metadata)) + ours.body
-    diff = difference(old, new, "README.md as it is there", "README.md as zoo would write it")
+def _both_changed(base: Generated | None, theirs: Generated, ours: Generated) -> Refused:
+    """What each side changed, for a person to decide: nothing is overwritten."""
+    here, new = "README.md as it is there", "README.md as zoo would write it"
+    if base is None:
+        shown = difference(theirs.text, ours.text, here, new)
+    else:
+        old = "README.md as zoo wrote it"
+        shown = difference(base.text, theirs.text, old, here) + difference(base.text, ours.text, old, new)
     return Refused(
         "README.md is not overwritten: its generated part was edited by hand, and what zoo generates changed as well\n"
-        + diff,
+        + shown,
         mend="move what was written by hand out of the marked part (or put it into the card), then publish again",
     )
 

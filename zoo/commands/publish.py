@@ -175,7 +175,10 @@ def _publish(card: Card | Broken, found: Catalog, wanted: Wanted, *, several: bo
     with tempfile.TemporaryDirectory(prefix="zoo-") as temporary:
         source, weights = publishing.weights_of(proof, Path(temporary))
         readme = place.read(publishing.README)
-        release = _signed(publishing.compose(proof, source, weights, place.address, readme), place, wanted)
+        release = publishing.compose(
+            proof, source, weights, address=place.address, readme=readme, find_readme=place.find_readme
+        )
+        release = _signed(release, place, wanted)
         if wanted.dry_run:
             _show_plan(place.changes(release), publishing.readme_difference(release, readme))
             return "shown"
