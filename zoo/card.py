@@ -39,6 +39,10 @@ class Where:
     def __getitem__(self, key: str | int | tuple[str | int, ...]) -> Place:
         return self.document.place((*self.pointer, *(key if isinstance(key, tuple) else (key,))))
 
+    def at(self, *keys: str | int) -> Where:
+        """A part of this part, whose place nobody has looked up yet."""
+        return Where(self.document, (*self.pointer, *keys))
+
     @property
     def place(self) -> Place:
         """Where the part itself begins."""

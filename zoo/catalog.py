@@ -97,9 +97,10 @@ class Catalog:
             self._derived[key] = make()
         return self._derived[key]
 
-    def sharing(self, key: str, value: str | int | None) -> tuple[Card, ...]:
-        """The cards that have this `name`, `url`, `sha256` (by its first 8 digits), `size_bytes` or `collection`."""
-        return tuple(self.cards[position] for position in self.positions.get((key, value), ()))
+    def sharing(self, key: str, value: str | int | None, *, most: int | None = None) -> tuple[Card, ...]:
+        """The cards, or the first `most`, that have this `name`, `url`, `sha256` (by its first 8 digits), `size_bytes` or
+        `collection`."""
+        return tuple(self.cards[position] for position in self.positions.get((key, value), ())[:most])
 
     def with_files(self, paths: Iterable[Path]) -> Catalog:
         """This catalogue with the cards of some files or folders put in, and those selected; they replace namesakes."""

@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any
 
 from zoo import plugins
-from zoo.card import Builder, Card, FlopsClaim
+from zoo.card import Builder, Card, FlopsClaim, Where
 from zoo.catalog import Catalog
 from zoo.report import Status, Value
 from zoo.schema import Place
@@ -56,17 +56,17 @@ def rules() -> dict[str, Rule]:
 
 
 def wrong(
-    where: Place, reason: str, mend: str, claimed: Value = None, measured: Value = None, unit: str = ""
+    where: Where, reason: str, mend: str, claimed: Value = None, measured: Value = None, unit: str = ""
 ) -> Verdict:
     """What cannot be."""
-    return Verdict(Status.WRONG, where, reason, mend, claimed, measured, unit)
+    return Verdict(Status.WRONG, where.place, reason, mend, claimed, measured, unit)
 
 
 def suspect(
-    where: Place, reason: str, mend: str, claimed: Value = None, measured: Value = None, unit: str = ""
+    where: Where, reason: str, mend: str, claimed: Value = None, measured: Value = None, unit: str = ""
 ) -> Verdict:
     """What may be legitimate; the reason says by what."""
-    return Verdict(Status.SUSPECT, where, reason, mend, claimed, measured, unit)
+    return Verdict(Status.SUSPECT, where.place, reason, mend, claimed, measured, unit)
 
 
 # --- what the rules share -----------------------------------------------------------------------------------------

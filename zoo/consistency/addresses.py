@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from zoo.card import Card
+from zoo.card import Card, Where
 from zoo.catalog import Catalog
 from zoo.consistency import FINE, Rule, Verdict, suspect, wrong
 from zoo.quantities import is_slip
-from zoo.schema import Place
 
 DEAD_HOSTS = MappingProxyType(
     {
@@ -27,6 +26,10 @@ DEAD_HOSTS = MappingProxyType(
 KNOWN_SCHEMES = ("http", "https", "hf", "file", "ftp", "s3", "gs", "sftp", "data")
 LEAST_CARDS = 3
 """A host that as many cards of the family use is the family's."""
+_PLAIN = re.compile(
+    r"https?://[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*(?::\d{1,4})?(?:/[\x21-\x7e]*)?"
+)
+"""What nearly all addresses look like: nothing to complain of."""
 _MOVES = re.compile(
     r"(?i)^https?://(?:www\.)?(?:huggingface\.co|hf\.co)/.*/(?:resolve|raw|blob)/(main|master)/"
     r"|^https?://(?:raw\.githubusercontent\.com/[^/]+/[^/]+|github\.com/[^/]+/[^/]+/(?:raw|blob))/(main|master|HEAD)/"
@@ -34,11 +37,11 @@ _MOVES = re.compile(
 )
 
 
-def addresses(card: Card) -> Iterator[tuple[Place, str]]:
+def addresses(card: Card) -> Iterator[tuple[Where, str]]:
     """The addresses of the card's weights, each with its place."""
     for weights in card.weights:
         for index, url in enumerate(weights.urls):
-            yield card.where.document.place((*weights.where.pointer, "urls", index)), url
+            yield weights.where.at("urls", index), url
 
 
 def url_form(card: Card, catalog: Catalog) -> Iterator[Verdict]:
@@ -55,6 +58,8 @@ def url_form(card: Card, catalog: Catalog) -> Iterator[Verdict]:
 
 def fault(url: str) -> str | None:
     """Why a text is no URL, or None when it is one."""
+    if _PLAIN.fullmatch(url) and "http" not in url[5:]:
+        return None
     for character in url:
         if character.isspace() or unicodedata.category(character) in ("Cc", "Cf", "Zs"):
             name = unicodedata.name(character, f"U+{ord(character):04X}").lower()
@@ -114,12 +119,12 @@ def repaired(url: str) -> str | None:
 def dead_host(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """The host still answers; a family's own links are told with its first card."""
     links = [*addresses(card)]
-    links += [(card.where["code"], card.code)] if card.code else []
+    links += [(card.where.at("code"), card.code)] if card.code else []
     collection = catalog.collection_of(card)
-    if collection is not None and catalog.sharing("collection", card.collection)[0] is card:
+    if collection is not None and catalog.sharing("collection", card.collection, most=1)[0] is card:
         paper = collection.paper
-        links += [(paper.where["url"], paper.url)] if paper and paper.url else []
-        links += [(collection.where["code"], collection.code)] if collection.code else []
+        links += [(paper.where.at("url"), paper.url)] if paper and paper.url else []
+        links += [(collection.where.at("code"), collection.code)] if collection.code else []
     for place, url in links:
         host = host_of(url)
         dead = next((name for name in DEAD_HOSTS if host == name or host.endswith(f".{name}")), None)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from math import log
 
-from zoo.card import Card, FlopsClaim
+from zoo.card import Card, FlopsClaim, Where
 from zoo.catalog import Catalog
 from zoo.consistency import (
     FINE,
@@ -22,7 +22,6 @@ from zoo.consistency import (
     wrong,
 )
 from zoo.report import Status
-from zoo.schema import Place
 
 LEAST_INTENSITY = 0.5
 """Every weight of an image model is used at least once a pass: the multiply-adds of a fully connected net are its weights
@@ -56,14 +55,14 @@ def flops_params(card: Card, catalog: Catalog) -> Iterator[Verdict]:
 
 
 def _judge_intensity(card: Card, claim: FlopsClaim, ratio: float, count: int) -> Verdict:
-    where, area = claim.where["value"], input_area(card, claim)
+    where, area = claim.where.at("value"), input_area(card, claim)
     said = f"{claim.value:,.0f} operations for {count:,} parameters are {ratio:,.3g} each"
     if ratio < LEAST_INTENSITY:
         reason = f"{said}, and every parameter is used at least once: the counter left out most layers, or {_explained(ratio)}"
         is_certain = is_image_task(card)
         return Verdict(
             Status.WRONG if is_certain else Status.SUSPECT,
-            where,
+            where.place,
             reason,
             "correct the one or the other",
             claim.value,
@@ -106,7 +105,7 @@ def params_plausible(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     count = params(card)
     if count is None or not card.claims or not card.claims.params:
         return
-    where = card.claims.params.where["value"]
+    where = card.claims.params.where.at("value")
     if count >= FEWEST_PARAMS:
         yield FINE
         return
@@ -134,7 +133,7 @@ def flops_family(card: Card, catalog: Catalog) -> Iterator[Verdict]:
             f"{claim.value:,.0f} operations for {params(card):,} parameters are {ratio / median:,.3g} times what is usual "
             f"in {card.collection}; {_slip(card, claim, median)}, or it has another patch size, stem or counting tool"
         )
-        yield suspect(claim.where["value"], reason, "check operations and parameters", claim.value)
+        yield suspect(claim.where.at("value"), reason, "check operations and parameters", claim.value)
 
 
 def _slip(card: Card, claim: FlopsClaim, median: float) -> str:
@@ -153,32 +152,46 @@ def _slip(card: Card, claim: FlopsClaim, median: float) -> str:
 def flops_input(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """One network at a larger input has more operations."""
     for claim in card.flops[:1]:
-        area, count = input_area(card, claim), params(card)
-        if card.collection is None or area is None or count is None:
+        area = input_area(card, claim)
+        if card.collection is None or area is None or params(card) is None:
             continue
-        smaller = [other for other in catalog.sharing("collection", card.collection) if _is_same_network(card, other)]
+        networks = catalog.derived(("networks", card.collection), lambda: _networks(card.collection, catalog))
+        relatives = [found for key in _network_keys(card) for found in networks[key]]
         above = [
-            (other.name, other.flops[0].value, size)
-            for other in smaller
-            if other.flops[0].convention == claim.convention
-            and (size := input_area(other, other.flops[0])) is not None
-            and size < area
-            and other.flops[0].value > claim.value * 1.02
+            (name, value, size)
+            for name, value, size, convention in relatives
+            if name != card.name and convention == claim.convention and size < area and value > claim.value * 1.02
         ]
         if not above:
             yield FINE
             continue
         name, value, size = above[0]
         reason = f"{claim.value:,.0f} operations at {area:,} pixels, and {name}, the same network, has {value:,.0f} at {size:,}: another way of counting would explain it"
-        yield suspect(claim.where["value"], reason, "check both, and say the convention", claim.value, value)
+        yield suspect(claim.where.at("value"), reason, "check both, and say the convention", claim.value, value)
 
 
-def _is_same_network(card: Card, other: Card) -> bool:
-    if other is card or not other.flops:
-        return False
-    if card.builder and other.builder and card.builder.entry.partition(".")[0] == other.builder.entry.partition(".")[0]:
-        return True
-    return _stem(card.name) == _stem(other.name) and params(card) == params(other)
+_Counted = tuple[str, float, int, str | None]
+"""Name, operations, pixels and convention of a card."""
+
+
+def _networks(collection: str | None, catalog: Catalog) -> dict[Hashable, list[_Counted]]:
+    """The counts of a family's cards by what makes two cards one network."""
+    networks: dict[Hashable, list[_Counted]] = {}
+    for card in catalog.sharing("collection", collection):
+        for claim in card.flops[:1]:
+            size = input_area(card, claim)
+            if size is not None:
+                for key in _network_keys(card):
+                    networks.setdefault(key, []).append((card.name, claim.value, size, claim.convention))
+    return networks
+
+
+def _network_keys(card: Card) -> Iterator[Hashable]:
+    """What two cards of one network have in common: the builder's architecture, or name (but for its size) and parameters."""
+    if card.builder:
+        yield (card.builder.library, card.builder.entry.partition(".")[0], str(sorted(card.builder.options.items())))
+    if params(card) is not None:
+        yield (_stem(card.name), params(card))
 
 
 def _stem(name: str) -> str:
@@ -203,7 +216,7 @@ def flops_name(card: Card, catalog: Catalog) -> Iterator[Verdict]:
         if count and _digits(count) == _digits(named):
             reason += f": operations and parameters ({count:,}) may be swapped"
         reason += "; another input would explain it"
-        yield suspect(claim.where["value"], reason, "check the claim", claim.value, named)
+        yield suspect(claim.where.at("value"), reason, "check the claim", claim.value, named)
 
 
 def _named(name: str) -> list[float]:
@@ -228,7 +241,7 @@ def no_convention(card: Card, catalog: Catalog) -> Iterator[Verdict]:
             yield FINE
         else:
             reason = "nothing says how the operations were counted, so nothing can check them"
-            yield suspect(claim.where["value"], reason, f"zoo flops {card.name} finds the convention", claim.value)
+            yield suspect(claim.where.at("value"), reason, f"zoo flops {card.name} finds the convention", claim.value)
 
 
 def duplicate_claim(card: Card, catalog: Catalog) -> Iterator[Verdict]:
@@ -237,7 +250,7 @@ def duplicate_claim(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     for claim in card.flops:
         key = (claim.convention, claim.input)
         if key in seen and seen[key] != claim.value:
-            where: Place = claim.where["value"]
+            where: Where = claim.where.at("value")
             reason = f"two counts under one convention at one input: {seen[key]:,.0f} and {claim.value:,.0f}"
             yield wrong(where, reason, "remove one, or say what differs", claim.value, seen[key])
         seen.setdefault(key, claim.value)

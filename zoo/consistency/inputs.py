@@ -26,7 +26,7 @@ def crop(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     wanted = card.input
     if wanted is None or wanted.crop_pct is None:
         return
-    where, value = wanted.where["crop_pct"], wanted.crop_pct
+    where, value = wanted.where.at("crop_pct"), wanted.crop_pct
     if value > 1:
         reason = f"crop_pct {value} cuts more than the resized image out of it: padding would explain it"
         yield suspect(where, reason, "give the part of the resized image that is kept, 0.875 for 224 of 256", value)
@@ -49,7 +49,7 @@ def mean_std(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     for name, values in (("mean", wanted.mean), ("std", wanted.std)):
         if values is None:
             continue
-        where = wanted.where[name]
+        where = wanted.where.at(name)
         if wanted.size and len(values) not in (1, wanted.size[0]):
             found = True
             yield wrong(
@@ -88,7 +88,7 @@ def input_name(card: Card, catalog: Catalog) -> Iterator[Verdict]:
         yield FINE
         return
     reason = f"the name says {sides[-1]}, the input is {wanted.size[1]} x {wanted.size[2]}: the size of the training would explain it"
-    yield suspect(wanted.where["size"], reason, "check the size", f"{wanted.size[1]}x{wanted.size[2]}", sides[-1])
+    yield suspect(wanted.where.at("size"), reason, "check the size", f"{wanted.size[1]}x{wanted.size[2]}", sides[-1])
 
 
 def channels(card: Card, catalog: Catalog) -> Iterator[Verdict]:
@@ -98,12 +98,12 @@ def channels(card: Card, catalog: Catalog) -> Iterator[Verdict]:
         return
     if size[0] > 4 and size[2] <= 4:
         reason = f"size {list(size)} may be height, width, channels; it is channels, height, width"
-        yield suspect(card.input.where["size"], reason, f"write {[size[2], size[0], size[1]]}", str(list(size)))
+        yield suspect(card.input.where.at("size"), reason, f"write {[size[2], size[0], size[1]]}", str(list(size)))
         return
     for claim in card.flops:
         if claim.input and claim.input[0] != size[0]:
             reason = f"the count is of {claim.input[0]} channels, the model takes {size[0]}"
-            yield wrong(claim.where["input"], reason, "correct the one or the other", claim.input[0], size[0])
+            yield wrong(claim.where.at("input"), reason, "correct the one or the other", claim.input[0], size[0])
     yield FINE
 
 

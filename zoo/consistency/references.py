@@ -14,11 +14,11 @@ from zoo.errors import nearest
 def duplicate_name(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """A name or alias means one card."""
     for name in (card.name, *card.aliases):
-        others = [str(other.where["name"]) for other in catalog.sharing("name", name) if other.path != card.path]
+        others = [str(other.where.at("name")) for other in catalog.sharing("name", name) if other.path != card.path]
         if not others:
             yield FINE
             continue
-        where = card.where["name" if name == card.name else "aliases"]
+        where = card.where.at("name" if name == card.name else "aliases")
         yield wrong(where, f"{name} is also the name of {', '.join(others)}", "rename one of them", name)
 
 
@@ -31,16 +31,16 @@ def unknown_collection(card: Card, catalog: Catalog) -> Iterator[Verdict]:
         return
     near = nearest(card.collection, [item.name for item in catalog.collections])
     mend = f"did you mean {near[0]}?" if near else "add a collection.yaml with that name"
-    yield wrong(card.where["collection"], f"there is no collection {card.collection}", mend, card.collection)
+    yield wrong(card.where.at("collection"), f"there is no collection {card.collection}", mend, card.collection)
 
 
 def duplicate_collection(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """A family is defined once."""
     others = [item for item in catalog.collections if item.name == card.collection] if card.collection else []
-    if len(others) > 1 and catalog.sharing("collection", card.collection)[0] is card:
-        places = ", ".join(str(item.where["name"]) for item in others)
+    if len(others) > 1 and catalog.sharing("collection", card.collection, most=1)[0] is card:
+        places = ", ".join(str(item.where.at("name")) for item in others)
         yield wrong(
-            others[-1].where["name"],
+            others[-1].where.at("name"),
             f"the collection {card.collection} is defined in {places}",
             "rename one",
             card.collection,
@@ -56,13 +56,13 @@ def ignored_rule(card: Card, catalog: Catalog) -> Iterator[Verdict]:
             continue
         near = nearest(rule, consistency.rules())
         mend = f"did you mean consistency/{near[0]}?" if near else "zoo validate --explain all lists them"
-        yield wrong(item.where["rule"], f"there is no rule {rule}", mend, item.rule)
+        yield wrong(item.where.at("rule"), f"there is no rule {rule}", mend, item.rule)
 
 
 def alias_of_itself(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """An alias is another name than the card's own."""
     if card.aliases:
-        where = card.where["aliases"]
+        where = card.where.at("aliases")
         yield (
             wrong(where, f"{card.name} is its own alias", "remove it", card.name) if card.name in card.aliases else FINE
         )

@@ -49,7 +49,7 @@ def ranges(card: Card, catalog: Catalog) -> Iterator[Verdict]:
         unit = claim.unit or "percent"
         reason = f"{claim.metric} is {claim.value} {unit}, outside {metric.low * scale:g} to {metric.high * scale:g}"
         mend = "it may be in percent" if unit == "fraction" and claim.value <= 100 else "correct the value or its unit"
-        yield wrong(claim.where["value"], reason, mend, claim.value, unit=unit)
+        yield wrong(claim.where.at("value"), reason, mend, claim.value, unit=unit)
 
 
 def top1_top5(card: Card, catalog: Catalog) -> Iterator[Verdict]:
@@ -59,10 +59,10 @@ def top1_top5(card: Card, catalog: Catalog) -> Iterator[Verdict]:
         one, other = percent(first), percent(five)
         if one > other and first.unit == five.unit:
             reason = f"top-1 is {first.value}, above top-5, {five.value}"
-            yield wrong(first.where["value"], reason, "they may be swapped", first.value, five.value)
+            yield wrong(first.where.at("value"), reason, "they may be swapped", first.value, five.value)
         elif one > 0 and other > 5 * one and one > 1.5 * _slack(first, five):
             reason = f"top-5 ({five.value}) is {other / one:.1f} times top-1 ({first.value}), and no more than 5 can be: the first guess is the best of five"
-            yield wrong(first.where["value"], reason, "correct top-1 or top-5", first.value, five.value)
+            yield wrong(first.where.at("value"), reason, "correct top-1 or top-5", first.value, five.value)
         else:
             yield FINE
 
@@ -82,7 +82,7 @@ def near_chance(card: Card, catalog: Catalog) -> Iterator[Verdict]:
             yield FINE
             continue
         reason = f"{claim.metric} {claim.value} on {len(dataset.classes):,} classes, where guessing gives {chance:g} %: an untrained model, or other labels, would explain it"
-        yield suspect(claim.where["value"], reason, "check the value and its unit", claim.value, chance)
+        yield suspect(claim.where.at("value"), reason, "check the value and its unit", claim.value, chance)
 
 
 def far_below_family(card: Card, catalog: Catalog) -> Iterator[Verdict]:
@@ -94,10 +94,10 @@ def far_below_family(card: Card, catalog: Catalog) -> Iterator[Verdict]:
         if median and first.value < FAR_BELOW * median:
             reason = f"top-1 is {first.value}, and {median:g} is usual in {card.collection}; top-5 is {ratio:.1f} times top-1"
             reason += ", as in no trained model" if ratio > LARGEST_RATIO else ": a much smaller model would explain it"
-            yield suspect(first.where["value"], reason, "check the value", first.value, median)
+            yield suspect(first.where.at("value"), reason, "check the value", first.value, median)
         elif LARGEST_RATIO < ratio <= 5 and percent(first) < 30:
             reason = f"top-5 is {ratio:.1f} times top-1: trained models have 1.1 to 1.7; a very hard data set would explain it"
-            yield suspect(first.where["value"], reason, "check both", first.value, five.value)
+            yield suspect(first.where.at("value"), reason, "check both", first.value, five.value)
         else:
             yield FINE
 
@@ -111,7 +111,7 @@ def fraction_percent(card: Card, catalog: Catalog) -> Iterator[Verdict]:
             unit = "per cent" if claim.unit else "nothing, which means per cent"
             reason = f"{claim.metric} {claim.value} is less than 1 %, and its unit is {unit}: it may be a fraction"
             yield suspect(
-                claim.where["value"], reason, "add `unit: fraction` if it is one", claim.value, claim.value * 100
+                claim.where.at("value"), reason, "add `unit: fraction` if it is one", claim.value, claim.value * 100
             )
         else:
             yield FINE
@@ -132,7 +132,7 @@ def duplicate_result(card: Card, catalog: Catalog) -> Iterator[Verdict]:
         more = f", and {len(twice) - 1} more" if len(twice) > 1 else ""
         reason = f"{first.metric} on {first.dataset} is here twice, as {value} and {first.value}{more}: two tasks or settings would explain it"
         yield suspect(
-            first.where["value"], reason, "tell them apart by split or metric, or remove one", first.value, value
+            first.where.at("value"), reason, "tell them apart by split or metric, or remove one", first.value, value
         )
     elif len(card.results) > 1:
         yield FINE
@@ -145,15 +145,15 @@ def unknown_dataset(card: Card, catalog: Catalog) -> Iterator[Verdict]:
         dataset = catalog.dataset(claim.dataset)
         if claim.dataset.strip().lower() in NO_DATASET:
             reason = f"nothing says what {claim.metric} {claim.value} was measured on"
-            yield suspect(claim.where["dataset"], reason, "name the data set", claim.dataset)
+            yield suspect(claim.where.at("dataset"), reason, "name the data set", claim.dataset)
         elif dataset is None:
             near = [name for name in nearest(claim.dataset, catalog.dataset_names) if is_slip(claim.dataset, name)]
             if near:
                 reason = f"no dataset card is called {claim.dataset}: another data set would explain it"
-                yield suspect(claim.where["dataset"], reason, f"did you mean {near[0]}?", claim.dataset)
+                yield suspect(claim.where.at("dataset"), reason, f"did you mean {near[0]}?", claim.dataset)
         elif claim.split not in dataset.splits and (*claim.where.pointer, "split") in claim.where.document.marks:
             reason = f"{dataset.name} has no split {claim.split}, but {', '.join(dataset.splits)}"
-            yield suspect(claim.where["split"], reason, "name one of those", claim.split)
+            yield suspect(claim.where.at("split"), reason, "name one of those", claim.split)
         else:
             yield FINE
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from types import MappingProxyType
 
-from zoo.card import Card, Weights
+from zoo.card import Card, Weights, Where
 from zoo.catalog import Catalog
 from zoo.consistency import (
     FINE,
@@ -20,7 +20,6 @@ from zoo.consistency import (
 )
 from zoo.quantities import digest_in_name
 from zoo.report import Value
-from zoo.schema import Place
 
 BYTES_PER_VALUE = MappingProxyType({"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2})
 SMALLEST_SHARE = 0.98
@@ -30,6 +29,8 @@ LARGEST_SHARE = 1.10
 (a batch norm's two buffers an output channel). An auxiliary head adds 14 % (inception_v3)."""
 SMALLEST_OF_ALL = 0.12
 """Half a byte a parameter: what the densest quantisation in use takes (4 bits: arxiv.org/abs/2210.17323), less 4 %."""
+MOST_SHARING = 50
+"""How many cards with one file are looked at: with more, the first tell enough."""
 LFS_POINTER_BYTES = 200
 """A Git LFS pointer has 120 to 140 bytes (github.com/git-lfs/git-lfs/blob/main/docs/spec.md, seen 2026-11-24)."""
 
@@ -60,7 +61,7 @@ def _judge_size(card: Card, weights: Weights, share: float) -> Verdict:
         return FINE
     count, size = params(card) or 0, weights.size_bytes
     needed = count * BYTES_PER_VALUE[weights.dtype or "float32"]
-    where = weights.where["size_bytes"]
+    where = weights.where.at("size_bytes")
     said = f"the file has {size:,} bytes, {count:,} parameters need {needed:,} as {weights.dtype or 'float32'}"
     if share > LARGEST_SHARE:
         reason = f"{said}: an auxiliary head, EMA weights or an optimizer's state in the file would explain it"
@@ -81,7 +82,7 @@ def file_size(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """A file of a few bytes is a pointer to one."""
     for weights in card.weights:
         if weights.size_bytes is not None:
-            where, size = weights.where["size_bytes"], weights.size_bytes
+            where, size = weights.where.at("size_bytes"), weights.size_bytes
             if size > LFS_POINTER_BYTES or (params(card) or 0) * 4 <= size:
                 yield FINE
             else:
@@ -95,7 +96,7 @@ def hash_in_name(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     That of a file whose whole digest is known may be wrong itself (pytorch/vision#7744): suspect, not wrong.
     """
     for weights in card.weights:
-        named = [(weights.where["file"], weights.file), *((weights.where["urls"], url) for url in weights.urls)]
+        named = [(weights.where.at("file"), weights.file), *((weights.where.at("urls"), url) for url in weights.urls)]
         for place, name in named:
             digest = digest_in_name(name)
             if digest is None or weights.sha256 is None:
@@ -122,11 +123,11 @@ def hash_in_name(card: Card, catalog: Catalog) -> Iterator[Verdict]:
 
 
 def _shared(
-    key: str, card: Card, catalog: Catalog, values: Iterable[tuple[Weights, str | int, Place]]
+    key: str, card: Card, catalog: Catalog, values: Iterable[tuple[Weights, str | int, Where]]
 ) -> Iterator[Verdict]:
     for weights, value, where in values:
         looked_up = value[:8] if key == "sha256" and isinstance(value, str) else value
-        others = [other for other in catalog.sharing(key, looked_up) if other.name != card.name]
+        others = [other for other in catalog.sharing(key, looked_up, most=MOST_SHARING) if other.name != card.name]
         if key == "sha256" and isinstance(value, str):
             others = [other for other in others if any(_same_digest(value, item.sha256) for item in other.weights)]
         yield _judge_shared(key, card, weights, value, where, others)
@@ -136,7 +137,7 @@ def _same_digest(one: str, other: str | None) -> bool:
     return other is not None and one[: min(len(one), len(other))] == other[: min(len(one), len(other))]
 
 
-def _judge_shared(key: str, card: Card, weights: Weights, value: Value, where: Place, others: list[Card]) -> Verdict:
+def _judge_shared(key: str, card: Card, weights: Weights, value: Value, where: Where, others: list[Card]) -> Verdict:
     """Of two models with one file, the one that the file does not fit is in the wrong; that of another architecture cannot be right."""
     different = [other for other in others if same_model(card, other) is False]
     unclear = [other for other in others if same_model(card, other) is None]
@@ -185,18 +186,18 @@ def _misfit(card: Card, weights: Weights) -> bool:
 
 def shared_url(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """No two different models have one URL; one model under two names may."""
-    yield from _shared("url", card, catalog, ((w, url, w.where["urls"]) for w in card.weights[:1] for url in w.urls))
+    yield from _shared("url", card, catalog, ((w, url, w.where.at("urls")) for w in card.weights[:1] for url in w.urls))
 
 
 def shared_digest(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """No two different models have one digest."""
-    values = ((w, w.sha256, w.where["sha256"]) for w in card.weights[:1] if w.sha256)
+    values = ((w, w.sha256, w.where.at("sha256")) for w in card.weights[:1] if w.sha256)
     yield from _shared("sha256", card, catalog, values)
 
 
 def shared_size(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """No two different models have files of exactly one size."""
-    values = ((w, w.size_bytes, w.where["size_bytes"]) for w in card.weights[:1] if w.size_bytes)
+    values = ((w, w.size_bytes, w.where.at("size_bytes")) for w in card.weights[:1] if w.size_bytes)
     yield from _shared("size_bytes", card, catalog, values)
 
 
@@ -209,7 +210,7 @@ def duplicate_file(card: Card, catalog: Catalog) -> Iterator[Verdict]:
                 if value in seen:
                     reason = f"{value} is listed twice, for {seen[value]} and {weights.file}"
                     yield wrong(
-                        weights.where["file"], reason, "list the file once, with its mirrors as its urls", value
+                        weights.where.at("file"), reason, "list the file once, with its mirrors as its urls", value
                     )
                 seen.setdefault(value, weights.file)
         yield FINE
