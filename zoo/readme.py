@@ -192,7 +192,7 @@ def merge(generated: Generated, existing: str | None, find: Find = lambda is_wan
     if there.body is None:
         contradicted = {key: value for key, value in theirs.metadata.items() if generated.metadata.get(key) != value}
         if contradicted:
-            raise _both_changed(theirs, generated)
+            raise _both_changed(None, theirs, generated)
         return _text(
             generated.metadata, own, "", generated, f"\n{there.before.lstrip()}" if there.before.strip() else ""
         )
