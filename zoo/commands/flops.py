@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -12,14 +13,35 @@ from zoo.commands import cards_option, complete_names, find
 
 @click.command()
 @click.argument("name", shell_complete=complete_names)
-@click.option("--explain", multiple=True, type=click.IntRange(1), metavar="NUMBER",
-              help="Find which convention and input give this number, to the digit (repeatable).")
-@click.option("--input", "input_text", metavar="CxHxW", help="Count at this input, as 3x224x224.  [default: the card's]")
-@click.option("--by", "convention", type=click.Choice(plugins.names("conventions")), default="macs", show_default=True,
-              help="The convention to break down.")
-@click.option("--depth", type=click.IntRange(1), default=1, show_default=True, help="Of the modules that are told apart.")
-@click.option("--format", "format_name", type=click.Choice(["text", "json"]), default="text", show_default=True,
-              help="Tables, or JSON.")
+@click.option(
+    "--explain",
+    multiple=True,
+    type=click.IntRange(1),
+    metavar="NUMBER",
+    help="Find which convention and input give this number, to the digit (repeatable).",
+)
+@click.option(
+    "--input", "input_text", metavar="CxHxW", help="Count at this input, as 3x224x224.  [default: the card's]"
+)
+@click.option(
+    "--by",
+    "convention",
+    type=click.Choice(plugins.names("conventions")),
+    default="macs",
+    show_default=True,
+    help="The convention to break down.",
+)
+@click.option(
+    "--depth", type=click.IntRange(1), default=1, show_default=True, help="Of the modules that are told apart."
+)
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Tables, or JSON.",
+)
 @click.option("--allow-code", is_flag=True, help="Run the factory that the card names (builder: {library: python}).")
 @cards_option
 def command(
@@ -29,6 +51,7 @@ def command(
     """Count a model under every convention, show where it computes, and explain a number that somebody published.
 
     Claims that do not say what was counted are explained too. `zoo verify --write` puts what was found into the card.
+    Exits with 3 when nothing can be counted.
     """
     from zoo import catalog, costs
     from zoo.model import Settings, Subject
@@ -38,3 +61,4 @@ def command(
     shape = costs.read_size(input_text) if input_text else None
     account = costs.account(subject, input_shape=shape, depth=depth, explain=explain)
     click.echo(costs.render(account, format_name, convention), nl=False)
+    sys.exit(0 if account.costs else 3)
