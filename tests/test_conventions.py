@@ -145,7 +145,7 @@ PUBLISHED = {
     "resnest200e": (320, 45_954_387_872),
     "resnest269e": (416, 100_830_307_104),
     "resnet18": (224, 2_337_073_152),
-    "ecaresnetlight": (224, 5_276_118_784),  # batch norm fused nowhere, an average pooling in each shortcut
+    "ecaresnetlight": (224, 5_276_118_784),
     "efficientnet_b0": (224, 511_241_564),  # BatchNormAct2d that was BatchNorm2d
     "inception_v3": (299, 7_352_418_880),  # the same
     "inception_v4": (299, 15_806_527_936),  # the same
@@ -156,6 +156,16 @@ PUBLISHED = {
     "rexnet_100": (224, 509_989_377),  # the same
     "xception41": (299, 11_681_983_232),  # the same
     "cspdarknet53": (256, 8_545_018_880),  # the same, with LeakyReLU
+    "inception_resnet_v2": (299, 16_959_133_120),  # BatchNormAct2d that was BatchNorm2d
+    "gernet_s": (224, 954_363_216),
+    "hrnet_w18_small": (224, 2_071_651_488),
+    "selecsls42b": (224, 3_824_022_528),
+    "legacy_seresnet18": (224, 2_328_876_024),
+    "ese_vovnet19b_dw": (224, 1_711_959_904),  # BatchNormAct2d that always was one
+    "xception": (299, 10_600_506_792),
+    "dm_nfnet_f0": (192, 22_359_168),
+    "nasnetalarge": (331, 30_242_402_862),
+    "pnasnet5large": (331, 31_458_865_950),
     "vgg11_bn": (224, 9_659_103_232),
     "mobilenetv3_large_100": (224, 287_193_752),
     "tf_efficientnet_cc_b0_4e": (224, 224_153_788),  # CondConv2d counts nothing, its routing does
@@ -173,7 +183,7 @@ def test_thop_gives_the_number_on_timms_page_to_the_digit(name: str) -> None:
 AT_THE_SQUARE = {
     "tresnet_m": (224, 5_733_048_064),  # norm and activation were one InplaceAbn
     "tresnet_m_448": (448, 22_929_743_104),
-    "dla34": (224, 3_070_105_576),  # BatchNormAct2d that was BatchNorm2d; the classifier is a convolution
+    "dla34": (224, 3_070_105_576),  # the classifier is a convolution
     "vit_base_patch16_224": (224, 16_848_651_264),  # the classifier was nn.Linear
 }
 

@@ -358,27 +358,64 @@ def trace(module: torch.nn.Module, input_shape: Sequence[int]) -> Trace:
 
 
 # Operators that multiply-adds leave out, as torch's counter does, besides those that torch tags as pointwise and those
-# that return a view: norms and softmax, pooling, sums and extrema, resizing, moving and making numbers.
+# that return a view. What they do takes work in the number of their elements (a window's for pooling, a few neighbours'
+# for resizing), never a product of two sizes. An in-place one is meant with its plain name.
 _NO_MULTIPLY_ADDS = frozenset(
     (
-        *("instance_norm", "group_norm", "layer_norm", "softmax", "log_softmax", "dropout"),
-        *("max_pool2d", "adaptive_avg_pool2d"),
-        *("_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "native_batch_norm", "native_layer_norm"),
-        *("native_group_norm", "_fused_rms_norm", "linalg_vector_norm"),
-        *("_softmax", "_log_softmax", "_safe_softmax"),
-        *("avg_pool2d", "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_max_pool2d"),
-        *("max_pool2d_with_indices", "max_pool3d_with_indices"),
-        *("mean", "sum", "var", "var_mean", "prod", "cumsum", "amax", "amin", "max", "min", "all", "any", "argmax"),
-        *("upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d"),
-        *("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"),
-        *("cat", "stack", "repeat", "roll", "flip", "constant_pad_nd", "reflection_pad2d", "replication_pad2d"),
-        *("im2col", "col2im", "_unsafe_view", "as_strided", "copy", "pixel_shuffle", "pixel_unshuffle"),
-        *("index", "_unsafe_index", "index_select", "index_put", "gather", "scatter", "embedding", "sort", "topk"),
-        *("arange", "linspace", "eye", "empty", "zeros", "ones", "full", "zeros_like", "ones_like", "full_like"),
-        *("floor_divide", "hardswish", "_assert_async", "_local_scalar_dense"),
+        # norms and softmax
+        *("instance_norm", "group_norm", "layer_norm", "_native_batch_norm_legit", "native_batch_norm"),
+        *("_native_batch_norm_legit_no_training", "native_layer_norm", "native_group_norm", "_fused_rms_norm"),
+        *("linalg_vector_norm", "softmax", "log_softmax", "_softmax", "_log_softmax", "_safe_softmax", "dropout"),
+        # pooling, sums, extrema, order
+        *("avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool2d", "_adaptive_avg_pool2d"),
+        *("_adaptive_avg_pool3d", "adaptive_max_pool2d", "adaptive_max_pool3d", "max_pool2d"),
+        *("max_pool2d_with_indices", "max_pool3d_with_indices", "mean", "sum", "var", "var_mean", "prod", "logsumexp"),
+        *("amax", "amin", "max", "min", "aminmax", "all", "any", "argmax", "argmin", "cumsum", "cumprod"),
+        *("count_nonzero", "median", "kthvalue", "sort", "argsort", "topk", "searchsorted", "bucketize"),
+        # resizing and sampling
+        *("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "_upsample_nearest_exact2d"),
+        *("upsample_linear1d", "upsample_bilinear2d", "upsample_bicubic2d", "upsample_trilinear3d"),
+        *("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "grid_sampler_2d", "grid_sampler_3d"),
+        # moving
+        *("cat", "stack", "repeat", "repeat_interleave", "roll", "flip", "copy", "_to_copy", "clone", "_unsafe_view"),
+        *(
+            "as_strided",
+            "constant_pad_nd",
+            "reflection_pad1d",
+            "reflection_pad2d",
+            "replication_pad2d",
+            "im2col",
+            "col2im",
+        ),
+        *(
+            "pixel_shuffle",
+            "pixel_unshuffle",
+            "channel_shuffle",
+            "native_channel_shuffle",
+            "tril",
+            "triu",
+            "diag_embed",
+        ),
+        *("index", "_unsafe_index", "index_select", "index_put", "index_add", "index_fill", "gather", "embedding"),
+        *(
+            "scatter",
+            "scatter_add",
+            "scatter_reduce",
+            "masked_scatter",
+            "masked_select",
+            "nonzero",
+            "unique_dim",
+            "take",
+        ),
+        # making and reading numbers
+        *("empty", "empty_strided", "empty_like", "new_empty", "new_empty_strided", "zeros", "zeros_like", "new_zeros"),
+        *("ones", "ones_like", "new_ones", "full", "full_like", "new_full", "scalar_tensor", "zero", "fill", "eye"),
+        *("arange", "linspace", "tril_indices", "triu_indices", "rand", "rand_like", "randn", "randn_like", "randint"),
+        *("randperm", "bernoulli", "normal", "uniform", "multinomial", "_local_scalar_dense", "_assert_async", "equal"),
+        # element by element, though torch does not tag them so
+        *("floor_divide", "hardswish"),
     )
 )
-
 
 # The same, with a result laid out as its first argument, which need not be computed: the meta kernel of batch norm is slow.
 _LIKE_THEIR_ARGUMENT = frozenset({"aten.batch_norm"})

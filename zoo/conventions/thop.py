@@ -111,7 +111,7 @@ def _files(names: str) -> frozenset[str]:
 # Files whose models had nn.BatchNorm2d in timm 0.4, which thop counts, and have timm's BatchNormAct2d now. In all other
 # files a BatchNormAct2d was one then too (cspnet, densenet, dpn, nasnet, pnasnet, regnet, rexnet, vovnet,
 # xception_aligned, the selective kernels of resnet): a class of timm's own, so thop counted nothing.
-_PLAIN_BATCH_NORM = _files("dla efficientnet inception_resnet_v2 inception_v3 inception_v4 mobilenetv3")
+_PLAIN_BATCH_NORM = _files("efficientnet inception_resnet_v2 inception_v3 inception_v4 mobilenetv3")
 
 # Files whose norm and activation were one InplaceAbn, of which thop knows nothing; now the activation is a module of its own.
 _ACTIVATION_IN_NORM = _files("tresnet")
