@@ -153,9 +153,20 @@ def test_a_report_about_other_bytes_is_refused() -> None:
 
 
 def test_an_old_report_is_refused_and_one_just_young_enough_is_not() -> None:
-    error = refused(after=timedelta(days=30, hours=12))
-    assert f"the report is 30.5 days old (of {digits_report().created}), at most 30 are allowed" in error.what
-    assert admit(after=timedelta(days=30))
+    report = digits_report()
+    for key in ("digits/validation/top1", "digits/validation/top5"):  # measured then, and not before
+        report = with_evidence(report, key, {"measured": report.created})
+    error = refused(report=report, after=timedelta(days=30, hours=12))
+    assert f"the report is 30.5 days old (of {report.created}), at most 30 are allowed" in error.what
+    assert admit(report, after=timedelta(days=30))
+
+
+def test_a_young_report_of_an_old_evaluation_is_refused() -> None:
+    report = with_evidence(digits_report(), "digits/validation/top1", {"measured": "2026-01-01T00:00:00Z"})
+    error = refused(report=report)
+    assert "accuracy digits/validation/top1 was measured" in error.what
+    assert "days ago (on 2026-01-01T00:00:00Z), at most 30 are allowed" in error.what
+    assert f"    mend: {VERIFY} --max-age 30" in error.what
 
 
 def test_a_report_from_the_future_is_refused_beyond_what_clocks_differ() -> None:

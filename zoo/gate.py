@@ -151,15 +151,30 @@ def _subject_of(card: Card, collection: Collection | None, report: Report) -> Re
 
 
 def _age(card: Card, report: Report, now: datetime, max_age: timedelta) -> Iterator[Hindrance]:
-    created = datetime.strptime(report.created, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+    """The report's age, and that of the accuracies in it: what was evaluated before is not evaluated for each report."""
+    created, days = _utc(report.created), max_age / timedelta(days=1)
     if now - created > max_age:
-        days = (now - created) / timedelta(days=1)
-        what = f"the report is {days:.1f} days old (of {report.created}), at most {max_age / timedelta(days=1):g} are allowed"
+        what = f"the report is {_days(now - created)} days old (of {report.created}), at most {days:g} are allowed"
         yield Hindrance(what, _verify(card))
     if created - now > CLOCK_SKEW:
         yield Hindrance(
             f"the report was made in the future, at {report.created}", f"set the clock, then {_verify(card)}"
         )
+    for finding in report.findings:
+        measured = finding.evidence.get("measured")
+        if finding.check == "accuracy" and isinstance(measured, str) and now - _utc(measured) > max_age:
+            old = _days(now - _utc(measured))
+            what = f"accuracy {finding.key} was measured {old} days ago (on {measured}), at most {days:g} are allowed"
+            yield Hindrance(what, f"{_verify(card)} --max-age {days:g}")
+
+
+def _utc(created: str) -> datetime:
+    """The time in a report, such as 2026-11-24T04:00:00Z."""
+    return datetime.strptime(created, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+
+
+def _days(span: timedelta) -> str:
+    return f"{span / timedelta(days=1):.1f}"
 
 
 def _not_good(findings: Iterable[Finding], allowance: Allowance | None) -> Iterator[Hindrance]:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoo import signing
 from zoo.errors import CannotCheck, Refused, TransferFailed, UsageError, WrongContent, ZooError
-from zoo.publishing import README, SIGNATURE, SMALL_BYTES, WEIGHTS, Change, Release, ReleaseFile, There, released
+from zoo.publishing import README, SIGNATURE, SMALL_BYTES, TEXTS, WEIGHTS, Change, Release, ReleaseFile, There, released
 from zoo.readme import Address
 from zoo.report import zoo_version
 from zoo.sources.hf import parse
@@ -545,7 +545,7 @@ class Repository:
         return Path(found).read_bytes()
 
     def _with_content(self, item: There, revision: str) -> There:
-        if item.sha256 or item.size_bytes > SMALL_BYTES:
+        if item.path not in TEXTS or item.size_bytes > SMALL_BYTES or (item.sha256 and item.path != SIGNATURE):
             return item
         content = self._read(item.path, revision)
         return There(item.path, len(content), hashlib.sha256(content).hexdigest(), item.git_sha1, content)

@@ -39,6 +39,8 @@ SIGNATURE = "model.sig"
 SMALL_BYTES = 10_000_000
 """Files up to this size are read whole. Larger ones cannot be in git on the Hub, where LFS keeps their SHA-256
 (huggingface.co/docs/hub/repositories-getting-started, seen 2026-11-24)."""
+TEXTS = frozenset((README, CONFIG, STATEMENT, LICENSE, SIGNATURE))
+"""The small files of a release, which are read for a check; what else is there is only listed."""
 _BLOCK_BYTES = 1 << 20
 
 

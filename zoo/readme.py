@@ -398,7 +398,7 @@ def _warnings(admission: Admission) -> list[str]:
 
 def _shown(findings: Sequence[Finding]) -> Iterator[Finding]:
     """The findings that are about a number or the files, in the order in which people ask for them."""
-    for check in ("accuracy", "params", "flops", "files", "loading", "data"):
+    for check in ("accuracy", "params", "flops", "files", "loading", "fingerprint", "data"):
         for finding in findings:
             if finding.check == check and not finding.key.endswith("/size"):
                 yield finding
@@ -519,6 +519,13 @@ def _verification(admission: Admission) -> Iterator[tuple[str, str]]:
     for data in admission.subject.datasets:
         yield "data", f"{data.name}, {data.split} split, manifest SHA-256 `{data.manifest_sha256}`"
     yield "again", f"`zoo verify {admission.card.name} --fetch --strict`"
+
+
+def _evaluated(evidence: Mapping[str, Any]) -> str:
+    """When and with what an accuracy was measured, which may have been before the report."""
+    libraries = ", ".join(f"{name} {found}" for name, found in evidence.get("libraries", {}).items())
+    how = [evidence.get("device"), evidence.get("precision"), libraries]
+    return ", ".join([f"measured {evidence['measured']}", *(part for part in how if part)])
 
 
 def _escaped(text: str) -> str:
