@@ -348,6 +348,8 @@ class _Crew:
         self._todo = [Span(part.frontier, sys.maxsize)] if size_bytes is None else list(gaps(part.done, size_bytes))
         self._is_admitted = False
         self._reserve, self._begun, self._begun_bytes = 0, 0.0, 0
+        self._is_enough = False
+        self._block = LEAST_BLOCK_BYTES
 
     def run(self) -> str:
         """Bring what is missing; the sha256 of all of it. The calling thread tells of progress and feels Ctrl-C."""
@@ -406,12 +408,15 @@ class _Crew:
                 thread.start()
 
     def _call_reserve(self, now: float) -> None:
-        """More connections, once it is known that the first one alone does not bring what a machine can hash and write."""
+        """More connections, as soon as the first one alone does not bring what a machine can hash and write."""
         moved_bytes, seconds = self._part.done_bytes - self._begun_bytes, now - self._begun
-        if moved_bytes >= RAMP_BYTES or seconds >= RAMP_SECONDS:
+        if moved_bytes < RAMP_BYTES and seconds < RAMP_SECONDS:
+            return
+        self._begun, self._begun_bytes = now, self._part.done_bytes
+        self._is_enough = moved_bytes >= FAST_BYTES_PER_SECOND * seconds
+        if not self._is_enough:
             count, self._reserve = self._reserve, 0
-            if moved_bytes < FAST_BYTES_PER_SECOND * seconds:
-                self._hire(count)
+            self._hire(count)
 
     def _work(self) -> None:
         try:
@@ -463,7 +468,7 @@ class _Crew:
         if span.stop == sys.maxsize:
             return _Piece(span.start, None)
         left_bytes = span.size_bytes + sum(other.size_bytes for other in self._todo)
-        most = piece_bytes(left_bytes, self._connections) if self._connections > 1 else left_bytes
+        most = left_bytes if self._connections == 1 or self._is_enough else piece_bytes(left_bytes, self._connections)
         if span.size_bytes > most:
             self._todo.insert(0, Span(span.start + most, span.stop))
         return _Piece(span.start, min(span.stop, span.start + most))
@@ -563,14 +568,14 @@ class _Crew:
             self._part.save()
 
     def _copy(self, piece: _Piece, reply: Reply) -> None:
-        block = LEAST_BLOCK_BYTES
+        block = self._block
         while not self._is_over and (piece.stop is None or piece.position < piece.stop):
             started = time.monotonic()
             data = reply.read(block if piece.stop is None else min(block, piece.stop - piece.position))
             if not data:
                 break
             now = time.monotonic()
-            block = block_bytes(block, now - started)
+            self._block = block = block_bytes(block, now - started)
             self._part.write(piece.position, data)
             piece.position += len(data)
             piece.moved_bytes += len(data)
