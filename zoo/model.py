@@ -17,7 +17,7 @@ from zoo.builders import Transform
 from zoo.card import BUILDERS_OF_CODE, Builder, Card, Input, Rename, Weights
 from zoo.catalog import Catalog
 from zoo.engines import Options, worker_number
-from zoo.errors import CannotCheck, NotHere, UsageError, WrongContent
+from zoo.errors import CannotCheck, NotHere, UsageError, WrongContent, ZooError
 from zoo.remote import RemoteFile
 from zoo.store import Artifact
 
@@ -77,7 +77,7 @@ class Subject:
     catalog: Catalog
     settings: Settings
     _artifacts: dict[str, Artifact] = field(default_factory=dict, repr=False, compare=False)
-    _remote: dict[str, RemoteFile] = field(default_factory=dict, repr=False, compare=False)
+    _remote: dict[str, RemoteFile | ZooError] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def builder(self) -> Builder:
@@ -119,8 +119,14 @@ class Subject:
     def look(self, weights: Weights) -> RemoteFile:
         """What the file's server says of it, asked once; raises as `remote.look` does."""
         if weights.file not in self._remote:
-            self._remote[weights.file] = remote.look(weights)
-        return self._remote[weights.file]
+            try:
+                self._remote[weights.file] = remote.look(weights)
+            except ZooError as error:  # one answer to all questions, also where there is none
+                self._remote[weights.file] = error
+        found = self._remote[weights.file]
+        if isinstance(found, ZooError):
+            raise found
+        return found
 
     @property
     def measured(self) -> tuple[Artifact, ...]:

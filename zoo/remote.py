@@ -118,6 +118,8 @@ def _look(sources: Sources, url: str, weights: Weights) -> RemoteFile:
         return RemoteFile(shown(url), start.size_bytes, None, len(start.data))
     length = header_bytes(weights.file, start.data, start.size_bytes)
     rest = _peek(sources, url, LENGTH_BYTES, LENGTH_BYTES + length)
+    if len(rest.data) < length:
+        raise Fault("the header broke off", where=shown(url), is_passing=True)
     body_bytes = None if start.size_bytes is None else start.size_bytes - LENGTH_BYTES - length
     header = parse_header(weights.file, rest.data, body_bytes, weights.rename)
     return RemoteFile(shown(url), start.size_bytes, header, len(start.data) + len(rest.data))
