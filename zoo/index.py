@@ -82,7 +82,8 @@ class Slot:
             data, start, wrong = json.loads(self.content)
             label = display(self.path)
             found = tuple(
-                Problem(tuple(at), Place(label, line, column), what, mend) for at, line, column, what, mend in wrong
+                Problem(tuple(at), Place(label, line, column), what, mend, tuple(fix) if fix else None)
+                for at, line, column, what, mend, fix in wrong
             )
             self.content = Document(self.path, label, data, found, None, self.sha256, start=tuple(start))
         return self.content
@@ -289,7 +290,8 @@ def _packed(slot: Slot) -> bytes:
         return slot.content
     document = slot.content
     wrong = [
-        [list(item.pointer), item.place.line, item.place.column, item.what, item.mend] for item in document.problems
+        [list(item.pointer), item.place.line, item.place.column, item.what, item.mend, item.fix]
+        for item in document.problems
     ]
     return json.dumps([document.data, document.start, wrong], separators=(",", ":")).encode()
 

@@ -56,7 +56,7 @@ def flops_params(card: Card, catalog: Catalog) -> Iterator[Verdict]:
 
 def _judge_intensity(card: Card, claim: FlopsClaim, ratio: float, count: int) -> Verdict:
     where, area = claim.where.at("value"), input_area(card, claim)
-    said = f"{claim.value:,.0f} operations for {count:,} parameters are {ratio:,.3g} each"
+    said = f"{claim.value:,.12g} operations for {count:,} parameters are {ratio:,.3g} each"
     if ratio < LEAST_INTENSITY:
         reason = f"{said}, and every parameter is used at least once: the counter left out most layers, or {_explained(ratio)}"
         is_certain = is_image_task(card)
@@ -94,7 +94,8 @@ def _explained(ratio: float) -> str:
         "they may be swapped": 1 / ratio,
         "they may be swapped, each with the other's unit": 1e6 / ratio if ratio > 1 else 0.0,
         "one of them may have lost its unit (G or M)": ratio * 1000 if ratio < 1 else ratio / 1000,
-        "one of them may be in another unit (10^6)": ratio * 1e6 if ratio < 1 else ratio / 1e6,
+        "one of them may have lost its unit (M)": ratio * 1e6 if ratio < 1 else ratio / 1e6,
+        "one of them may have lost its unit (G)": ratio * 1e9 if ratio < 1 else ratio / 1e9,
     }
     fitting = [words for words, value in slips.items() if low <= value <= high]
     return fitting[0] if fitting else "a counter may have left out layers"

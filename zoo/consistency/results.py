@@ -57,6 +57,8 @@ def top1_top5(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     times as often as the first."""
     for first, five in pairs(card):
         one, other = percent(first), percent(five)
+        if not (0 <= one <= 100 and 0 <= other <= 100):
+            continue  # one of them is out of its range, and `ranges` says so
         if one > other and first.unit == five.unit:
             reason = f"top-1 is {first.value}, above top-5, {five.value}"
             yield wrong(first.where.at("value"), reason, "they may be swapped", first.value, five.value)
