@@ -545,7 +545,7 @@ class Repository:
         return Path(found).read_bytes()
 
     def _with_content(self, item: There, revision: str) -> There:
-        if item.path not in TEXTS or item.size_bytes > SMALL_BYTES or (item.sha256 and item.path != SIGNATURE):
+        if item.path not in TEXTS or item.size_bytes > SMALL_BYTES:
             return item
         content = self._read(item.path, revision)
         return There(item.path, len(content), hashlib.sha256(content).hexdigest(), item.git_sha1, content)
