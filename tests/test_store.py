@@ -166,6 +166,27 @@ def test_the_hugging_face_caches_file_is_found_by_its_digest(server: FaultServer
     assert artifact.path.read_bytes() == CONTENT
 
 
+def test_where_linking_is_not_possible_the_file_is_copied(
+    server: FaultServer, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as other_disk:
+        monkeypatch.setenv("TORCH_HOME", other_disk)
+        theirs = Path(other_disk) / "hub/checkpoints/net.pth"
+        theirs.parent.mkdir(parents=True)
+        theirs.write_bytes(CONTENT)
+        artifact = fetch(card_about(tmp_path / "cards", CONTENT, [server.url("/net")]), offline=True)
+        assert artifact.path.read_bytes() == CONTENT
+        assert theirs.stat().st_mode & 0o200  # theirs stays writable, it is another file
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"record": 1}', '{"record": 2}'])
+def test_a_record_that_makes_no_sense_is_as_none(server: FaultServer, home: Path, tmp_path: Path, text: str) -> None:
+    card = card_about(tmp_path / "cards", CONTENT, [server.url("/net")])
+    (fetch(card).path.parent / ".record.json").write_text(text)
+    assert fetch(card).origin == "the store"
+    assert server.connections == 1
+
+
 def test_another_tools_wrong_file_is_not_used(server: FaultServer, home: Path, tmp_path: Path) -> None:
     theirs = tmp_path / "TORCH_HOME/hub/checkpoints/net.pth"
     theirs.parent.mkdir(parents=True)
@@ -173,6 +194,7 @@ def test_another_tools_wrong_file_is_not_used(server: FaultServer, home: Path, t
     artifact = fetch(card_about(tmp_path / "cards", CONTENT, [server.url("/net")]))
     assert (artifact.origin, artifact.path.read_bytes()) == (server.url("/net"), CONTENT)
     assert theirs.read_bytes() == CONTENT[::-1]
+    assert [name for name in files_below(home) if not name.startswith("blobs/")] == []
 
 
 def test_a_file_that_was_changed_in_the_store_is_put_aside_and_fetched_again(

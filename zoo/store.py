@@ -37,6 +37,7 @@ TRIES_OF_A_WRONG_FILE = 3
 LOCK_POLL_SECONDS = 0.1
 _BLOCK_BYTES = 1 << 20
 _RECORD = ".record.json"
+_RECORD_FIELDS = {"sha256", "size_bytes", "mtime_ns", "origin", "stored"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,9 +263,11 @@ def _from_elsewhere(weights: Weights) -> Artifact | None:
     if weights.sha256 is None:
         return None
     for path, origin in _elsewhere(weights):
-        size_bytes, sha256 = digest(path)
+        target = _linked(path)
+        size_bytes, sha256 = digest(target)
         if not disagreement(weights, size_bytes, sha256):
-            return _place(_linked(path, size_bytes, sha256), _artifact(weights, path, size_bytes, sha256, origin))
+            return _place(target, _artifact(weights, path, size_bytes, sha256, origin))
+        target.unlink()
     return None
 
 
@@ -286,21 +289,22 @@ def _elsewhere(weights: Weights) -> Iterator[tuple[Path, str]]:
                 yield path, origin
 
 
-def _linked(path: Path, size_bytes: int, sha256: str) -> Path:
-    """The file under a second name in the store's folder for what is not yet placed, or a copy of it."""
+def _linked(path: Path) -> Path:
+    """The file under a second name among what is not yet placed, or a copy where there is no linking.
+
+    A linked file becomes read-only under both names once it is placed; the other tool can still replace or remove it.
+    """
     folder = _folder("partial")
-    target = folder / f"{sha256[:16]}.{secrets.token_hex(4)}.part"
+    target = folder / f"{secrets.token_hex(8)}.part"
     try:
+        os.link(path.resolve(), target)
+    except OSError:
         try:
-            os.link(path.resolve(), target)
-        except OSError:
-            check_room(folder, size_bytes)
+            check_room(folder, path.stat().st_size)
             shutil.copyfile(path, target)
-        if digest(target) != (size_bytes, sha256):
-            target.unlink()
-            raise CannotCheck(f"{path} was changed while it was taken over", mend="try again")
-    except OSError as error:
-        raise cannot_write(folder, error) from error
+            _sync(target)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
     return target
 
 
@@ -425,8 +429,8 @@ def _place(path: Path, artifact: Artifact) -> Artifact:
         with suppress(PermissionError):  # a link to somebody else's file
             path.chmod(0o444)
         path.replace(target)
-        _sync_folder(target.parent)
-        _sync_folder(target.parent.parent)
+        _sync(target.parent)
+        _sync(target.parent.parent)
     except OSError as error:
         raise cannot_write(target.parent, error) from error
     placed = replace(artifact, path=target)
@@ -475,8 +479,9 @@ def _head(path: Path) -> bytes:
         return file.read(HEAD_BYTES)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Wait until a file or a folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -547,7 +552,8 @@ def _read_record(folder: Path) -> Mapping[str, Any] | None:
         record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return record if isinstance(record, dict) and record.get("record") == 1 else None
+    is_whole = isinstance(record, dict) and record.get("record") == 1 and record.keys() >= _RECORD_FIELDS
+    return record if is_whole else None
 
 
 def _record_of(path: Path) -> Mapping[str, Any] | None:

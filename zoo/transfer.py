@@ -294,6 +294,7 @@ class _Attempt:
 
     def _by_client(self, source: Downloads) -> str:
         folder = self.part.path.with_suffix(CLIENT_SUFFIX)
+        check_room(folder.parent, self._wanted.size_bytes or 0)
         self.part.save()
         try:
             path = self._patiently(

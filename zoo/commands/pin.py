@@ -13,6 +13,7 @@ from zoo.commands import cards_option, choose, names_argument
 
 if TYPE_CHECKING:
     from zoo.card import Card
+    from zoo.catalog import Broken
     from zoo.schema import Pointer
     from zoo.store import Artifact
 
@@ -31,21 +32,9 @@ def command(names: tuple[str, ...], everything: bool, offline: bool, cards_dirs:
     out is added, and a digest of which it has the first digits is completed.
     """
     from zoo import catalog
-    from zoo.card import Card
-    from zoo.errors import ZooError
 
-    codes = {0}
-    for card in choose(catalog.load(cards_dirs), names, everything):
-        try:
-            if isinstance(card, Card):
-                click.echo(_pin(card, offline=offline))
-                continue
-            click.echo(f"{card.name}: {card.problems[0].place}: {card.problems[0].what}", err=True)
-            codes.add(1)
-        except ZooError as error:
-            click.echo(f"zoo: {card.name}: {error}", err=True)
-            codes.add(error.exit_code)
-    sys.exit(next(code for code in (1, 2, 3, 0) if code in codes))
+    codes = {_told(card, offline=offline) for card in choose(catalog.load(cards_dirs), names, everything)}
+    sys.exit(next(code for code in (1, 2, 3, 0) if code in {0, *codes}))
 
 
 def additions(card: Card, artifacts: Mapping[int, Artifact]) -> dict[Pointer, Any]:
@@ -58,6 +47,22 @@ def additions(card: Card, artifacts: Mapping[int, Artifact]) -> dict[Pointer, An
         if weights.sha256 is None or len(weights.sha256) < FULL_DIGITS:
             changes["weights", number, "sha256"] = artifact.sha256
     return changes
+
+
+def _told(card: Card | Broken, *, offline: bool) -> int:
+    """Complete one card and say what came of it; the exit code of that."""
+    from zoo.card import Card
+    from zoo.errors import ZooError
+
+    if not isinstance(card, Card):
+        click.echo(f"zoo: {card.problems[0].place}: {card.problems[0].what}", err=True)
+        return 1
+    try:
+        click.echo(_pin(card, offline=offline))
+    except ZooError as error:
+        click.echo(f"zoo: {card.name}: {error}", err=True)
+        return error.exit_code
+    return 0
 
 
 def _pin(card: Card, *, offline: bool) -> str:
