@@ -52,6 +52,18 @@ def test_the_networks_whose_weights_expect_another_normalisation_have_it() -> No
         assert torchvision.build(name, {"transform_input": False}).transform_input is False
 
 
+def test_googlenets_file_fits_once_the_card_leaves_its_untrained_heads_out() -> None:
+    from zoo.card import Rename
+    from zoo.tensors import misfit, shapes, under_own_names
+
+    with meta_build():
+        published = torchvision.build("googlenet", {"aux_logits": True}).state_dict()
+        wanted = shapes(torchvision.build("googlenet", {}).state_dict())
+    assert "too many: aux1." in misfit(wanted, shapes(published))
+    kept, _ = under_own_names(shapes(published), [Rename(None, r"^aux[12]\.")])  # type: ignore[arg-type]  # no card
+    assert misfit(wanted, kept) == ""
+
+
 @pytest.mark.parametrize("entry", ["resnet50.IMAGENET1K_V1", "resnet50", "inception_v3", "vit_b_16", "efficientnet_b4"])
 def test_the_input_gives_the_tensors_of_torchvisions_own_preset(entry: str) -> None:
     import torch
