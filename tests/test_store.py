@@ -406,7 +406,7 @@ def test_a_part_that_lost_bytes_in_a_power_cut_is_found_out(server: FaultServer,
     assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")])).path.read_bytes() == LARGE
 
 
-@pytest.mark.parametrize("done", [[[0, 10**12]], [[5, 2]], [[-4, 9 * MIB]], "nonsense", [[1]]])
+@pytest.mark.parametrize("done", [[[0, 10**12]], [[5, 2]], [[-4, 9 * MIB]], "nonsense", [[1]], [["a", "b"]]])
 def test_a_sidecar_that_makes_no_sense_does_no_harm(server: FaultServer, home: Path, tmp_path: Path, done: object) -> None:
     server.site["/net"] = good(LARGE)
     leave_behind(home, b"\0" * MIB, done)  # type: ignore[arg-type]

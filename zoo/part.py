@@ -139,12 +139,13 @@ def leftovers(folder: Path, key: str = "*") -> Iterator[Leftover]:
         with suppress(OSError, ValueError, KeyError, TypeError):
             data = json.loads(sidecar.read_text(encoding="utf-8"))
             longest = sidecar.with_suffix(".part").stat().st_size
-            spans = (Span(max(0, start), min(stop, longest)) for start, stop in data["done"])
+            spans = (Span(max(0, int(start)), min(int(stop), longest)) for start, stop in data["done"])
+            size_bytes = None if data["size_bytes"] is None else int(data["size_bytes"])
             yield Leftover(
                 sidecar,
                 str(data["file"]),
                 str(data["url"]),
-                Version(data["size_bytes"], str(data["etag"]), str(data["modified"])),
+                Version(size_bytes, str(data["etag"]), str(data["modified"])),
                 tuple(span for span in spans if span.size_bytes > 0),
                 Here(str(data["machine"]), int(data["pid"])),
                 now - sidecar.stat().st_mtime,
@@ -271,13 +272,13 @@ class Part:
         """Stop writing and leave what is there to whoever comes next."""
         if self.done:
             self.save(is_left=True)
-            os.close(self._fd)
+            self._close()
         else:
             self.discard()
 
     def close(self) -> None:
         """Stop writing and forget the sidecar; the file stays, for somebody to move."""
-        os.close(self._fd)
+        self._close()
         _remove(self.sidecar)
 
     def discard(self) -> None:
@@ -299,6 +300,11 @@ class Part:
         part.size_bytes = target.stat().st_size
         part.done = joined((), Span(0, part.size_bytes))
         return part
+
+    def _close(self) -> None:
+        """A thread that is late then finds no file, rather than the next one to get this number."""
+        descriptor, self._fd = self._fd, -1
+        os.close(descriptor)
 
 
 class Follower(threading.Thread):

@@ -573,7 +573,7 @@ class _Crew:
         while not self._is_over and (piece.stop is None or piece.position < piece.stop):
             started = time.monotonic()
             data = reply.read(block if piece.stop is None else min(block, piece.stop - piece.position))
-            if not data:
+            if not data or self._is_over:
                 break
             now = time.monotonic()
             self._block = block = block_bytes(block, now - started)
