@@ -4,38 +4,30 @@ Images are graded in parts of a fixed size, in an order drawn with a seed, so th
 sample. A part is kept as soon as it is graded: a killed run loses the parts in flight, and no image is graded twice for
 the same question (weights, images, preprocessing, precision, kind of device, versions, code). Counts are of known
 images, so parts add up to the whole wherever they were graded, without padding and without rounding.
-Imports datasets, engines, facts, model, pieces.
+Imports datasets, engines, facts, grading, model, pieces.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from functools import cached_property
-from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zoo import engines, facts, plugins
-from zoo.builders import Transform
 from zoo.card import Dataset
-from zoo.datasets import Copy, Damaged, Images, Label, open_copy, outputs, sha256
-from zoo.engines import Outcome, cores
-from zoo.errors import CannotCheck, NotHere, WrongContent
+from zoo.datasets import Copy, Damaged, open_copy, outputs
+from zoo.engines import Outcome
+from zoo.errors import CannotCheck, NotHere
 from zoo.facts import Fact
+from zoo.grading import TOP, Graded, Grader, ready
 from zoo.model import Subject, accelerators, device_kind, transform
 from zoo.pieces import Pieces
 from zoo.report import version_of
 from zoo.store import home
-
-if TYPE_CHECKING:
-    import torch
-
 
 BATCH_SIZE = {"cpu": 16}
 """On a CPU, a batch that fits its cache, in channels_last, is twice as fast as the usual 64 in NCHW
@@ -47,13 +39,9 @@ LEAST_PART = 64
 PARTS_OF_A_SPLIT = 8
 """A part has eight batches, yet at least 64 images and at most an eighth of what there is: small enough to lose, large
 enough to be worth a file."""
-BATCHES_AHEAD = 2
-"""Batches that are decoded while one is computed: one ready and one in work."""
-TOP = 5
-DTYPES = {"fp32": None, "bf16": "bfloat16", "fp16": "float16"}
 LIBRARIES = ("torch", "torchvision", "timm", "pillow", "numpy")
 """The distributions whose versions can change a rank: kernels, resizing, decoding."""
-CODE = ("evaluate.py", "model.py", "datasets/__init__.py", "builders/__init__.py")
+CODE = ("evaluate.py", "grading.py", "model.py", "datasets/__init__.py", "builders/__init__.py", "tensors.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +58,6 @@ class Counts:
     def of(self, top_k: int) -> int:
         """The count for top-1 or top-5."""
         return {1: self.top1, 5: self.top5}[top_k]
-
-
-@dataclass(frozen=True, slots=True)
-class Graded:
-    """Some images of a split, the rank of each one's label among the outputs (`0` to `4`, `5` for none of the first
-    five), and their SHA-256s."""
-
-    indices: tuple[int, ...]
-    ranks: str
-    digests: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +146,10 @@ class Asked:
                 "the card lists no weights", where=str(self.subject.card.where), mend="add `weights: [{file: ...}]`"
             )
         restriction = {} if self.restriction is None else {"outputs": list(self.restriction)}
+        weights = self.subject.card.weights[0]
         return {
-            "sha256": self.subject.artifact(self.subject.card.weights[0]).sha256,
+            "sha256": self.subject.artifact(weights).sha256,
+            "renames": [[rename.pattern, rename.replacement] for rename in weights.rename],
             "preprocessing": self.subject.input.as_data(),
             "precision": self.subject.settings.evaluation.precision,
             "device": device_kind(self.subject.settings.device),
@@ -288,7 +268,7 @@ def grade_parts(question: Asked, parts: Sequence[Sequence[int]]) -> Generator[Gr
     jobs = min(wanted.options.jobs, len(parts))
     if wanted.engine == "local" and jobs <= 1:
         if parts:
-            for graded in Grader.of(question).grade(parts):
+            for graded in grader_of(question).grade(parts):
                 question.keep(graded)
                 yield graded
         return
@@ -326,129 +306,27 @@ class PartWork:
 
     @cached_property
     def _grader(self) -> Grader:
-        return Grader.of(Asked(self.subject, open_sound_copy(self.subject, self.dataset, self.split)))
+        return grader_of(Asked(self.subject, open_sound_copy(self.subject, self.dataset, self.split)))
 
     def __getstate__(self) -> dict[str, Any]:
         return {"subject": self.subject, "dataset": self.dataset, "split": self.split}
 
 
-@dataclass
-class Grader:
-    """A model with all that it needs to grade images: decoding threads, preprocessing, batches, precision."""
-
-    model: Callable[[torch.Tensor], torch.Tensor]
-    images: Images
-    device: torch.device
-    transform: Transform
-    batch_size: int
-    restriction: tuple[int, ...] | None = None
-    precision: str = "fp32"
-    threads: int = field(default_factory=lambda: max(2, cores()))
-
-    @classmethod
-    def of(cls, question: Asked) -> Grader:
-        """The grader of a question, its model loaded."""
-        import torch
-
-        wanted, model = question.subject.settings.evaluation, question.subject.model
-        model = model.eval().to(memory_format=torch.channels_last)
-        return cls(
-            torch.compile(model) if wanted.compile else model,
-            question.copy.images,
-            next(model.parameters()).device,
-            transform(question.subject.input),
-            batch_size(question.subject),
-            question.restriction,
-            wanted.precision,
-        )
-
-    def grade(self, parts: Iterable[Sequence[int]]) -> Iterator[Graded]:
-        """The grades of each part, in order; the next batches are decoded while one is computed, also across parts."""
-        with ThreadPoolExecutor(self.threads, "zoo-decode") as pool:
-            try:
-                for part, done in self._batches(pool, parts):
-                    ranks = "".join(rank for rank, _ in done)
-                    yield Graded(tuple(part), ranks, tuple(digest for _, digests in done for digest in digests))
-            finally:
-                pool.shutdown(cancel_futures=True)
-
-    def _batches(
-        self, pool: ThreadPoolExecutor, parts: Iterable[Sequence[int]]
-    ) -> Iterator[tuple[Sequence[int], list[tuple[str, list[str]]]]]:
-        ahead: deque[tuple[Sequence[int], bool, list[Future[tuple[torch.Tensor, str]]], list[int]]] = deque()
-        done: list[tuple[str, list[str]]] = []
-        for part, batch, last in self._in_batches(parts):
-            ahead.append((part, last, [pool.submit(self._prepare, index) for index in batch], batch))
-            if len(ahead) > BATCHES_AHEAD:
-                yield from self._finish(ahead, done)
-        while ahead:
-            yield from self._finish(ahead, done)
-
-    def _in_batches(self, parts: Iterable[Sequence[int]]) -> Iterator[tuple[Sequence[int], list[int], bool]]:
-        for part in parts:
-            batches = list(_batches(part, self.batch_size))
-            yield from ((part, batch, place == len(batches) - 1) for place, batch in enumerate(batches))
-
-    def _finish(
-        self,
-        ahead: deque[tuple[Sequence[int], bool, list[Future[tuple[torch.Tensor, str]]], list[int]]],
-        done: list[tuple[str, list[str]]],
-    ) -> Iterator[tuple[Sequence[int], list[tuple[str, list[str]]]]]:
-        part, last, futures, batch = ahead.popleft()
-        prepared = [future.result() for future in futures]
-        ranks = self.ranks([pixels for pixels, _ in prepared], [self.images.labels[index] for index in batch])
-        done.append((ranks, [digest for _, digest in prepared]))
-        if last:
-            yield part, done.copy()
-            done.clear()
-
-    def _prepare(self, index: int) -> tuple[torch.Tensor, str]:
-        content = self.images.read(index)
-        return self.transform(self.images.decode(index, content)), sha256(content)
-
-    def ranks(self, pixels: Sequence[torch.Tensor], labels: Sequence[Label]) -> str:
-        """The rank of each image's label, a digit each: tensors (channels, height, width), labels of the data set."""
-        import torch
-
-        batch = torch.stack(list(pixels)).to(self.device, memory_format=torch.channels_last)
-        logits = self.outputs(batch)
-        return ranks_of(logits if self.restriction is None else logits[:, list(self.restriction)], labels)
-
-    def outputs(self, batch: torch.Tensor) -> torch.Tensor:
-        """The logits of a batch (images, outputs); in halves where the device's memory does not hold it whole."""
-        import torch
-
-        dtype = DTYPES[self.precision]
-        cast = torch.autocast(batch.device.type, getattr(torch, dtype)) if dtype else nullcontext()
-        try:
-            with torch.inference_mode(), cast:
-                return self.model(batch).float()
-        except RuntimeError as error:
-            if len(batch) == 1 or not _is_out_of_memory(error):
-                raise
-        self.batch_size = max(1, len(batch) // 2)
-        return torch.cat([self.outputs(half) for half in torch.split(batch, self.batch_size)])
-
-
-def ranks_of(logits: torch.Tensor, labels: Sequence[Label]) -> str:
-    """The rank of the best placed of each image's labels, `0` to `4`, or `5`: logits (images, classes).
-
-    Raises WrongContent when a logit is not finite, or a label has no output.
-    """
+def grader_of(question: Asked) -> Grader:
+    """What grades the images of a question, its model loaded."""
     import torch
 
-    if not bool(logits.isfinite().all()):
-        raise WrongContent("the model's outputs are not all finite numbers", mend="check the weights for NaN and Inf")
-    highest = max(label for image in labels for label in image)
-    if highest >= logits.shape[1]:
-        raise WrongContent(f"the model has {logits.shape[1]} outputs, the data set has label {highest}")
-    right = torch.zeros(logits.shape, dtype=torch.bool)
-    for row, image in enumerate(labels):
-        right[row, list(image)] = True
-    best = logits.topk(min(TOP, logits.shape[1]), dim=1).indices.cpu()
-    hits = right.gather(1, best)
-    first = torch.where(hits.any(1), hits.int().argmax(1), TOP)
-    return "".join(map(str, first.tolist()))
+    wanted, model = question.subject.settings.evaluation, ready(question.subject.model)
+    return Grader(
+        torch.compile(model) if wanted.compile else model,
+        question.copy.images,
+        next(model.parameters()).device,
+        transform(question.subject.input),
+        batch_size(question.subject),
+        question.restriction,
+        wanted.precision,
+        wanted.compile,
+    )
 
 
 def counted(ranks: Iterable[str]) -> Counts:
@@ -509,17 +387,3 @@ def _tf32(kind: str) -> dict[str, bool]:
 def _days_since(moment: str) -> float:
     then = datetime.strptime(moment, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
     return (datetime.now(timezone.utc) - then).total_seconds() / 86_400
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether it is a lack of memory: torch has a class for accelerators; for the CPU it has a message only
-    (c10/core/impl/alloc_cpu.cpp: "DefaultCPUAllocator: can't allocate memory")."""
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def _batches(positions: Iterable[int], size: int) -> Iterator[list[int]]:
-    iterator = iter(positions)
-    while batch := list(islice(iterator, size)):
-        yield batch

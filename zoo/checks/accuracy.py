@@ -8,12 +8,14 @@ Needs no `data` finding: images are hashed as they are decoded, and a copy that 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from zoo import intervals
 from zoo.card import DEFAULT_TOLERANCE_PERCENT, METRICS, Card, ResultClaim
 from zoo.catalog import Catalog
 from zoo.checks import Question
+from zoo.diagnosis import Cause, diagnose
 from zoo.evaluate import Counts, Measured, measure
 from zoo.intervals import Answer, Claim, Verdict
 from zoo.model import Subject
@@ -49,7 +51,20 @@ def answer(subject: Subject, question: Question) -> Finding:
 
     split_images = dataset.splits[claim.split].images if claim.split in dataset.splits else 0
     measured = measure(subject, dataset, claim.split, stop)
-    return _finding(question, measured, top_k, verdict(measured.counts, measured.split_images))
+    decided = verdict(measured.counts, measured.split_images)
+    finding = _finding(question, measured, top_k, decided)
+    if decided.answer is Answer.REFUTED and decided.interval.high < asked.range[0]:
+        return _explained(finding, diagnose(subject, dataset, claim.split, asked, top_k), scale(claim))
+    return finding
+
+
+def _explained(finding: Finding, cause: Cause | None, unit: float) -> Finding:
+    """The finding with the mistake that explains it, where one does."""
+    if cause is None:
+        return finding
+    share = round(cause.accuracy * unit, 2)
+    mend = f"{cause.mend}: {share:g} on {cause.images} images then; else {finding.mend}"
+    return replace(finding, mend=mend, evidence={**finding.evidence, "cause": cause.name})
 
 
 def _finding(question: Question, measured: Measured, top_k: int, verdict: Verdict) -> Finding:
