@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import socket
 import socketserver
+import ssl
 import struct
 import sys
 import threading
@@ -84,7 +85,8 @@ class Exchange:
 class FaultServer:
     """`site` maps paths to behaviours; every other path is a 404. Use as a context manager."""
 
-    def __init__(self, *, bytes_per_second: float = 0) -> None:
+    def __init__(self, *, bytes_per_second: float = 0, tls: ssl.SSLContext | None = None) -> None:
+        """tls: serve https with this context's certificate."""
         self.site: dict[str, Behaviour] = {}
         self.requests: list[Request] = []
         self.connections = 0
@@ -95,6 +97,9 @@ class FaultServer:
         self._arrived = threading.Condition(self._lock)
         self._server = _Tcp(("127.0.0.1", 0), _Handler)
         self._server.owner = self
+        self.scheme = "https" if tls else "http"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
 
     def __enter__(self) -> FaultServer:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
@@ -112,7 +117,7 @@ class FaultServer:
 
     def url(self, path: str, *, host: str = "127.0.0.1", login: str = "") -> str:
         """The address of a path."""
-        return f"http://{login + '@' if login else ''}{host}:{self.port}{path}"
+        return f"{self.scheme}://{login + '@' if login else ''}{host}:{self.port}{path}"
 
     def asked(self, path: str) -> list[Request]:
         """The requests for a path, in the order of their coming."""
@@ -152,7 +157,7 @@ class _Tcp(socketserver.ThreadingTCPServer):
     owner: FaultServer
 
     def handle_error(self, request: object, client_address: object) -> None:
-        if not isinstance(sys.exc_info()[1], ConnectionError):  # clients that are killed are meant to be
+        if not isinstance(sys.exc_info()[1], (ConnectionError, ssl.SSLError)):  # clients that are killed are meant to be
             super().handle_error(request, client_address)  # type: ignore[arg-type]  # as it came
 
 

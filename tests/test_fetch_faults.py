@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import http.client
+import shutil
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -111,6 +114,28 @@ def test_a_proxy_of_the_environment_is_used(
     url = "http://weights.invalid/net"
     server.site[url] = good(SMALL)  # a proxy is asked for whole addresses
     assert fetch(card_about(tmp_path / "cards", SMALL, [url])).origin == url
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl makes the certificate")
+def test_https_is_believed_to_whom_the_ca_bundle_knows(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    request = ["req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-days", "2"]
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(["openssl", *request, *subject, *files], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with FaultServer(tls=context, bytes_per_second=SLOW) as server:
+        server.site["/net"] = good(LARGE)
+        card = card_about(tmp_path / "cards", LARGE, [server.url("/net")])
+        with pytest.raises(TransferFailed, match=r"the server cannot prove that it is 127\.0\.0\.1") as caught:
+            fetch(card)
+        assert "REQUESTS_CA_BUNDLE" in caught.value.mend
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        assert fetch(card, connections=2).path.read_bytes() == LARGE
+        assert server.bytes_served == len(LARGE)
 
 
 def test_a_server_without_ranges_gives_one_stream(server: FaultServer, home: Path, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_blocks_grow_while_they_are_quick_and_shrink_when_they_are_not() -> None
     assert block_bytes(128 << 10, 0.001) == 256 << 10
     assert block_bytes(128 << 10, 0.05) == 128 << 10
     assert block_bytes(128 << 10, 0.5) == 64 << 10
-    assert (block_bytes(64 << 10, 9), block_bytes(1 << 20, 0)) == (64 << 10, 1 << 20)
+    assert (block_bytes(64 << 10, 9), block_bytes(512 << 10, 0)) == (64 << 10, 512 << 10)
 
 
 @pytest.mark.parametrize(

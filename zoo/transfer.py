@@ -31,7 +31,7 @@ from zoo.sources import Downloads, Fault, Reply, Streams, Version, shown
 LEAST_PIECE_BYTES = 4 << 20
 """Below this a further request costs more than it gains: a round trip of 50 ms is 4 MiB at 80 MB/s."""
 MOST_PIECE_BYTES = 64 << 20
-LEAST_BLOCK_BYTES, MOST_BLOCK_BYTES = 64 << 10, 1 << 20
+LEAST_BLOCK_BYTES, MOST_BLOCK_BYTES = 64 << 10, 512 << 10
 """Read at once by a connection, and lost by it when it breaks off."""
 PROGRESS_BYTES = 64 << 10
 """A try that brought this much did get on, and the next failure counts as the first."""
