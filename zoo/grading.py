@@ -170,6 +170,17 @@ def ranks_of(logits: torch.Tensor, labels: Sequence[Label]) -> str:
     return "".join(map(str, first.tolist()))
 
 
+def probable(model: nn.Module, images: Sequence[torch.Tensor]) -> list[list[tuple[int, float]]]:
+    """For each image, a tensor (channels, height, width), the five most probable outputs with their probabilities."""
+    import torch
+
+    where = next(model.parameters()).device
+    with torch.inference_mode():
+        shares = ready(model)(torch.stack(list(images)).to(where, memory_format=torch.channels_last)).float().softmax(1)
+    best = shares.topk(min(TOP, shares.shape[1]), dim=1)
+    return [list(zip(*pair, strict=True)) for pair in zip(best.indices.tolist(), best.values.tolist(), strict=True)]
+
+
 def _threads() -> int:
     """As many threads as torch computes with: this process's share of the cores."""
     import torch

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.card import Dataset
 from zoo.datasets import Damaged, Label, Problem, few
-from zoo.errors import NotHere, WrongContent
+from zoo.errors import NotHere, UsageError, WrongContent
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -99,6 +99,18 @@ def open(dataset: Dataset, split: str, path: Path) -> Folder:
             "the images are not in class folders and there is no file of labels", where=str(path), mend=f"add {names}"
         )
     return _by_class(dataset, images)
+
+
+def read_image(path: Path) -> Image:
+    """The image in a file, as RGB; raises UsageError when the file is none."""
+    name = PurePosixPath(path.as_posix())
+    try:
+        content = path.read_bytes()
+        return Folder((Entry(name, path, len(content), ""),), ((),)).decode(0, content)
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    except Damaged as error:
+        raise UsageError("is no image that can be decoded", where=str(path), mend="give a JPEG or PNG") from error
 
 
 def _tree(root: Path, dataset: Dataset) -> Iterator[Entry]:
