@@ -92,6 +92,22 @@ def test_the_classifier_is_what_gives_the_logits() -> None:
     assert classifier(trace(alone(lambda: nn.Conv2d(4, 4, 1)), (1, *SHAPE))) is None
 
 
+def test_a_layer_of_another_width_than_the_logits_is_no_classifier() -> None:
+    with meta_build():
+        model = nn.Sequential(nn.Flatten(), nn.Linear(240, 20), Calling(lambda x: x @ torch.empty(20, 7))).eval()
+    assert classifier(trace(model, (1, *SHAPE))) is None
+
+
+def test_biases_are_those_of_layers_that_have_one() -> None:
+    with meta_build():
+        model = nn.Sequential(
+            nn.Conv2d(4, 8, 1), nn.Conv2d(8, 8, 1, bias=False), nn.Flatten(), nn.Linear(480, 7)
+        ).eval()
+    recorded = trace(model, (1, *SHAPE))
+    rule: Convention = importlib.import_module("zoo.conventions.macs")
+    assert rule.VARIANTS["with biases"](recorded) - tally(recorded, "macs").value == 480 + 7
+
+
 # thop
 
 
