@@ -507,6 +507,21 @@ def test_a_file_that_changes_while_it_is_uploaded_is_not_committed(hub: HubServe
     assert head(hub) == before
 
 
+def test_bytes_that_are_not_the_verified_ones_are_not_committed_over_xet(
+    hub: HubServer, push: Push, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add_repo("lab/net")
+    before = head(hub)
+    hub.accept_xet()
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    (tmp_path / "other.safetensors").write_bytes(WEIGHTS[:-1] + b"x")
+    made = release()
+    weights = replace(made.file("model.safetensors"), content=tmp_path / "other.safetensors")
+    made = replace(made, files=tuple(weights if item.path == weights.path else item for item in made.files))
+    assert failure(push, made=made).what == "a file was changed while it was uploaded; nothing was published"
+    assert head(hub) == before
+
+
 # --- commits with an unknown outcome ------------------------------------------------------------------------------
 
 

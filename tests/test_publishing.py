@@ -361,6 +361,24 @@ def test_a_weights_file_that_was_tampered_with_is_refused_with_both_digests(digi
     assert error_info.value.exit_code == 1
 
 
+def test_a_file_of_the_store_is_read_again_whatever_its_record_says(
+    digits_zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
+    card = digits_zoo / "digits" / f"{NAME}.yaml"
+    source = (digits_zoo / "digits" / WEIGHTS_FILE).as_uri()
+    replace_once(card, "    format: safetensors\n", f"    format: safetensors\n    urls: [{source}]\n")
+    fetched = catalog.load([digits_zoo]).find(NAME)
+    blob = store.fetch(fetched, fetched.weights[0]).path
+    assert publishing.measure(fetched)[0].path == blob
+    blob.chmod(0o644)
+    before = blob.stat()
+    blob.write_bytes(WEIGHTS[:-1] + b"x")
+    os.utime(blob, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(WrongContent, match=f"the card says {WEIGHTS_SHA256}"):
+        publishing.measure(fetched)
+
+
 # --- weights that are no safetensors ------------------------------------------------------------------------------
 
 

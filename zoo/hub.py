@@ -17,7 +17,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -349,7 +349,7 @@ class Repository:
         stamps = _stamps(changes)
         self._check_readme(changes)
         self._upload(operations)
-        if _stamps(changes) != stamps:
+        if _stamps(changes) != stamps or _sent_otherwise(operations, changes):
             raise WrongContent("a file was changed while it was uploaded; nothing was published", mend="publish again")
         offers = self._offers() if self._wanted.pull_request else frozenset[str]()
         for attempt in range(1, TRIES_OF_A_COMMIT + 1):
@@ -372,6 +372,7 @@ class Repository:
     ) -> list[CommitOperationAdd | CommitOperationDelete]:
         """What the commit changes. A signature that the release has not is of another release: it goes."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+        from huggingface_hub.utils._runtime import is_xet_available
 
         operations: list[CommitOperationAdd | CommitOperationDelete] = []
         for change in changes:
@@ -379,7 +380,8 @@ class Repository:
                 continue
             content = change.file.content
             operation = CommitOperationAdd(change.file.path, content if isinstance(content, bytes) else str(content))
-            operation.upload_info.sha256 = bytes.fromhex(change.file.sha256)  # measured already: not read once more
+            if not is_xet_available():  # measured already: not read once more; Xet measures what it sends anyway
+                operation.upload_info.sha256 = bytes.fromhex(change.file.sha256)
             operations.append(operation)
         if SIGNATURE in state.files and SIGNATURE not in {change.file.path for change in changes}:
             operations.append(CommitOperationDelete(SIGNATURE))
@@ -800,6 +802,13 @@ def _difference(file: ReleaseFile, there: There | None) -> str:
     if there is None:
         return f"{file.path} is missing"
     return f"{file.path} has {there.size_bytes} bytes, digest {there.sha256 or there.git_sha1}, not {file.size_bytes}, {file.sha256}"
+
+
+def _sent_otherwise(operations: Iterable[Any], changes: tuple[Change, ...]) -> bool:
+    """Whether the client measured other bytes while it uploaded."""
+    digests = {change.file.path: change.file.sha256 for change in changes}
+    infos = {item.path_in_repo: item.upload_info for item in operations if hasattr(item, "upload_info")}
+    return any(info.is_hashed and info.sha256.hex() != digests[path] for path, info in infos.items())
 
 
 def _stamps(changes: tuple[Change, ...]) -> list[tuple[int, int]]:

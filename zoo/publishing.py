@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from zoo import store, tensors
-from zoo.card import Card, Collection, Rename, card_sha256
+from zoo.card import Card, Collection, Rename, Weights, card_sha256
 from zoo.errors import CannotCheck, NotHere, UsageError, WrongContent
 from zoo.gate import Admission, Proof, measured_in
 from zoo.readme import Address, Find, difference, generate, is_as_generated, merge
@@ -110,11 +110,24 @@ class There:
 
 
 def measure(card: Card) -> tuple[Artifact, ...]:
-    """The card's files on this machine, measured now and as the card says, in its order; nothing is fetched.
+    """The card's files on this machine, read from end to end now, as the card says, in its order; nothing is fetched.
 
     Raises NotHere when one is not here, WrongContent when one is not what the card says.
     """
-    return tuple(store.fetch(card, weights, offline=True) for weights in card.weights)
+    return tuple(_measured_now(card, weights) for weights in card.weights)
+
+
+def _measured_now(card: Card, weights: Weights) -> Artifact:
+    """A file beside the card is read by each fetch; one of the store is taken by its size and time of change, and read here."""
+    artifact = store.fetch(card, weights, offline=True)
+    if artifact.path.parent == card.path.absolute().parent:
+        return artifact
+    size_bytes, sha256 = store.digest(artifact.path)
+    wrong = store.disagreement(weights, size_bytes, sha256)
+    if wrong:
+        mend = "zoo cache verify, then zoo fetch it again"
+        raise WrongContent(wrong, where=str(artifact.path), mend=mend)
+    return replace(artifact, size_bytes=size_bytes, sha256=sha256)
 
 
 def weights_of(proof: Proof, folder: Path) -> tuple[str, ReleaseFile]:
