@@ -382,7 +382,6 @@ def test_the_solver_finds_who_counted_what_where(
 
 
 def test_a_number_for_two_images_is_recognised() -> None:
-    # Thrice as many parts as two are: not the double of any convention at one image but that of thop.
     thop = tally(trace(on_meta(Small), (2, *SHAPE)), "thop").value
     (fit,) = solve(on_meta(Small), thop, 8).fits
     assert (fit.convention, fit.batch, fit.input_shape) == ("thop", 2, SHAPE)
@@ -405,8 +404,9 @@ def test_a_rounded_number_has_every_fit_within_half_a_step() -> None:
     ]
 
 
-def test_an_exact_number_is_not_rounded() -> None:
-    assert solve(on_meta(Small), CONVOLUTION + CLASSIFIER + 1, 8).fits == ()
+@pytest.mark.parametrize("value", [CONVOLUTION + CLASSIFIER + 1, 0])
+def test_an_exact_number_is_not_rounded(value: int) -> None:
+    assert solve(on_meta(Small), value, 8).fits == ()
 
 
 def test_a_model_that_does_not_run_at_its_own_size_cannot_be_solved() -> None:

@@ -228,7 +228,7 @@ def _traces(module: torch.nn.Module, own: Trace, value: int) -> Iterator[Trace]:
             one = own if shape == own.input_shape[1:] else trace(module, (1, *shape))
             yield one
             # Not all is per image (a position's table is not), so two images are recorded, not doubled.
-            if any(abs(2 * fit.value / value - 1) < 0.01 for fit in _candidates(one)):
+            if any(abs(2 * fit.value - value) < 0.01 * value for fit in _candidates(one)):
                 yield trace(module, (2, *shape))
         except CannotCheck:
             continue
