@@ -105,7 +105,9 @@ class FaultServer:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.closing.set()
         self._server.shutdown()
         self._server.server_close()
@@ -157,7 +159,9 @@ class _Tcp(socketserver.ThreadingTCPServer):
     owner: FaultServer
 
     def handle_error(self, request: object, client_address: object) -> None:
-        if not isinstance(sys.exc_info()[1], (ConnectionError, ssl.SSLError)):  # clients that are killed are meant to be
+        if not isinstance(
+            sys.exc_info()[1], (ConnectionError, ssl.SSLError)
+        ):  # clients that are killed are meant to be
             super().handle_error(request, client_address)  # type: ignore[arg-type]  # as it came
 
 

@@ -25,7 +25,9 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def card_about(folder: Path, content: bytes | None, urls: Iterable[str] = (), *, name: str = "net", **changes: object) -> Card:
+def card_about(
+    folder: Path, content: bytes | None, urls: Iterable[str] = (), *, name: str = "net", **changes: object
+) -> Card:
     """A card with one file of weights, which says the truth about `content` but for `changes`; None leaves it out."""
     truth = {} if content is None else {"size_bytes": len(content), "sha256": sha256(content)}
     weights = {"file": f"{name}.pth", "format": "pickle", "urls": list(urls), **truth, **changes}

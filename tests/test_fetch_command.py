@@ -99,7 +99,9 @@ def test_the_format_chooses_the_file(cards: Path, home: Path, server: FaultServe
     second = {**story["weights"][0], "file": "net.safetensors", "format": "safetensors", "urls": [server.url("/other")]}
     story["weights"].append({**second, "size_bytes": len(OTHER), "sha256": sha256(OTHER)})
     (cards / "net.yaml").write_text(json.dumps(story))
-    assert [Path(line).name for line in zoo("fetch", "net", "--format", "safetensors").stdout.split()] == ["net.safetensors"]
+    assert [Path(line).name for line in zoo("fetch", "net", "--format", "safetensors").stdout.split()] == [
+        "net.safetensors"
+    ]
     assert [Path(line).name for line in zoo("fetch", "net").stdout.split()] == ["net.pth"]
     both = zoo("fetch", "net", "--format", "all").stdout.split()
     assert [Path(line).name for line in both] == ["net.pth", "net.safetensors"]
@@ -164,7 +166,10 @@ def test_interrupted_downloads_are_listed(cards: Path, home: Path) -> None:
     lines = zoo("cache", "list", "--partial").stdout.splitlines()
     assert lines == ["         0 B of 9.4 MB  at work  net.pth  u"]
     leave_behind(home, b"\0" * MIB, [[0, MIB]], url="https://host/net")
-    assert zoo("cache", "list", "--partial").stdout.splitlines()[0] == "      1.0 MB of 9.4 MB  broken off  net.pth  https://host/net"
+    assert (
+        zoo("cache", "list", "--partial").stdout.splitlines()[0]
+        == "      1.0 MB of 9.4 MB  broken off  net.pth  https://host/net"
+    )
 
 
 def test_a_file_that_rotted_is_put_aside_and_the_exit_code_is_1(cards: Path, home: Path) -> None:

@@ -69,7 +69,9 @@ def test_a_good_server_gives_the_file_and_nothing_else_is_left(server: FaultServ
     assert (server.connections, server.bytes_served) == (1, len(SMALL))
 
 
-def test_a_large_file_comes_over_several_connections_and_no_byte_twice(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_a_large_file_comes_over_several_connections_and_no_byte_twice(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
     server.site["/net"], server.bytes_per_second = good(LARGE), SLOW
     artifact = fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")]), connections=3)
     assert artifact.path.read_bytes() == LARGE
@@ -78,7 +80,9 @@ def test_a_large_file_comes_over_several_connections_and_no_byte_twice(server: F
     assert files_below(home) == stored(home, LARGE)
 
 
-def test_a_large_file_of_unknown_size_comes_over_several_connections(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_a_large_file_of_unknown_size_comes_over_several_connections(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
     server.site["/net"], server.bytes_per_second = good(LARGE), SLOW
     card = card_about(tmp_path / "cards", LARGE, [server.url("/net")], size_bytes=None)
     assert fetch(card, connections=2).sha256 == sha256(LARGE)
@@ -151,7 +155,9 @@ def test_a_body_in_chunks_is_taken(server: FaultServer, home: Path, tmp_path: Pa
     assert fetch(card).sha256 == sha256(SMALL)
 
 
-def test_a_short_body_with_its_length_goes_on_where_it_broke_off(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_a_short_body_with_its_length_goes_on_where_it_broke_off(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
     server.site["/net"] = first(1, broken_after(200_000, SMALL), then=good(SMALL))
     assert fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")])).path.read_bytes() == SMALL
     assert server.bytes_served == len(SMALL)
@@ -159,7 +165,9 @@ def test_a_short_body_with_its_length_goes_on_where_it_broke_off(server: FaultSe
     assert server.asked("/net")[1].headers["if-range"] == '"1"'
 
 
-def test_a_short_body_for_ever_is_refused_and_what_came_is_kept(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_a_short_body_for_ever_is_refused_and_what_came_is_kept(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
     server.site["/net"] = first(1, broken_after(200_000, SMALL), then=broken_after(0, SMALL))
     with pytest.raises(TransferFailed, match="the body broke off"):
         fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")]))
@@ -174,7 +182,9 @@ def test_a_short_body_without_length_is_refused(server: FaultServer, home: Path,
     assert not [name for name in files_below(home) if name.startswith("blobs")]
 
 
-def test_a_short_body_without_length_goes_on_from_the_next_mirror(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_a_short_body_without_length_goes_on_from_the_next_mirror(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
     server.site["/cut"] = first(1, without_length(SMALL[:100_000]), then=status(404))
     server.site["/net"] = good(SMALL)
     artifact = fetch(card_about(tmp_path / "cards", SMALL, [server.url("/cut"), server.url("/net")]))
@@ -183,7 +193,9 @@ def test_a_short_body_without_length_goes_on_from_the_next_mirror(server: FaultS
     assert server.bytes_served == len(SMALL)
 
 
-def test_a_body_that_is_announced_too_long_is_refused_before_it_comes(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_a_body_that_is_announced_too_long_is_refused_before_it_comes(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
     server.site["/net"] = without_ranges(LARGE)
     card = card_about(tmp_path / "cards", SMALL, [server.url("/net")])
     with pytest.raises(WrongContent, match=f"has {len(LARGE)} bytes, the card says {len(SMALL)}"):
@@ -285,7 +297,9 @@ def test_a_file_that_changes_in_the_middle_begins_anew(server: FaultServer, home
     assert not (home / "quarantine").exists()  # noticed by the entity tag, not by the digest
 
 
-def test_a_changed_entity_tag_is_noticed_where_if_range_is_ignored(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_a_changed_entity_tag_is_noticed_where_if_range_is_ignored(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
     def deaf(content: bytes, etag: str) -> Exchange:
         def behave(x: Exchange) -> None:
             kept = {name: value for name, value in x.request.headers.items() if name != "if-range"}
@@ -461,7 +475,9 @@ def test_a_page_from_one_mirror_leaves_the_next_one(server: FaultServer, home: P
     assert fetch(card).origin == server.url("/net")
 
 
-def test_a_right_digest_settles_it_whatever_the_file_looks_like(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_a_right_digest_settles_it_whatever_the_file_looks_like(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
     server.site["/net"] = good(HTML)
     assert fetch(card_about(tmp_path / "cards", HTML, [server.url("/net")])).path.read_bytes() == HTML
 
@@ -479,7 +495,9 @@ def test_a_server_without_head_is_never_asked_for_one(server: FaultServer, home:
     assert {request.method for request in server.asked("/net")[1:]} == {"GET"}
 
 
-def test_a_server_that_takes_one_connection_is_content_with_one(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_a_server_that_takes_one_connection_is_content_with_one(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
     turn = threading.Lock()
 
     def one_at_a_time(x: Exchange) -> None:

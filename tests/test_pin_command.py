@@ -60,7 +60,9 @@ def test_pin_adds_what_is_missing_and_touches_no_other_line(card: Path, server: 
     assert done.returncode == 0, done.stderr
     second = f'  - {{file: second.pth, urls: ["{server.url("/second")}"]'
     after = before.replace(f'"{sha256(CONTENT)[:8]}"', f'"{sha256(CONTENT)}"')
-    after = after.replace(f"{second}}}", f'    size_bytes: 300000\n{second}, size_bytes: 1000, sha256: "{sha256(SECOND)}"}}')
+    after = after.replace(
+        f"{second}}}", f'    size_bytes: 300000\n{second}, size_bytes: 1000, sha256: "{sha256(SECOND)}"}}'
+    )
     assert card.read_text() == after
     assert done.stdout == (
         f"net: wrote sha256, size_bytes into {card};"

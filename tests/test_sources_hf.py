@@ -36,11 +36,15 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Path) -> Iterator
 
 def test_an_address_has_its_parts() -> None:
     assert parse("hf://lab/net/net.pth") == Address("model", "lab/net", None, "net.pth")
-    assert parse("hf://lab/net@refs%2Fpr%2F1/deep/n%20et.pth") == Address("model", "lab/net", "refs/pr/1", "deep/n et.pth")
+    assert parse("hf://lab/net@refs%2Fpr%2F1/deep/n%20et.pth") == Address(
+        "model", "lab/net", "refs/pr/1", "deep/n et.pth"
+    )
     assert parse("hf://datasets/lab/digits@v1/a.zip") == Address("dataset", "lab/digits", "v1", "a.zip")
 
 
-@pytest.mark.parametrize("url", ["hf://net.pth", "hf://lab/net", "hf://lab/net@main", "hf://lab/net@/x", "hf:lab/net/x"])
+@pytest.mark.parametrize(
+    "url", ["hf://net.pth", "hf://lab/net", "hf://lab/net@main", "hf://lab/net@/x", "hf:lab/net/x"]
+)
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(Fault, match="no address of a file on the Hub"):
         parse(url)
@@ -63,7 +67,9 @@ def test_the_clients_word_is_not_taken_for_the_digest(hub: HubServer, home: Path
 
 
 def test_the_size_is_judged_too(hub: HubServer, home: Path, tmp_path: Path) -> None:
-    card = card_about(tmp_path / "cards", CONTENT, ["hf://lab/net/deep/net.pth"], size_bytes=7, sha256=sha256(CONTENT)[:8])
+    card = card_about(
+        tmp_path / "cards", CONTENT, ["hf://lab/net/deep/net.pth"], size_bytes=7, sha256=sha256(CONTENT)[:8]
+    )
     with pytest.raises(WrongContent, match="the card says 7"):
         fetch(card)
 

@@ -92,7 +92,9 @@ def test_without_a_digest_another_address_is_another_file(server: FaultServer, h
     assert store.locate(other, other.weights[0]) is None
 
 
-def test_a_stored_file_of_another_size_than_the_cards_is_not_found(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_a_stored_file_of_another_size_than_the_cards_is_not_found(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
     fetch(card_about(tmp_path / "cards", CONTENT, [server.url("/net")]))
     other = card_about(tmp_path / "others", CONTENT, [server.url("/net")], size_bytes=1)
     assert store.locate(other, other.weights[0]) is None
@@ -254,10 +256,14 @@ def test_a_file_that_the_disk_has_no_room_for_is_not_begun(server: FaultServer, 
     assert (files_below(home), server.bytes_served) == ([], 0)
 
 
-def test_a_disk_that_takes_no_more_is_said_and_nothing_looks_whole(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_a_disk_that_takes_no_more_is_said_and_nothing_looks_whole(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
     server.site["/net"] = good(LARGE)
     card_about(tmp_path / "cards", LARGE, [server.url("/net")])
-    program = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({MIB}, {MIB})); import zoo_cli; zoo_cli.main()"
+    program = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({MIB}, {MIB})); import zoo_cli; zoo_cli.main()"
+    )
     command = [sys.executable, "-c", program, "fetch", "net", "--cards", str(tmp_path / "cards")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 3
@@ -338,7 +344,10 @@ def test_many_files_come_in_the_order_asked_and_one_failure_stops_no_other(
     for name, content in contents.items():
         server.site[f"/{name}"] = good(content)
     server.site["/n2"] = status(404)
-    cards = [card_about(tmp_path / "cards", content, [server.url(f"/{name}")], name=name) for name, content in contents.items()]
+    cards = [
+        card_about(tmp_path / "cards", content, [server.url(f"/{name}")], name=name)
+        for name, content in contents.items()
+    ]
     fetched = list(store.fetch_all([(card, card.weights[0]) for card in cards], jobs=3))
     assert [one.card.name for one in fetched] == list(contents)
     assert [isinstance(one.outcome, store.Artifact) for one in fetched] == [name != "n2" for name in contents]
@@ -360,7 +369,15 @@ def leave_behind(home: Path, content: bytes, done: list[list[int]], **changes: o
     partial.mkdir(parents=True, exist_ok=True)
     path = partial / f"{key_of(sha256(LARGE))}.12345678.part"
     path.write_bytes(content)
-    story = {"part": 1, "file": "net.pth", "url": "u", "size_bytes": len(LARGE), "etag": "", "modified": "", "done": done}
+    story = {
+        "part": 1,
+        "file": "net.pth",
+        "url": "u",
+        "size_bytes": len(LARGE),
+        "etag": "",
+        "modified": "",
+        "done": done,
+    }
     path.with_suffix(".json").write_text(json.dumps({**story, "machine": "other", "pid": 0, **changes}))
     return path
 
@@ -407,7 +424,9 @@ def test_a_part_that_lost_bytes_in_a_power_cut_is_found_out(server: FaultServer,
 
 
 @pytest.mark.parametrize("done", [[[0, 10**12]], [[5, 2]], [[-4, 9 * MIB]], "nonsense", [[1]], [["a", "b"]]])
-def test_a_sidecar_that_makes_no_sense_does_no_harm(server: FaultServer, home: Path, tmp_path: Path, done: object) -> None:
+def test_a_sidecar_that_makes_no_sense_does_no_harm(
+    server: FaultServer, home: Path, tmp_path: Path, done: object
+) -> None:
     server.site["/net"] = good(LARGE)
     leave_behind(home, b"\0" * MIB, done)  # type: ignore[arg-type]
     assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")])).path.read_bytes() == LARGE
@@ -426,7 +445,9 @@ def test_a_part_of_another_version_is_not_built_upon_without_a_digest(
     assert server.asked("/net")[0].headers["if-range"] == '"old"'
 
 
-def test_an_interrupted_transfer_ends_though_the_server_is_silent(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_an_interrupted_transfer_ends_though_the_server_is_silent(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
     server.site["/net"] = Exchange.stall
 
     def interrupt(event: object) -> None:

@@ -26,7 +26,9 @@ MIB = 1 << 20
 PASSING = Fault("x", is_passing=True)
 
 
-@pytest.mark.parametrize(("size_bytes", "limit", "crew"), [(0, 8, 1), (MIB, 8, 1), (9 * MIB, 8, 3), (1 << 40, 8, 8), (1 << 40, 1, 1)])
+@pytest.mark.parametrize(
+    ("size_bytes", "limit", "crew"), [(0, 8, 1), (MIB, 8, 1), (9 * MIB, 8, 3), (1 << 40, 8, 8), (1 << 40, 1, 1)]
+)
 def test_a_connection_for_each_piece_up_to_the_limit(size_bytes: int, limit: int, crew: int) -> None:
     assert crew_size(size_bytes, limit) == crew
 
@@ -91,7 +93,10 @@ def test_two_replies_are_of_one_version(known: Version, seen: Version, same: boo
         (b"", "an empty file"),
         (b"\xef\xbb\xbf\r\n <!DOCTYPE HTML>", "an HTML page"),
         (b"<html lang=en>", "an HTML page"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "a git-lfs pointer, not the file that it stands for"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:00",
+            "a git-lfs pointer, not the file that it stands for",
+        ),
         (b"<?xml version='1.0'?><Error>AccessDenied", "an XML text"),
         (b'{"error":"not found"}', "an error text in JSON"),
         (b"PK\x03\x04", ""),

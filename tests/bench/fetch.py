@@ -73,7 +73,9 @@ def main() -> None:
     options = parser.parse_args()
     lines: list[Line] = []
     with tempfile.TemporaryDirectory(prefix="zoo-bench-") as scratch, served(Path(scratch)) as site:
-        print(f"server: {site.kind}; load {os.getloadavg()[0]:.2f}; {os.cpu_count()} cores; medians of {options.runs} runs")
+        print(
+            f"server: {site.kind}; load {os.getloadavg()[0]:.2f}; {os.cpu_count()} cores; medians of {options.runs} runs"
+        )
         for name in options.only.split(","):
             lines += JOBS[name](site, options.runs)
     if options.json:
@@ -186,7 +188,9 @@ def run(command: Sequence[str], environment: dict[str, str] | None = None) -> Ti
     """Run a command to its end. Raises RuntimeError with what it said when it failed."""
     started = time.perf_counter()
     with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(command, stdout=said, stderr=said, env={**os.environ, **(environment or {})}, cwd=ROOT)
+        process = subprocess.Popen(
+            command, stdout=said, stderr=said, env={**os.environ, **(environment or {})}, cwd=ROOT
+        )
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -201,7 +205,9 @@ def zoo(*arguments: str) -> list[str]:
     return [sys.executable, str(ROOT / "zoo_cli.py"), *arguments]
 
 
-def compare(what: str, tasks: dict[str, Task], runs: int, goals: dict[str, float], environment: dict[str, str]) -> list[Line]:
+def compare(
+    what: str, tasks: dict[str, Task], runs: int, goals: dict[str, float], environment: dict[str, str]
+) -> list[Line]:
     """Run all tools in turn, `runs` times after one that does not count; print medians and ratios."""
     times: dict[str, list[Timed]] = {name: [] for name in tasks}
     for number in range(runs + 1):
@@ -263,7 +269,18 @@ def limited(site: Site, runs: int) -> list[Line]:
     command = zoo("fetch", "large", "--connections", "8", "--cards", str(site.scratch / "limited"))
     tasks: dict[str, Task] = {"zoo": (clean, command)}
     if shutil.which("aria2c"):
-        aria = ["aria2c", "-q", "-x8", "-s8", f"--checksum=sha-256={sha256}", "-d", str(site.scratch), "-o", "target.pth", url]
+        aria = [
+            "aria2c",
+            "-q",
+            "-x8",
+            "-s8",
+            f"--checksum=sha-256={sha256}",
+            "-d",
+            str(site.scratch),
+            "-o",
+            "target.pth",
+            url,
+        ]
         tasks["aria2c -x8 -s8"] = (clean, aria)
     what = f"{LARGE_BYTES} bytes at {BYTES_PER_SECOND // 10**6} MB/s a connection"
     lines = compare(what, tasks, runs, {"aria2c -x8 -s8": 0.9}, {"ZOO_HOME": str(home)})
@@ -284,7 +301,9 @@ def many(site: Site, runs: int) -> list[Line]:
     tasks: dict[str, Task] = {"zoo": (clean, zoo("fetch", "--all", "--jobs", "8", "--cards", str(cards)))}
     if shutil.which("aria2c"):
         tasks["aria2c -j8 -i"] = (clean, ["aria2c", "-q", "-j8", "-i", str(site.scratch / "list"), "-d", str(target)])
-    lines = compare(f"{MANY} files of {SMALL_BYTES} bytes", tasks, runs, {"aria2c -j8 -i": 1.2}, {"ZOO_HOME": str(home)})
+    lines = compare(
+        f"{MANY} files of {SMALL_BYTES} bytes", tasks, runs, {"aria2c -j8 -i": 1.2}, {"ZOO_HOME": str(home)}
+    )
     clean()
     return lines
 

@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from zoo.housekeeping import Entry, Interrupted
 
 _AGES = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
-_SIZES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30, "ti": 1 << 40}
+_SIZES = {
+    "": 1,
+    "k": 10**3,
+    "m": 10**6,
+    "g": 10**9,
+    "t": 10**12,
+    "ki": 1 << 10,
+    "mi": 1 << 20,
+    "gi": 1 << 30,
+    "ti": 1 << 40,
+}
 
 
 def parse_age(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
@@ -49,7 +59,9 @@ def path_command() -> None:
 
 
 @command.command("list")
-@click.option("--partial", is_flag=True, help="Interrupted downloads instead: how far they are, whether somebody is at them.")
+@click.option(
+    "--partial", is_flag=True, help="Interrupted downloads instead: how far they are, whether somebody is at them."
+)
 def list_command(partial: bool) -> None:
     """List the files with their size, days since the last use, digest and origin."""
     from zoo import housekeeping
@@ -60,7 +72,9 @@ def list_command(partial: bool) -> None:
     blobs = housekeeping.blobs()
     for entry in blobs:
         days = (time.time() - entry.used) / housekeeping.DAY_SECONDS
-        click.echo(f"{entry.sha256[:12]}  {size_text(entry.size_bytes):>9}  {days:4.0f} d  {entry.path.name}  {entry.origin}")
+        click.echo(
+            f"{entry.sha256[:12]}  {size_text(entry.size_bytes):>9}  {days:4.0f} d  {entry.path.name}  {entry.origin}"
+        )
     click.echo(_sum(blobs), err=True)
 
 
@@ -80,7 +94,9 @@ def verify_command(jobs: int) -> None:
 
 @command.command("prune")
 @click.option("--older-than", callback=parse_age, metavar="AGE", help="Remove what was not used for 30d, 12h, 2w.")
-@click.option("--max-size", callback=parse_size, metavar="SIZE", help="Remove the longest unused until the rest has 20GB.")
+@click.option(
+    "--max-size", callback=parse_size, metavar="SIZE", help="Remove the longest unused until the rest has 20GB."
+)
 @click.option("--dry-run", is_flag=True, help="Only list what would be removed.")
 def prune_command(older_than: float | None, max_size: int | None, dry_run: bool) -> None:
     """Make room. Without options: only broken-off downloads and wrong files that are older than a week."""

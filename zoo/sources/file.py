@@ -23,7 +23,9 @@ def path_of(url: str) -> Path:
     parts = urlsplit(url)
     path = Path(unquote(parts.path))
     if parts.netloc not in ("", "localhost") or not path.is_absolute():
-        raise Fault("a file: address names an absolute path on this machine", where=url, mend="write file:///folder/name")
+        raise Fault(
+            "a file: address names an absolute path on this machine", where=url, mend="write file:///folder/name"
+        )
     return path
 
 
