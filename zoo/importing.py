@@ -6,6 +6,7 @@ ones of one name all survive, under names that tell them apart. Imports dialects
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -150,31 +151,22 @@ def _gather_file(path: Path, label: str, gathered: _Gathered, format_name: str |
             gathered.read.add(path.resolve())
             harvest = dialect.read(file)
             _take(harvest, name, gathered)
-            _follow(harvest, file, gathered, name)
+            _follow(harvest, file, gathered)
             return
     if is_asked:
         gathered.problems.append(_problem(label, "no format fits it: it holds no models", "zoo import --help"))
 
 
-def _follow(harvest: Harvest, file: File, gathered: _Gathered, format_name: str) -> None:
+def _follow(harvest: Harvest, file: File, gathered: _Gathered) -> None:
     """Read the files that a document imports, each once, wherever they lead."""
     base = file.path.parent
     for path in harvest.imports:
         if not path.is_file():
-            gathered.problems.append(
-                _problem(
-                    file.label,
-                    f"imports {path.relative_to(base) if path.is_relative_to(base) else path}, which is not there",
-                )
-            )
+            shown = path.relative_to(base) if path.is_relative_to(base) else path
+            gathered.problems.append(_problem(file.label, f"imports {shown}, which is not there"))
             continue
-        inside = path.resolve().is_relative_to(base.resolve())
-        label = (
-            (Path(file.label).parent / path.resolve().relative_to(base.resolve())).as_posix()
-            if inside
-            else path.as_posix()
-        )
-        _gather_file(path, label, gathered, format_name, is_asked=True)
+        way = os.path.relpath(path.resolve(), base.resolve())
+        _gather_file(path, os.path.normpath(Path(file.label).parent / way), gathered, None, is_asked=True)
 
 
 def _text(path: Path, label: str, gathered: _Gathered, *, is_asked: bool) -> str | None:
@@ -336,6 +328,8 @@ def _free(name: str, taken: set[str]) -> str:
 
 def _slug(title: str) -> str:
     """A title as a card's name: letters, digits, `.`, `_`, `+` and `-` stay, anything else becomes `-`."""
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", title) and len(title) <= LONGEST_NAME:
+        return title
     name = re.sub(r"[^A-Za-z0-9._+-]+", "-", title).strip("-._+")
     if not name:
         name = re.sub(r"[^0-9a-f]", "", title.encode("utf-8", "replace").hex())[:16] or "unnamed"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -249,12 +249,15 @@ def problems(document: Document, kind: str) -> tuple[Problem, ...]:
     if isinstance(version, int) and version > FORMAT:
         what = f"written for a newer zoo: its format is {version}, this zoo reads {FORMAT}"
         return (Problem(("schema",), document.place(("schema",)), what, "upgrade zoo"),)
-    if _fits(document.data, kind):
+    fits = _fits(document.data, kind)
+    if fits:
         return ()
     validator = _validator(kind)
     found: set[Problem] = set()
     for error in validator.iter_errors(document.data):
         found.update(_explain(document, error))
+    if not found and fits is False:
+        found.update(_strictly(document, kind))
     return tuple(sorted(found, key=lambda problem: (problem.place.line, problem.place.column, problem.what)))
 
 
@@ -290,20 +293,26 @@ def display(path: Path) -> str:
         return path.as_posix()
 
 
-def _fits(data: object, kind: str) -> bool:
-    """Whether the quick validator says yes; anything else is for jsonschema, whose word and messages count."""
+def _fits(data: object, kind: str) -> bool | None:
+    """Whether the quick validator says yes; None for what it cannot judge: numbers beyond 64 bits, text that is no Unicode."""
     try:
-        return bool(_quick_validator(kind)(data))
-    except (ValueError, TypeError, OverflowError):  # text that is no Unicode, numbers beyond 64 bits
-        return False
+        return bool(_quick_validator(kind).is_valid(data))
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 @cache
-def _quick_validator(kind: str) -> Callable[[object], bool]:
+def _quick_validator(kind: str) -> Any:
     import jsonschema_rs
 
-    is_valid: Callable[[object], bool] = jsonschema_rs.Draft202012Validator(schema(kind)).is_valid
-    return is_valid
+    return jsonschema_rs.Draft202012Validator(schema(kind))
+
+
+def _strictly(document: Document, kind: str) -> Iterator[Problem]:
+    """What only the quick validator finds: for it, as for JSON Schema, `$` is the end and not a line end before it."""
+    for error in _quick_validator(kind).iter_errors(document.data):
+        pointer = tuple(error.instance_path)
+        yield Problem(pointer, document.place(pointer), str(error.message), "write it without a line end")
 
 
 @cache

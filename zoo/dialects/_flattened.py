@@ -35,6 +35,11 @@ def recovered(text: str, label: str) -> str | Problem:
         if written in ("", "|"):
             lines.append("")
             continue
+        if recovery.continues(written):
+            lines.append("")
+            last = next(at for at in range(len(lines) - 2, -1, -1) if lines[at])
+            lines[last] += f" {written}"
+            continue
         indented = recovery.line(written, number)
         if isinstance(indented, Problem):
             return indented
@@ -53,22 +58,24 @@ class _Recovery:
         self.items: int | None = None  # the indentation of the items of an open list
         self.quote = ""
         self.is_text_open = False
-        self.indent = 0
         self.seen: dict[tuple[str, ...], set[str]] = {}
         self.entries = 0
 
+    def continues(self, written: str) -> bool:
+        """Whether the line goes on with the text of the one before: in quotes, or plain words without a key."""
+        if self.quote:
+            self.quote = "" if re.search(rf"(?<!{self.quote}){self.quote}\Z", written) else self.quote
+            return True
+        return self.is_text_open and not written.startswith("- ") and _KEY.match(written) is None
+
     def line(self, written: str, number: int) -> str | Problem:
         """The line with its indentation."""
-        if self.quote:
-            return self._continued(written)
         item = written.startswith("- ")
         body = written[2:].strip() if item else written
         key = _KEY.match(body)
         if item:
             return self._item(body, key, number)
         if key is None:
-            if self.is_text_open:
-                return self._continued(written)
             return self._refuse(number, f"{_short(written)} is no `key: value`, no item and continues no text")
         return self._key(key["key"], key["value"] or "", body, number)
 
@@ -78,11 +85,6 @@ class _Recovery:
         if self.entries == 0:
             return self._refuse(number, "the page has no `- Name:` of a model or collection")
         return None
-
-    def _continued(self, written: str) -> str:
-        if self.quote and re.search(rf"(?<!{self.quote}){self.quote}\Z", written):
-            self.quote = ""
-        return " " * (self.indent + 4) + written
 
     def _item(self, body: str, key: re.Match[str] | None, number: int) -> str | Problem:
         name = key["key"].lower() if key else ""
@@ -135,7 +137,6 @@ class _Recovery:
             if name in keys:
                 return self._refuse(number, f"{name!r} is here twice")
             keys.add(name)
-        self.indent = indent
         self.is_text_open = bool(value) and value[-1] not in "'\"]}"
         self.quote = value[0] if value[:1] in ("'", '"') and not re.search(rf"{value[0]}\Z", value[1:]) else ""
         return " " * indent + line

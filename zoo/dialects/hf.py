@@ -28,9 +28,7 @@ BODY = "readme"
 STALL_SECONDS = 60.0
 WEIGHTS = re.compile(r"(?:.*\.safetensors|pytorch_model.*\.bin|.*\.(?:pth|pt|ckpt))\Z")
 _FRONT = re.compile(r"\A\ufeff?---[ \t]*\n(.*?\n)---[ \t]*(?:\n|\Z)", re.DOTALL)
-_KEYS = re.compile(
-    r"(?m)^(?:model-index|license|library_name|pipeline_tag|base_model|tags|datasets|metrics|language)[ \t]*:"
-)
+_KEYS = re.compile(r"(?m)^(model-index|license|library_name|pipeline_tag|base_model)[ \t]*:")
 
 
 def recognises(file: File) -> bool:

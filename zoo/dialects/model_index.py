@@ -86,7 +86,7 @@ def _unclosed(text: str) -> int | None:
     if start < 0 or text.find("-->", start) >= 0 or text.find("*/}", start) >= 0 or not _TOP.search(text, start):
         return None
     inside_fence = any(match.start() <= start < match.end() for match in _FENCE.finditer(text))
-    return None if inside_fence else text.count("\n") + 1
+    return None if inside_fence else len(text.splitlines())
 
 
 def _read_text(file: File, text: str, number: int) -> Harvest:
