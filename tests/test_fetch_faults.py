@@ -521,8 +521,8 @@ def test_what_a_slow_connection_is_at_is_shared_by_the_others(server: FaultServe
             send = x.body
 
             def body(data: bytes) -> None:
-                for start in range(0, len(data), 8192):
-                    send(data[start : start + 8192])
+                for start in range(0, len(data), 32768):
+                    send(data[start : start + 32768])
                     if server.closing.wait(0.1):
                         return
 

@@ -9,11 +9,12 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fault_server import FaultServer, good
+from fault_server import Exchange, FaultServer, good
 from fetching import MIB, card_about, files_below, noise
 
 CONTENT = noise(20 * MIB, seed=7)
@@ -96,10 +97,17 @@ def test_eight_processes_share_one_download(fetching: Fetching, server: FaultSer
 
 
 def test_eight_processes_are_all_right_where_locks_do_nothing(fetching: Fetching, server: FaultServer) -> None:
-    server.bytes_per_second = 0
+    together = threading.Barrier(8)
+
+    def when_all_have_asked(x: Exchange) -> None:
+        if x.request.count < 8:
+            together.wait(60)
+        good(CONTENT)(x)
+
+    server.site["/net"] = when_all_have_asked
     for process in [fetching.start(WITHOUT_LOCKS) for _ in range(8)]:
         fetching.finish(process)
-    assert server.bytes_served > len(CONTENT)  # so the locks did do nothing
+    assert server.bytes_served >= 8 * len(CONTENT)  # so the locks did do nothing
     assert [name for name in files_below(fetching.home) if not name.startswith("blobs/")] == []
 
 

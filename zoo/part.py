@@ -168,7 +168,10 @@ def is_being_written(folder: Path, key: str, here: Here) -> bool:
 
 
 class Part:
-    """A file that is being written. `write` and `save` may be called from several threads."""
+    """A file that is being written. `write` and `save` may be called from several threads.
+
+    Making one raises CannotCheck when the folder cannot be written.
+    """
 
     def __init__(self, path: Path, file: str, key: str, here: Here) -> None:
         self.path = path
@@ -180,7 +183,10 @@ class Part:
         self.size_bytes: int | None = None
         self.done: tuple[Span, ...] = ()
         self.changed = threading.Condition()
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise cannot_write(path.parent, error) from error
         self._saved_bytes = 0
         self._told_bytes = 0
         self._saving = threading.Lock()
@@ -295,7 +301,10 @@ class Part:
         """A part in place of this one that is the file at `path`, moved here, all of it there."""
         self.discard()
         target = _new_path(self.path.parent, self.key)
-        path.replace(target)
+        try:
+            path.replace(target)
+        except OSError as error:
+            raise cannot_write(target.parent, error) from error
         part = Part(target, self.file, self.key, self.here)
         part.size_bytes = target.stat().st_size
         part.done = joined((), Span(0, part.size_bytes))
