@@ -7,7 +7,7 @@ right one: see the fingerprint.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +118,7 @@ def _difference(subject: Subject, files: tuple[Weights, ...]) -> Fact:
     return Fact("", {"dtypes": types})
 
 
-def _refuse_misfit(subject: Subject, weights: Weights, state: dict[str, Tensor] | Any) -> None:
+def _refuse_misfit(subject: Subject, weights: Weights, state: Mapping[str, Tensor]) -> None:
     given = tensors.shapes(state)
     different = tensors.misfit(tensors.shapes(subject.meta.state_dict()), given)
     if not different:
