@@ -250,7 +250,7 @@ def duplicate_claim(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     seen: dict[tuple[str | None, tuple[int, ...] | None], float] = {}
     for claim in card.flops:
         key = (claim.convention, claim.input)
-        if key in seen and seen[key] != claim.value:
+        if claim.convention is not None and key in seen and seen[key] != claim.value:
             where: Where = claim.where.at("value")
             reason = f"two counts under one convention at one input: {seen[key]:,.0f} and {claim.value:,.0f}"
             yield wrong(where, reason, "remove one, or say what differs", claim.value, seen[key])
