@@ -32,13 +32,14 @@ facts
 costs fingerprint
 pieces
 datasets
+grading
 evaluate
 diagnosis consistency
 checks
 verifying gate authoring listing dialects fixing changes
 readme importing exporting signing validating completing
 publishing
-hub api scoring
+hub api scoring predicting
 commands
 """
 """What stands further down may import what stands above it; a folder's file may import its own folder's contract."""
@@ -47,7 +48,7 @@ SAME_ROW = {("card", "edit"), ("gate", "readme")}
 """Pairs of one row of which the second may import the first."""
 
 DOORS = {
-    "torch": ("builders/", "datasets/", "checks/", "model.py", "tensors.py", "fingerprint.py", "counting.py", "evaluate.py", "conventions/"),
+    "torch": ("builders/", "datasets/", "checks/", "model.py", "tensors.py", "fingerprint.py", "counting.py", "evaluate.py", "grading.py", "conventions/"),
     "timm": ("builders/",),
     "torchvision": ("builders/",),
     "requests": ("sources/https.py",),

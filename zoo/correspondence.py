@@ -118,7 +118,7 @@ def to_entry(data: Mapping[str, Any], residue: Mapping[str, Any], fields: Iterab
                 _remove(entry, path)
             continue
         written = field.write(now, data)
-        if written is not MISSING:
+        if written is not MISSING and field.read(written, Spot(None, field.keys)) is not MISSING:
             put(entry, path or field.keys, written, build=True)
     return entry
 

@@ -32,8 +32,6 @@ NO_DATASET = "unknown"
 
 _PAGE_SUFFIXES = (".md", ".mdx", ".markdown", ".txt")
 _TOP = re.compile(r"(?im)^(?:Models|Collections|Import)[ \t]*:|^Type[ \t]*:[ \t]*model-?index[ \t]*$")
-_COMMENT = re.compile(r"<!--(.*?)-->|\{/\*(.*?)\*/\}", re.DOTALL)
-_FENCE = re.compile(r"^(?P<fence>```+|~~~+).*?^(?P=fence)[`~]*[ \t]*$", re.DOTALL | re.MULTILINE)
 _NOTHING = frozenset({"", "-", "_", "none", "null", "na", "n/a", "tbd", "todo", "coming soon"})
 
 
@@ -73,20 +71,55 @@ def read(file: File) -> Harvest:
 
 def _comments(text: str) -> Iterator[str]:
     """The comments that hold a model-index, each behind as many line ends as stand before it: its lines keep their numbers."""
-    shown = _FENCE.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
-    for match in _COMMENT.finditer(shown):
-        group = 1 if match[1] is not None else 2
-        if _TOP.search(match[group]):
-            yield "\n" * text.count("\n", 0, match.start(group)) + text[match.start(group) : match.end(group)]
+    for start, stop in _all_comments(_without_fences(text)):
+        if _TOP.search(text[start:stop]):
+            yield "\n" * text.count("\n", 0, start) + text[start:stop]
+
+
+def _all_comments(text: str) -> Iterator[tuple[int, int]]:
+    """Where the inside of each comment begins and ends, of HTML or MDX."""
+    at = 0
+    closed = {"<!--": "-->", "{/*": "*/}"}
+    while closed:
+        found = [(place, opening) for opening in closed if (place := text.find(opening, at)) >= 0]
+        if not found:
+            return
+        place, opening = min(found)
+        start = place + len(opening)
+        stop = text.find(closed[opening], start)
+        if stop < 0:
+            del closed[opening]  # none of this kind is closed from here on
+            continue
+        yield start, stop
+        at = stop + len(closed[opening])
+
+
+def _without_fences(text: str) -> str:
+    """The text with the lines of fenced code blank, each as long as it was."""
+    lines, fence = [], ""
+    for line in text.splitlines(keepends=True):
+        mark = re.match(r"(?:```+|~~~+)", line)
+        blank = bool(fence) or mark is not None
+        if mark is not None and not fence:
+            fence = mark[0]
+        elif mark is not None and mark[0].startswith(fence) and not line[len(mark[0]) :].strip():
+            fence = ""
+        lines.append(re.sub(r"[^\n]", " ", line) if blank else line)
+    return "".join(lines)
 
 
 def _unclosed(text: str) -> int | None:
-    """The line of a comment that begins a model-index and never ends."""
-    start = max(text.rfind("<!--"), text.rfind("{/*"))
-    if start < 0 or text.find("-->", start) >= 0 or text.find("*/}", start) >= 0 or not _TOP.search(text, start):
+    """The last line of a text in which a comment begins a model-index and never ends."""
+    shown = _without_fences(text)
+    start = max(shown.rfind("<!--"), shown.rfind("{/*"))
+    if (
+        start < 0
+        or shown.find("-->", start) >= 0
+        or shown.find("*/}", start) >= 0
+        or not _TOP.search(shown[start:].removeprefix("<!--").removeprefix("{/*"))
+    ):
         return None
-    inside_fence = any(match.start() <= start < match.end() for match in _FENCE.finditer(text))
-    return None if inside_fence else len(text.splitlines())
+    return len(text.splitlines())
 
 
 def _read_text(file: File, text: str, number: int) -> Harvest:
@@ -179,6 +212,9 @@ def _draft(kind: str, entry: Mapping[str, Any], spot: Spot, label: str, index: i
         del residue["Name"]
     beyond = residue.pop(BEYOND, None)
     if isinstance(beyond, Mapping):
+        said = {**data, **beyond, **({"collection": data["collection"]} if "collection" in data else {})}
+        own = {key: value for key, value in entry.items() if key not in (BEYOND, "Name")}
+        residue = {} if equal(to_entry(said, {}, fields), own) else residue
         data.update(beyond)
     elif beyond is not None:
         residue[BEYOND] = beyond
@@ -232,11 +268,10 @@ def _with_prose(drafts: tuple[Draft, ...], text: str) -> tuple[Draft, ...]:
 
 
 def _prose(text: str) -> dict[str, str]:
-    shown = _FENCE.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
     page = text
-    for match in reversed(list(_COMMENT.finditer(shown))):
-        if _TOP.search(match[0].replace("<!--", "").replace("{/*", "")):
-            page = page[: match.start()] + page[match.end() :]
+    for start, stop in reversed(list(_all_comments(_without_fences(text)))):
+        if _TOP.search(text[start:stop]):
+            page = page[: page.rindex("<!--" if page[:start].endswith("<!--") else "{/*", 0, start)] + page[stop + 3 :]
     if is_flattened(text):
         page = "\n".join(line for line in page.splitlines() if line.strip() != "|")
     page = re.sub(r"\A---\n.*?\n---[ \t]*\n", "", page, flags=re.DOTALL)
