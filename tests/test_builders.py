@@ -177,6 +177,7 @@ def test_code_that_is_allowed_is_measured_as_any_other_model(run_zoo: RunZoo, th
     ran = run_zoo("verify", "net", "--allow-code", *options)
     assert (ran.code, statuses(ran.out)) == (0, {"build": "ok", "params": "ok", "flops": "unclaimed"})
     assert (package / "it-ran").exists()
+    assert json.loads(ran.out)["options"]["allow_code"] is True
     # What was found with permission is not shown to who gives none.
     assert statuses(run_zoo("verify", "net", *options).out)["params"] == "skipped"
 

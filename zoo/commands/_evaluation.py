@@ -83,7 +83,8 @@ def described(settings: Settings) -> dict[str, Any]:
     wanted = settings.evaluation
     sample = {"limit": wanted.limit, "seed": wanted.seed} if wanted.limit else {}
     stop = {"early_stop": True, "seed": wanted.seed} if wanted.early_stop else {}
-    return {"fetch": settings.fetch, "device": settings.device, "precision": wanted.precision, **sample, **stop}
+    code = {"allow_code": True} if settings.allow_code else {}
+    return {"fetch": settings.fetch, "device": settings.device, "precision": wanted.precision, **sample, **stop, **code}
 
 
 @contextmanager
