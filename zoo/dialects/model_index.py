@@ -58,7 +58,7 @@ def read(file: File) -> Harvest:
         place = Place(file.label, unclosed, 1)
         what = "the comment that holds the model-index is not closed: the page was cut off"
         return Harvest(problems=(Problem((), place, what, "get the whole page, up to `-->`"),))
-    texts = list(_comments(file.text)) if is_page else [file.text]
+    texts = texts_of(file)
     harvests = [_read_text(file, text, number) for number, text in enumerate(texts)]
     whole = Harvest(
         tuple(draft for harvest in harvests for draft in harvest.drafts),
@@ -67,6 +67,14 @@ def read(file: File) -> Harvest:
         tuple(note for harvest in harvests for note in harvest.notes),
     )
     return replace(whole, drafts=_with_prose(whole.drafts, file.text)) if is_page else whole
+
+
+def texts_of(file: File) -> list[str]:
+    """The YAML of each document in a file; of a page that lost its indentation, with that found again where it can be."""
+    if file.path.suffix not in _PAGE_SUFFIXES:
+        return [file.text]
+    found = [(text, recovered(text, file.label) if is_flattened(text) else text) for text in _comments(file.text)]
+    return [text if isinstance(better, Problem) else better for text, better in found]
 
 
 def _comments(text: str) -> Iterator[str]:
