@@ -34,6 +34,7 @@ from zoo import catalog, gate, publishing, schema, store, tensors
 from zoo.errors import CannotCheck, NotHere, Refused, UsageError, WrongContent
 from zoo.gate import Allowance
 from zoo.publishing import Folder, Release, ReleaseFile, There
+from zoo.readme import Address
 from zoo.report import Finding, MeasuredFile, Status
 
 VERIFY = f"zoo verify {NAME} --fetch"
@@ -283,6 +284,20 @@ def test_names_that_the_hub_cannot_take_stay_out_of_the_metadata(digits_zoo: Pat
     assert front_matter(release(report, found=found))["base_model"] == "timm/resnest50d"
 
 
+def test_a_readme_that_is_no_utf8_is_not_written_again() -> None:
+    with pytest.raises(Refused, match="the README that is there is not UTF-8, at byte 2"):
+        release(readme=b"# \xff\n")
+
+
+def test_a_factory_of_the_cards_own_is_no_library_of_the_hub(digits_zoo: Path) -> None:
+    replace_once(
+        digits_zoo / "digits" / f"{NAME}.yaml", "library: timm, entry: resnest14d", "library: python, entry: 'net:make'"
+    )
+    report, found = _about(digits_zoo)
+    metadata = front_matter(release(report, found=found))
+    assert "library_name" not in metadata and metadata["tags"] == ["image-classification", "digits"]
+
+
 def test_the_statement_names_every_other_file_and_carries_the_report() -> None:
     made = release()
     statement = json.loads(texts(made)["verification.json"])
@@ -403,12 +418,15 @@ def test_a_pickle_is_converted_and_its_tensors_are_equal(digits_zoo: Path) -> No
     for check, end in (("files", "/sha256"), ("files", "/size"), ("loading", "")):
         report = with_finding(report, check, f"{WEIGHTS_FILE}{end}", key=f"digits.pth{end}")
     admission = admit(report, found=found)
-    source, weights = publishing.weights_of(gate.prove(admission, publishing.measure(admission.card)), folder)
+    proof = gate.prove(admission, publishing.measure(admission.card))
+    source, weights = publishing.weights_of(proof, folder)
     assert source == "digits.pth"
     written = load_file(folder / "model.safetensors")
     assert written.keys() == state.keys()
     assert all(torch.equal(written[name], state[name]) and written[name].dtype == state[name].dtype for name in state)
     assert (weights.size_bytes, weights.sha256) == store.digest(folder / "model.safetensors")
+    made = publishing.compose(proof, source, weights, address=Address())
+    assert "* `model.safetensors`: the same tensors as `digits.pth`, compared bit by bit" in texts(made)["README.md"]
 
 
 def test_safetensors_under_foreign_names_are_converted_to_the_architectures(digits_zoo: Path) -> None:
@@ -422,6 +440,16 @@ def test_safetensors_under_foreign_names_are_converted_to_the_architectures(digi
     artifact = replace(proof.artifacts[0], path=folder / "parallel.safetensors", size_bytes=size_bytes, sha256=sha256)
     publishing.weights_of(replace(proof, artifacts=(artifact,)), folder)
     assert load_file(folder / "model.safetensors").keys() == state.keys()
+
+
+def test_a_conversion_that_came_out_otherwise_is_refused(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(2), "b": torch.zeros(2)}, tmp_path / "model.safetensors")
+    wanted = {"a": torch.zeros(2), "b": torch.tensor([0.0, -0.0])}
+    with pytest.raises(WrongContent, match=r"1 tensors of net\.pth came out differently as safetensors, first b"):
+        tensors._refuse_difference(wanted, tmp_path / "model.safetensors", "net.pth")
 
 
 def test_views_and_tied_tensors_are_written_as_they_are(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from zoo import store, tensors
 from zoo.card import Card, Collection, Rename, Weights, card_sha256
-from zoo.errors import CannotCheck, NotHere, UsageError, WrongContent
+from zoo.errors import CannotCheck, NotHere, Refused, UsageError, WrongContent
 from zoo.gate import Admission, Proof, measured_in
 from zoo.readme import Address, Find, difference, generate, is_as_generated, merge
 from zoo.report import Finding, Report, Status, Value
@@ -161,8 +161,9 @@ def compose(
     find_readme: see Place, asked only when the README was changed on both sides, which raises Refused.
     """
     admission = proof.admission
-    there = None if readme is None else readme.decode(errors="replace")
-    text = merge(generate(admission, source_file, address), there, find_readme)
+    measured = {item.file: item.sha256 for item in proof.artifacts}
+    generated = generate(admission, source_file, address, is_converted=measured[source_file] != weights.sha256)
+    text = merge(generated, None if readme is None else _decoded(readme), find_readme)
     files = [
         ReleaseFile.of_text(README, text),
         ReleaseFile.of_text(CONFIG, _json(config(admission))),
@@ -172,6 +173,16 @@ def compose(
     statement = _statement(files, admission.report)
     files.append(ReleaseFile.of_text(STATEMENT, _json(statement)))
     return Release(admission.card.name, tuple(sorted(files, key=lambda item: item.path)))
+
+
+def _decoded(readme: bytes) -> str:
+    """What a person wrote is kept to the byte, so what cannot be read is not written again."""
+    try:
+        return readme.decode()
+    except UnicodeDecodeError as error:
+        raise Refused(
+            f"the README that is there is not UTF-8, at byte {error.start}", mend="save it there as UTF-8"
+        ) from error
 
 
 def config(admission: Admission) -> dict[str, Any]:

@@ -169,9 +169,9 @@ class Existing:
     """What the first mark says was generated; empty without marks."""
 
 
-def generate(admission: Admission, weights_file: str, address: Address) -> Generated:
-    """What zoo says about a proved model. weights_file: which of the card's files is the release's model.safetensors."""
-    return Generated(_metadata(admission, address), _body(admission, weights_file, address))
+def generate(admission: Admission, weights_file: str, address: Address, *, is_converted: bool) -> Generated:
+    """What zoo says about a proved model. weights_file: which of the card's files became the release's model.safetensors."""
+    return Generated(_metadata(admission, address), _body(admission, weights_file, address, is_converted))
 
 
 Find = Callable[[Callable[[str], bool]], "str | None"]
@@ -280,10 +280,14 @@ def _both_changed(base: Generated | None, theirs: Generated, ours: Generated) ->
 def _metadata(admission: Admission, address: Address) -> dict[str, Any]:
     card, measured = admission.card, _measured_results(admission)
     library = card.builder.library if card.builder else None
-    tags = [card.task, library, "transformers" if library == "timm" else None, card.collection]
+    tags = [
+        card.task,
+        *({"timm": ("timm", "transformers"), "python": ()}.get(library or "", (library,))),
+        card.collection,
+    ]
     values: dict[str, Any] = {
         **_license(card),
-        "library_name": library,
+        "library_name": library if library != "python" else None,  # a factory of the card's own is no library
         "pipeline_tag": card.task,
         "tags": [tag for tag in dict.fromkeys(tags) if tag],
         "datasets": [name for name in _datasets(admission) if HUB_ID.fullmatch(name)],
@@ -367,7 +371,7 @@ def _template() -> Any:
     return environment.from_string((Path(__file__).parent / "readme.md.j2").read_text(encoding="utf-8"))
 
 
-def _body(admission: Admission, weights_file: str, address: Address) -> str:
+def _body(admission: Admission, weights_file: str, address: Address, is_converted: bool) -> str:
     card, collection = admission.card, admission.collection
     rows = [_row(finding) for finding in _shown(admission.report.findings)]
     text: str = _template().render(
@@ -380,7 +384,7 @@ def _body(admission: Admission, weights_file: str, address: Address) -> str:
         library=card.builder.library if card.builder else "",
         address=address.for_timm,
         repository=address.repository,
-        facts=list(_facts(admission, weights_file)),
+        facts=list(_facts(admission, weights_file, is_converted)),
         provenance=list(_provenance(card)),
         verification=list(_verification(admission)),
         citation=(collection.citation or "").strip() if collection else "",
@@ -457,7 +461,7 @@ def _interval_note(rows: Sequence[Mapping[str, str]]) -> str:
     )
 
 
-def _facts(admission: Admission, weights_file: str) -> Iterator[tuple[str, str]]:
+def _facts(admission: Admission, weights_file: str, is_converted: bool) -> Iterator[tuple[str, str]]:
     card, collection = admission.card, admission.collection
     measured = {item.file: item for item in admission.subject.weights}[weights_file]
     if card.builder:
@@ -469,6 +473,8 @@ def _facts(admission: Admission, weights_file: str) -> Iterator[tuple[str, str]]
     if card.input and card.input.size:
         yield "input", f"{' x '.join(map(str, card.input.size))}, {card.input.interpolation or 'bilinear'}"
     yield "weights", f"`{measured.file}`, {measured.size_bytes:,} bytes, SHA-256 `{measured.sha256}`"
+    if is_converted:
+        yield "`model.safetensors`", f"the same tensors as `{measured.file}`, compared bit by bit after the conversion"
     yield "licence", card.license or "the card names none"
     if card.base_model:
         yield "made from", card.base_model
