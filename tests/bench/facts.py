@@ -99,9 +99,8 @@ def compare_row(row: dict[str, str], found: Agreement) -> None:
     found.gmacs[fitting or "not"] += 1
     if not (how and fitting):
         first = forms[0]
-        found.apart.append(
-            f"{name}@{size}: {first[1] / 1e6:.3f} M and {first[2] / 1e9:.3f} G, published {params} and {gmacs}"
-        )
+        said = f"{first[1] / 1e6:.3f} M and {first[2] / 1e9:.3f} G, published {params} and {gmacs}"
+        print(f"  {name}@{size}: {said}", flush=True)
 
 
 def counted(name: str, size: int, *, deploy: bool) -> Iterator[tuple[str, int, int]]:

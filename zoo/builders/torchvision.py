@@ -160,12 +160,12 @@ def _as_published(name: str, model: str, entry: Any) -> Published:
         **(flops if operations > 0 else {}),
     }
     classes = meta.pop("categories", ())
-    card = {
+    card: dict[str, Any] = {
         "task": TASKS.get(module.partition(".")[0], "image-classification"),
-        "builder": {"library": "torchvision", "entry": name},
+        "builder": {"library": "torchvision", "entry": name, **_options(model, wanted)},
         **({"class_names": list(classes)} if classes and len(classes) != IMAGENET_CLASSES else {}),
         **({"input": wanted} if wanted else {}),
-        "weights": [{"file": entry.url.rpartition("/")[2], "format": "pickle", "urls": [entry.url]}],
+        "weights": [{"file": entry.url.rpartition("/")[2], "format": "pickle", "urls": [entry.url], **_renames(model)}],
         **({"claims": claims} if claims else {}),
     }
     metrics = meta.pop("_metrics", {})
@@ -176,6 +176,19 @@ def _as_published(name: str, model: str, entry: Any) -> Published:
     }
     return Published(name, module.rpartition(".")[2], card, extra, metrics)
 
+
+def _options(model: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """A ViT has a table of positions for one size of image, 224 unless its weights are for another."""
+    size = wanted["size"][1] if "size" in wanted else VIT_SIZE
+    return {"options": {"image_size": size}} if model.startswith("vit_") and size != VIT_SIZE else {}
+
+
+def _renames(model: str) -> dict[str, Any]:
+    """GoogLeNet's file has the auxiliary heads that torchvision takes off after loading (see AS_PUBLISHED)."""
+    return {"rename": [{"pattern": r"^aux[12]\."}]} if model == "googlenet" else {}
+
+
+VIT_SIZE = 224
 
 IMAGENET_CLASSES = 1000
 """The names of ImageNet's classes are the data set's, not every card's."""
@@ -188,7 +201,8 @@ def _preset(entry: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     if not (crop and resize and len(crop) == 1 and len(resize) == 1):
         return {}, {"transforms": type(preset).__name__}
     interpolation = str(getattr(preset.interpolation, "value", preset.interpolation))
-    wanted = {"size": [3, crop[0], crop[0]], "interpolation": interpolation, "crop_pct": round(crop[0] / resize[0], 6)}
+    # Unrounded: the resized side is the crop divided by it, rounded down, and must not come out a pixel short.
+    wanted = {"size": [3, crop[0], crop[0]], "interpolation": interpolation, "crop_pct": crop[0] / resize[0]}
     return {**wanted, "mean": list(preset.mean), "std": list(preset.std)}, {"resize_size": resize[0]}
 
 
