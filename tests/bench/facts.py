@@ -168,19 +168,17 @@ def scale(every: int) -> None:
         environment = {**os.environ, "ZOO_HOME": str(folder / "home"), "NO_COLOR": "1"}
         verify = [sys.executable, str(ROOT / "zoo_cli.py"), "verify", "--all", "--cards", str(folder / "cards"),
                   "--check", "params,flops", "--jobs", "2", "--report", str(folder / "report.json")]  # fmt: skip
-        cold, code, _ = timed(verify, environment)
+        cold = timed(verify, environment)
         peak_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         findings = json.loads((folder / "report.json").read_text())["findings"]
-        warm, _, said = timed([sys.executable, "-c", WARM, str(folder / "cards")], environment)
-        serial, _, out = timed([sys.executable, "-c", SERIAL, json.dumps(names)], environment)
-        judge(findings, json.loads(out.splitlines()[-1]))
-        print(
-            f"cold, --jobs 2: {cold:.1f} s for {len(names)} architectures, exit code {code}; plain loop {serial:.1f} s:"
-        )
-        print(
-            f"  ratio {cold / serial:.2f} [<= {LIMIT_OF_SERIAL}]; largest process {peak_mib:.0f} MiB [<= {WORKER_MIB}]"
-        )
-        print(f"warm: {warm:.2f} s [<= {WARM_SECONDS}]; torch imported: {said.splitlines()[-1]} [False]")
+        print(f"cold, --jobs 2: {cold} for {len(names)} architectures, exit code {cold.code}")
+        print(f"  largest process {peak_mib:.0f} MiB [<= {WORKER_MIB}]")
+        warm = timed([sys.executable, "-c", WARM, str(folder / "cards")], environment)
+        print(f"warm: {warm} [<= {WARM_SECONDS} s]; torch imported: {warm.out.splitlines()[-1]} [False]", flush=True)
+        plain = timed([sys.executable, "-c", SERIAL, json.dumps(names)], environment)
+        judge(findings, json.loads(plain.out.splitlines()[-1]))
+        print(f"plain loop: {plain}; cold / plain {cold.seconds / plain.seconds:.2f} [<= {LIMIT_OF_SERIAL}]")
+        print(f"  of processor time {cold.processor_seconds / plain.processor_seconds:.2f}, on two cores")
 
 
 def write_cards(folder: Path, names: list[str]) -> None:
@@ -195,10 +193,29 @@ def write_cards(folder: Path, names: list[str]) -> None:
         (folder / f"{name}.yaml").write_text(card_text(card))
 
 
-def timed(command: list[str], environment: dict[str, str]) -> tuple[float, int, str]:
-    started = time.perf_counter()
+@dataclass(frozen=True)
+class Run:
+    """A command that ended: seconds on the wall and of processors, exit code, and what it printed."""
+
+    seconds: float
+    processor_seconds: float
+    code: int
+    out: str
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.1f} s ({self.processor_seconds:.1f} s of processors)"
+
+
+def timed(command: list[str], environment: dict[str, str]) -> Run:
+    started, before = time.perf_counter(), processor_seconds()
     ran = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
-    return time.perf_counter() - started, ran.returncode, ran.stdout
+    return Run(time.perf_counter() - started, processor_seconds() - before, ran.returncode, ran.stdout)
+
+
+def processor_seconds() -> float:
+    """Of all ended child processes, theirs included: what a loaded machine changes least."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def judge(findings: list[dict[str, Any]], plain: dict[str, int]) -> None:
