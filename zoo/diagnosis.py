@@ -42,6 +42,9 @@ LEVEL = 0.01
 PER_CLASS = 3
 """Images of each class that it takes to learn which label the model means by it."""
 
+DISTINCT = 0.8
+"""How many of the outputs that were learned must be different ones; a few classes may be taken for their neighbours."""
+
 INTERPOLATIONS = ("bilinear", "bicubic", "lanczos")
 CROPS = (1.0, 0.95, 0.9, 0.875, 0.8)
 SIZES = (
@@ -184,9 +187,9 @@ def inputs(said: Input) -> Iterator[tuple[str, str, Input]]:
 
 
 def _near(size: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """The two usual sizes below the card's, and the three above."""
+    """The three usual sizes below the card's, and the three above."""
     channels, height = size[0], size[1]
-    below, above = [s for s in SIZES if s < height][-2:], [s for s in SIZES if s > height][:3]
+    below, above = [s for s in SIZES if s < height][-3:], [s for s in SIZES if s > height][:3]
     yield from ((channels, side, side) for side in (*below, *above))
 
 
@@ -261,14 +264,15 @@ def _as_number(name: str) -> tuple[int, str]:
 
 def _learned(grader: Grader, indices: Sequence[int], classes: int) -> Mapping[int, int]:
     """For each class the output that its images mostly have, from images that are not in the sample; empty when they
-    are too few."""
+    are too few, or too many classes have the same output: a model that always says the same has no order of labels."""
     if len(indices) < PER_CLASS * classes:
         return {}
     seen: defaultdict[int, Counter[int]] = defaultdict(Counter)
     for index, outputs in zip(indices, grader.best(indices), strict=True):
         for label in grader.images.labels[index]:
             seen[label][outputs[0]] += 1
-    return {label: outputs.most_common(1)[0][0] for label, outputs in seen.items()}
+    learned = {label: outputs.most_common(1)[0][0] for label, outputs in seen.items()}
+    return learned if len(set(learned.values())) >= DISTINCT * len(learned) else {}
 
 
 def _other_weights(subject: Subject) -> Iterator[tuple[str, str, Callable[[], nn.Module]]]:
