@@ -75,6 +75,11 @@ def test_weights_as_text_list_nothing_or_nonsense(weights: str, urls: list[list[
         assert "Weights" in draft.data["extra"]["model_index"]
 
 
+def test_a_file_size_without_weights_is_kept_and_makes_none() -> None:
+    data = only("Models:\n  - Name: net\n    Weights: null\n    Metadata: {File Size: 5000}\n").data
+    assert data == {"extra": {"model_index": {"Weights": None, "Metadata": {"File Size": 5000}}}}
+
+
 @pytest.mark.parametrize(
     "results",
     [

@@ -20,7 +20,7 @@ from zoo.errors import CardError, UnknownName, UsageError
 from zoo.index import Key, Slot
 from zoo.schema import Document, Problem, data_root
 
-_Named = TypeVar("_Named", bound=Collection | Dataset)
+_Kind = TypeVar("_Kind", bound="Card | Collection | Dataset")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,33 +33,39 @@ class Broken:
     problems: tuple[Problem, ...]
 
 
-class Cards(Sequence[Card]):
-    """Cards in the order of their files, each built when it is first asked for."""
+class Shelf(Sequence[_Kind]):
+    """Cards, families or data sets in the order of their files, each built when it is first asked for."""
 
-    def __init__(self, slots: Iterable[Slot] = ()) -> None:
+    def __init__(self, cls: type[_Kind], slots: Iterable[Slot] = ()) -> None:
+        self.cls: type[_Kind] = cls
         self.slots = tuple(slots)
 
     @overload
-    def __getitem__(self, index: int) -> Card: ...
+    def __getitem__(self, index: int) -> _Kind: ...
     @overload
-    def __getitem__(self, index: slice) -> tuple[Card, ...]: ...
-    def __getitem__(self, index: int | slice) -> Card | tuple[Card, ...]:
+    def __getitem__(self, index: slice) -> tuple[_Kind, ...]: ...
+    def __getitem__(self, index: int | slice) -> _Kind | tuple[_Kind, ...]:
         if isinstance(index, slice):
-            return tuple(slot.built(Card) for slot in self.slots[index])
-        card: Card = self.slots[index].built(Card)
-        return card
+            return tuple(slot.built(self.cls) for slot in self.slots[index])
+        item: _Kind = self.slots[index].built(self.cls)
+        return item
 
     def __len__(self) -> int:
         return len(self.slots)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Their names, without building one."""
+        return tuple(slot.name for slot in self.slots)
 
 
 @dataclass(frozen=True)
 class Catalog:
     """The cards of a zoo in the order of their files, with its families, data sets and unreadable files."""
 
-    cards: Cards = field(default_factory=Cards)
-    collections: tuple[Collection, ...] = ()
-    datasets: tuple[Dataset, ...] = ()
+    cards: Shelf[Card] = field(default_factory=lambda: Shelf(Card))
+    collections: Shelf[Collection] = field(default_factory=lambda: Shelf(Collection))
+    datasets: Shelf[Dataset] = field(default_factory=lambda: Shelf(Dataset))
     broken: tuple[Broken, ...] = ()
     selected: frozenset[Path] = field(default=frozenset(), repr=False)
     _derived: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -80,7 +86,8 @@ class Catalog:
 
     def collection_of(self, card: Card) -> Collection | None:
         """The family that the card names, if there is one."""
-        return self._collections.get(card.collection) if card.collection else None
+        position = self._collections.get(card.collection) if card.collection else None
+        return None if position is None else self.collections[position]
 
     def dataset(self, name: str) -> Dataset | None:
         """The data set of that name or alias, if there is one; case, spaces and punctuation do not count."""
@@ -111,8 +118,8 @@ class Catalog:
         names = {slot.name for slot in found.cards.slots} | {item.name for item in found.broken}
         return replace(
             self,
-            cards=Cards((*(slot for slot in self.cards.slots if slot.name not in names), *found.cards.slots)),
-            collections=_merged(self.collections, (*around.collections, *found.collections)),
+            cards=Shelf(Card, (*(slot for slot in self.cards.slots if slot.name not in names), *found.cards.slots)),
+            collections=_merged(self.collections, around.collections, found.collections),
             datasets=_merged(self.datasets, found.datasets),
             broken=(*self.broken, *found.broken),
             selected=frozenset(slot.path for slot in found.cards.slots)
@@ -123,7 +130,7 @@ class Catalog:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The names of the cards, in their order."""
-        return tuple(slot.name for slot in self.cards.slots)
+        return self.cards.names
 
     @cached_property
     def positions(self) -> Mapping[Key, Sequence[int]]:
@@ -140,8 +147,8 @@ class Catalog:
         return named | {name: position for position, name in reversed(list(enumerate(self.names)))}
 
     @cached_property
-    def _collections(self) -> Mapping[str, Collection]:
-        return {item.name: item for item in self.collections}
+    def _collections(self) -> Mapping[str, int]:
+        return {name: position for position, name in enumerate(self.collections.names)}
 
     @cached_property
     def _datasets(self) -> Mapping[str, Dataset]:
@@ -191,20 +198,15 @@ def _slots(top: Path) -> Iterable[Slot]:
 
 
 def _sorted_out(slots: Iterable[Slot]) -> Catalog:
-    cards: list[Slot] = []
-    collections: list[Collection] = []
-    datasets: list[Dataset] = []
+    kinds: dict[str, list[Slot]] = {"card": [], "collection": [], "dataset": []}
     broken: list[Broken] = []
     for slot in slots:
-        if not slot.is_valid:
-            broken.append(Broken(slot.kind, slot.name, slot.document, slot.document.problems))
-        elif slot.kind == "card":
-            cards.append(slot)
-        elif slot.kind == "collection":
-            collections.append(slot.built(Collection))
+        if slot.is_valid:
+            kinds[slot.kind].append(slot)
         else:
-            datasets.append(slot.built(Dataset))
-    return Catalog(Cards(cards), tuple(collections), tuple(datasets), tuple(broken))
+            broken.append(Broken(slot.kind, slot.name, slot.document, slot.document.problems))
+    cards, families = Shelf(Card, kinds["card"]), Shelf(Collection, kinds["collection"])
+    return Catalog(cards, families, Shelf(Dataset, kinds["dataset"]), tuple(broken))
 
 
 def _bare(name: str) -> str:
@@ -212,6 +214,8 @@ def _bare(name: str) -> str:
     return re.sub(r"[\W_]", "", name.casefold())
 
 
-def _merged(old: tuple[_Named, ...], new: tuple[_Named, ...]) -> tuple[_Named, ...]:
-    names = {item.name for item in new}
-    return (*(item for item in old if item.name not in names), *new)
+def _merged(old: Shelf[_Kind], *new: Shelf[_Kind]) -> Shelf[_Kind]:
+    """Those of the old whose names none of the new has, and the new."""
+    added = [slot for shelf in new for slot in shelf.slots]
+    names = {slot.name for slot in added}
+    return Shelf(old.cls, (*(slot for slot in old.slots if slot.name not in names), *added))

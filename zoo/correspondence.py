@@ -119,7 +119,7 @@ def to_entry(data: Mapping[str, Any], residue: Mapping[str, Any], fields: Iterab
             continue
         written = field.write(now, data)
         if written is not MISSING and field.read(written, Spot(None, field.keys)) is not MISSING:
-            put(entry, path or field.keys, written, build=True)
+            put(entry, path or field.keys, written)
     return entry
 
 
@@ -153,20 +153,16 @@ def _has(data: Any, index: int) -> bool:
     return isinstance(data, list) and index < len(data)
 
 
-def put(data: dict[str, Any], pointer: Sequence[str | int], value: Any, *, build: bool = False) -> bool:
-    """Set a value; mappings on the way are made. False where a list on the way is too short or no container is there."""
+def put(data: dict[str, Any], pointer: Sequence[str | int], value: Any) -> bool:
+    """Set a value; mappings on the way are made, items of lists are not. False, and nothing done, where one is missing."""
+    lists = [at for at, part in enumerate(pointer) if isinstance(part, int)]
+    if lists and not isinstance(get(data, pointer[: lists[-1] + 1]), dict):
+        return False
     node: Any = data
     for part in pointer[:-1]:
-        if isinstance(node, dict):
-            node = node.setdefault(part, {})
-        elif isinstance(node, list) and isinstance(part, int) and part < len(node):
-            node = node[part]
-        else:
+        node = node.setdefault(part, {}) if isinstance(node, dict) else node[part]
+        if not isinstance(node, (dict, list)):
             return False
-    if pointer[:-1] and isinstance(pointer[-2], int) and not node:
-        return False
-    if not isinstance(node, dict):
-        return False
     node[pointer[-1]] = value
     return True
 

@@ -25,8 +25,8 @@ from zoo.places import home, write_bytes
 from zoo.schema import Document, Place, Problem, data_root, display, problems, read_text
 from zoo.schema import read as read_document
 
-FEWEST = 64
-"""A folder of fewer files is read as quickly as it is remembered."""
+FEWEST, LEAST_BYTES = 64, 16_384
+"""A folder of fewer files, or of less text, is read as quickly as it is remembered."""
 FRESH_NS = 2 * 10**9
 """A file may be changed twice within one tick of its file system's clock: FAT's is 2 s."""
 
@@ -63,7 +63,7 @@ class Slot:
     sha256 is of its bytes. `is_valid` says that it has no problems; then it can be built.
     """
 
-    path: Path
+    file: str
     kind: str
     name: str
     sha256: str
@@ -76,11 +76,16 @@ class Slot:
     _built: Any = field(default=None, repr=False)
 
     @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self.file)
+
+    @property
     def document(self) -> Document:
         """The file's data; its text is read again when somebody asks for it."""
         if isinstance(self.content, bytes):
             data, start, wrong = json.loads(self.content)
-            label = display(self.path)
+            label = display(self.file)
             found = tuple(
                 Problem(tuple(at), Place(label, line, column), what, mend, tuple(fix) if fix else None)
                 for at, line, column, what, mend, fix in wrong
@@ -96,20 +101,20 @@ class Slot:
 
     def as_row(self) -> Row:
         """What a list shows of the card."""
-        return Row(*(*self.row, f"{display(self.path)}:{self.document.start[0]}:{self.document.start[1]}"))
+        return Row(*(*self.row[:-1], f"{display(self.file)}:{self.row[-1]}"))
 
 
 def scan(top: Path) -> list[Slot]:
     """The files below a folder, in their order; only those that changed are read."""
-    found = list(_files(top))
-    if len(found) < FEWEST:
-        return [read(path, stat) for path, stat in found]
+    found = list(_files(str(top)))
+    if len(found) < FEWEST and sum(stat.st_size for _, stat in found) < LEAST_BYTES:
+        return [read(Path(file), stat) for file, stat in found]
     known = _recall(top)
     slots: list[Slot] = []
-    for path, stat in found:
-        slot = known.get(str(path))
+    for file, stat in found:
+        slot = known.get(file)
         unchanged = slot is not None and (slot.size_bytes, slot.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
-        slots.append(slot if slot is not None and unchanged else read(path, stat))
+        slots.append(slot if slot is not None and unchanged else read(Path(file), stat))
     if len(known) != len(slots) or any(not isinstance(slot.content, bytes) for slot in slots):
         _keep(top, slots)
     return slots
@@ -125,14 +130,14 @@ def read(path: Path, stat: os.stat_result | None = None) -> Slot:
     size, mtime_ns = (stat.st_size, stat.st_mtime_ns) if stat else (0, 0)
     is_card = kind == "card" and not wrong
     return Slot(
-        path,
+        str(path),
         kind,
         known,
         hashlib.sha256(document.text.encode()).hexdigest(),
         size,
         mtime_ns,
         _keys(document.data) if is_card else (),
-        _row(document.data) if is_card else (),
+        (*_row(document.data), f"{document.start[0]}:{document.start[1]}") if is_card else (),
         not wrong,
         document if wrong == document.problems else replace(document, problems=wrong),
     )
@@ -145,7 +150,7 @@ def kind_of(path: Path) -> str:
     return "dataset" if path.absolute().parent.name == "datasets" else "card"
 
 
-def _files(top: Path) -> Iterator[tuple[Path, os.stat_result]]:
+def _files(top: str) -> Iterator[tuple[str, os.stat_result]]:
     """The YAML files below a folder in the order of their paths, those and folders that begin with a point left out."""
     with os.scandir(top) as entries:
         listed = sorted(entries, key=lambda entry: entry.name)
@@ -153,9 +158,9 @@ def _files(top: Path) -> Iterator[tuple[Path, os.stat_result]]:
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            yield from _files(top / entry.name)
+            yield from _files(entry.path)
         elif entry.name.endswith((".yaml", ".yml")) and entry.is_file():
-            yield top / entry.name, entry.stat()
+            yield entry.path, entry.stat()
 
 
 # --- what is remembered of a card ---------------------------------------------------------------------------------
@@ -257,9 +262,9 @@ def remember(name: str, value: Any) -> None:
         return
 
 
-def name_of(tops: Iterable[Path], what: str) -> str:
+def name_of(tops: Iterable[Path | str], what: str) -> str:
     """The name under which something about some folders is kept."""
-    text = "\0".join(str(top.absolute()) for top in tops)
+    text = "\0".join(map(os.path.abspath, tops))
     return f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.{what}"
 
 
@@ -272,13 +277,13 @@ def _recall(top: Path) -> dict[str, Slot]:
     for path, kind, name, sha256, size, mtime_ns, keys, row, is_valid, content in entries:
         if mtime_ns > made_ns - FRESH_NS and _sha256(path) != sha256:
             continue
-        slots[path] = Slot(Path(path), kind, name, sha256, size, mtime_ns, keys, row, is_valid, content)
+        slots[path] = Slot(path, kind, name, sha256, size, mtime_ns, keys, row, is_valid, content)
     return slots
 
 
 def _keep(top: Path, slots: list[Slot]) -> None:
     entries = [
-        (str(slot.path), slot.kind, slot.name, slot.sha256, slot.size_bytes, slot.mtime_ns, slot.keys, slot.row, slot.is_valid, _packed(slot))
+        (slot.file, slot.kind, slot.name, slot.sha256, slot.size_bytes, slot.mtime_ns, slot.keys, slot.row, slot.is_valid, _packed(slot))
         for slot in slots
         if slot.content != b""
     ]  # fmt: skip

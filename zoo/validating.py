@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -111,9 +112,15 @@ def _ok(name: str, rule: str, where: str) -> Finding:
 
 
 def _checked(slot: Slot, verdicts: Known, wanted: frozenset[str], catalog: Catalog) -> Checked:
-    fine = tuple(rule for rule in (*verdicts.fine, FORMAT_RULE) if rule in wanted)
+    fine = _wanted((*verdicts.fine, FORMAT_RULE), wanted)
     found = tuple(_finding(slot, item) for item in verdicts.found if item[0].partition("#")[0] in wanted)
-    return Checked(slot.name, display(slot.path), fine, found, lambda: _subject(slot, catalog))
+    return Checked(slot.name, display(slot.file), fine, found, lambda: _subject(slot, catalog))
+
+
+@lru_cache(maxsize=1024)
+def _wanted(fine: tuple[str, ...], wanted: frozenset[str]) -> tuple[str, ...]:
+    """The rules that were asked for; many cards were looked at by the same ones."""
+    return tuple(rule for rule in fine if rule in wanted)
 
 
 def _subject(slot: Slot, catalog: Catalog) -> ReportSubject:
@@ -144,7 +151,7 @@ class _Verdicts:
         self.contexts = _contexts(catalog)
         self.is_large = len(catalog.cards) >= index.FEWEST
         self.file = (
-            index.name_of(sorted({slot.path.parent for slot in catalog.cards.slots}), "verdicts")
+            index.name_of(sorted({slot.file.rpartition("/")[0] for slot in catalog.cards.slots}), "verdicts")
             if self.is_large
             else ""
         )
@@ -155,7 +162,7 @@ class _Verdicts:
 
     def of(self, position: int) -> Known:
         slot, context = self.catalog.cards.slots[position], self.contexts[position]
-        path = str(slot.path)
+        path = slot.file
         kept = self.kept.get(path)
         if kept is not None and kept[0] == context:
             return Known(*kept)
@@ -166,7 +173,7 @@ class _Verdicts:
     def keep(self) -> None:
         """Remember what was judged now."""
         if self.new and self.is_large:
-            here = {str(slot.path) for slot in self.catalog.cards.slots}
+            here = {slot.file for slot in self.catalog.cards.slots}
             index.remember(self.file, {path: value for path, value in (self.kept | self.new).items() if path in here})
 
 
@@ -206,7 +213,7 @@ def _plain(card: Card, rule: str, number: int, verdict: Verdict) -> _Plain:
 
 def _finding(slot: Slot, plain: _Plain) -> Finding:
     key, status, file, line, column, reason, mend, claimed, measured, unit = plain
-    where = f"{display(Path(file) if file else slot.path)}:{line}:{column}"
+    where = f"{display(file or slot.file)}:{line}:{column}"
     return Finding(
         slot.name, "consistency", key, Status(status), claimed, measured, unit, where=where, reason=reason, mend=mend
     )
@@ -220,9 +227,9 @@ def _contexts(catalog: Catalog) -> list[int]:
         for key in slot.keys:
             sums[key] = sums.get(key, 0) + digest
     families: dict[str, int] = {}
-    for item in catalog.collections:
-        families[item.name] = families.get(item.name, 0) + _digest(item.where.document.digest)
-    around = hash(tuple(_digest(item.where.document.digest) for item in catalog.datasets))
+    for item in catalog.collections.slots:
+        families[item.name] = families.get(item.name, 0) + _digest(item.sha256)
+    around = hash(tuple(_digest(item.sha256) for item in catalog.datasets.slots))
     return [
         hash((digest, around, *(sums[key] + families.get(str(key[1]), 0) if key[0] == "collection" else sums[key] for key in slot.keys)))
         for slot, digest in zip(catalog.cards.slots, digests, strict=True)

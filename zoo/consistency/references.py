@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from zoo import consistency
@@ -29,15 +30,18 @@ def unknown_collection(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     if catalog.collection_of(card) is not None:
         yield FINE
         return
-    near = nearest(card.collection, [item.name for item in catalog.collections])
+    near = nearest(card.collection, catalog.collections.names)
     mend = f"did you mean {near[0]}?" if near else "add a collection.yaml with that name"
     yield wrong(card.where.at("collection"), f"there is no collection {card.collection}", mend, card.collection)
 
 
 def duplicate_collection(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """A family is defined once."""
-    others = [item for item in catalog.collections if item.name == card.collection] if card.collection else []
-    if len(others) > 1 and catalog.sharing("collection", card.collection, most=1)[0] is card:
+    defined: Counter[str] = catalog.derived("defined", lambda: Counter(catalog.collections.names))
+    if card.collection is None or defined[card.collection] < 2:
+        return
+    others = [item for item in catalog.collections if item.name == card.collection]
+    if catalog.sharing("collection", card.collection, most=1)[0] is card:
         places = ", ".join(str(item.where.at("name")) for item in others)
         yield wrong(
             others[-1].where.at("name"),

@@ -206,9 +206,10 @@ def _expanded(pattern: str, base: Path) -> list[Path]:
     """The files that an import names: relative to the file that names them, `*`, `?` and `**` as in a shell."""
     if not re.search(r"[*?\[]", pattern):
         return [base.parent / pattern]
-    if Path(pattern).is_absolute():
-        return []
-    return sorted(base.parent.glob(pattern))
+    try:
+        return sorted(base.parent.glob(pattern))
+    except (ValueError, NotImplementedError, OSError):  # no pattern that pathlib takes: `a**`, an absolute one, a null
+        return [base.parent / pattern.replace("\0", "")]
 
 
 def _draft(kind: str, entry: Mapping[str, Any], spot: Spot, label: str, index: int) -> Draft:
