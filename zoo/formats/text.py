@@ -67,15 +67,15 @@ def compared(finding: Finding) -> str:
 
 def _hints(skipped: Iterable[Finding]) -> Iterator[str]:
     """`skipped files, loading: zoo fetch a b c`: one line for each thing to do, whichever models need it."""
-    to_do: dict[tuple[str, str], tuple[dict[str, None], dict[str, None]]] = {}
+    to_do: dict[tuple[str, bool], tuple[dict[str, None], dict[str, None]]] = {}
     for finding in skipped:
         mend = finding.mend or finding.reason
-        named = mend.endswith(f" {finding.model}")
-        key = (mend.removesuffix(finding.model), "named") if named else (mend, "")
+        names_it = mend.endswith(f" {finding.model}")
+        key = (mend.removesuffix(finding.model) if names_it else mend, names_it)
         checks, models = to_do.setdefault(key, ({}, {}))
         checks[finding.check] = models[finding.model] = None
-    for (mend, named), (checks, models) in to_do.items():
-        few = " ".join([*models][:MOST_NAMES]) + (" ..." if len(models) > MOST_NAMES else "") if named else ""
+    for (mend, names_them), (checks, models) in to_do.items():
+        few = " ".join([*models][:MOST_NAMES]) + (" ..." if len(models) > MOST_NAMES else "") if names_them else ""
         yield f"  skipped {', '.join(checks)}: {mend}{few}\n"
 
 
