@@ -39,6 +39,7 @@ checks
 verifying gate authoring listing dialects fixing changes
 readme importing exporting signing validating completing
 publishing
+published
 hub api scoring predicting
 commands
 """

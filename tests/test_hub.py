@@ -19,7 +19,7 @@ from huggingface_hub import constants
 from releases import NAME, WEIGHTS, WEIGHTS_SHA256, digits_report, release, shipped
 
 from zoo import hub as publisher
-from zoo import publishing
+from zoo import published, publishing
 from zoo.errors import CannotCheck, Refused, TransferFailed, UsageError, WrongContent, ZooError
 from zoo.hub import Destination, Patience, Repository
 from zoo.publishing import Release, ReleaseFile
@@ -216,7 +216,7 @@ def test_what_is_there_is_known_without_downloading_weights(hub: HubServer, push
     hub.log.clear()
     repository = Repository(Destination("lab/net"), patience=QUICK)
     card = shipped().find(NAME)
-    findings = publishing.examine(card, shipped().collection_of(card), repository.there(), repository.count_elements)
+    findings = published.examine(card, shipped().collection_of(card), repository.there(), repository.count_elements)
     assert {item.status.value for item in findings} == {"ok"}
     assert {item.key: item.measured for item in findings}["model.safetensors"] == WEIGHTS_SHA256
     from_weights = [exchange.reply_bytes for exchange in hub.log.exchanges("get_object")]

@@ -1,14 +1,12 @@
-"""The gate, the release folder, and what is found about a published one."""
+"""The release folder: its files, the same bytes each time, weights that are converted, and where it is loaded."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,181 +23,17 @@ from releases import (
     finding,
     release,
     shipped,
-    with_evidence,
     with_finding,
-    without_finding,
 )
 
 from zoo import catalog, gate, publishing, schema, store, tensors
 from zoo.errors import CannotCheck, NotHere, Refused, UsageError, WrongContent
 from zoo.gate import Allowance
-from zoo.publishing import Folder, Release, ReleaseFile, There
+from zoo.publishing import Folder, Release, ReleaseFile
 from zoo.readme import Address
-from zoo.report import Finding, MeasuredFile, Status
+from zoo.report import MeasuredFile
 
-VERIFY = f"zoo verify {NAME} --fetch"
 REASON = Allowance("accuracy", "the images may not leave the hospital")
-
-
-def refused(**what: Any) -> Refused:
-    with pytest.raises(Refused) as error_info:
-        admit(**what)
-    return error_info.value
-
-
-# --- the gate -----------------------------------------------------------------------------------------------------
-
-
-def test_a_complete_and_good_report_lets_its_model_through() -> None:
-    assert admit().subject.weights[0].sha256 == WEIGHTS_SHA256
-
-
-@pytest.mark.parametrize(
-    ("status", "code"), [(Status.WRONG, 1), (Status.SUSPECT, 1), (Status.UNKNOWN, 3), (Status.SKIPPED, 3)]
-)
-@pytest.mark.parametrize(("check", "key"), [("files", f"{WEIGHTS_FILE}/sha256"), ("build", "build"), ("flops", "macs")])
-def test_one_finding_that_is_not_ok_refuses_it_by_name(check: str, key: str, status: Status, code: int) -> None:
-    report = with_finding(digits_report(), check, key, status=status, reason="because", mend="do this")
-    error = refused(report=report)
-    where = finding(report, check, key).where
-    assert error.what == (
-        f"{NAME} is not published, 1 in the way:\n  {where}: {status.value} {check} {key}: because\n    mend: do this"
-    )
-    assert error.mend == f"do what stands above, then {VERIFY}"
-    assert error.exit_code == code
-
-
-def test_everything_in_the_way_is_named_at_once_and_wrong_beats_unknown() -> None:
-    report = with_finding(digits_report(), "flops", "macs", status=Status.UNKNOWN, mend="a")
-    error = refused(report=with_finding(report, "params", "params", status=Status.WRONG, mend="b"))
-    assert error.what.count("mend:") == 2
-    assert error.exit_code == 1
-
-
-def test_what_is_wrong_with_another_model_of_the_report_is_no_hindrance() -> None:
-    report = digits_report()
-    other = Finding("other", "files", "a/sha256", Status.WRONG)
-    assert admit(replace(report, findings=(*report.findings, other))).report.exit_code == 0
-
-
-@pytest.mark.parametrize(
-    ("check", "key"),
-    [("files", f"{WEIGHTS_FILE}/sha256"), ("build", "build"), ("loading", WEIGHTS_FILE), ("params", "params")],
-)
-def test_a_report_that_leaves_something_out_is_not_complete(check: str, key: str) -> None:
-    error = refused(report=without_finding(digits_report(), check, key))
-    assert f"the report says nothing of {check} {key}" in error.what
-    assert error.exit_code == 3
-
-
-def test_parameters_that_nobody_counted_are_not_complete() -> None:
-    report = with_finding(digits_report(), "params", "params", status=Status.UNCLAIMED, claimed=None, measured=None)
-    assert "the parameters were not measured" in refused(report=report).what
-
-
-def test_parameters_that_nobody_claimed_but_that_were_counted_are_enough() -> None:
-    assert admit(with_finding(digits_report(), "params", "params", status=Status.UNCLAIMED, claimed=None))
-
-
-def test_a_report_without_accuracy_is_not_complete() -> None:
-    report = digits_report()
-    error = refused(
-        report=replace(report, findings=tuple(item for item in report.findings if item.check != "accuracy"))
-    )
-    assert "the report says nothing of accuracy" in error.what
-
-
-@pytest.mark.parametrize("counted", [{"images": 100}, {"images": 100, "split_images": 100}])
-def test_a_part_of_a_split_is_not_the_split_whatever_the_report_calls_whole(counted: dict[str, int]) -> None:
-    report = with_evidence(digits_report(), "digits/validation/top1", counted)
-    told = (
-        f"accuracy digits/validation/top1 is over a part of the split, 100 of {counted.get('split_images', 360)} images"
-    )
-    assert told in refused(report=report).what
-
-
-def test_a_card_that_claims_no_result_is_refused(digits_zoo: Path) -> None:
-    card = digits_zoo / "digits" / f"{NAME}.yaml"
-    text = card.read_text()
-    card.write_text(text[: text.index("  results:")] + text[text.index("training:") :])
-    found = catalog.load([digits_zoo])
-    digest = gate.card_sha256(found.find(NAME), found.collection_of(found.find(NAME)))
-    report = digits_report()
-    subject = replace(report.subjects[0], card_sha256=digest)
-    findings = tuple(item for item in report.findings if item.check != "accuracy")
-    error = refused(report=replace(report, subjects=(subject,), findings=findings), found=found)
-    assert "the card claims no result, so nothing shows that these weights do what they are for" in error.what
-    assert "claims: {results: [...]}" in error.what
-
-
-def test_a_report_about_the_card_as_it_was_is_refused() -> None:
-    report = digits_report()
-    old = replace(report, subjects=(replace(report.subjects[0], card_sha256="0" * 64),))
-    now = report.subjects[0].card_sha256[:12]
-    assert (
-        f"the report is about the card as it was (card_sha256 000000000000), it is now {now}"
-        in refused(report=old).what
-    )
-
-
-def test_a_report_about_other_models_is_refused() -> None:
-    assert f"the report does not mention {NAME}" in refused(report=digits_report().only("other")).what
-
-
-def test_a_report_about_other_bytes_is_refused() -> None:
-    artifacts = publishing.measure(shipped().find(NAME))
-    with pytest.raises(Refused, match="the report is about other bytes of resnest_digits") as error_info:
-        gate.prove(admit(), [replace(artifacts[0], sha256="0" * 64)])
-    assert error_info.value.exit_code == 3
-
-
-def test_an_old_report_is_refused_and_one_just_young_enough_is_not() -> None:
-    report = digits_report()
-    for key in ("digits/validation/top1", "digits/validation/top5"):  # measured then, and not before
-        report = with_evidence(report, key, {"measured": report.created})
-    error = refused(report=report, after=timedelta(days=30, hours=12))
-    assert f"the report is 30.5 days old (of {report.created}), at most 30 are allowed" in error.what
-    assert admit(report, after=timedelta(days=30))
-
-
-def test_a_young_report_of_an_old_evaluation_is_refused() -> None:
-    report = with_evidence(digits_report(), "digits/validation/top1", {"measured": "2026-01-01T00:00:00Z"})
-    error = refused(report=report)
-    assert "accuracy digits/validation/top1 was measured" in error.what
-    assert "days ago (on 2026-01-01T00:00:00Z), at most 30 are allowed" in error.what
-    assert f"    mend: {VERIFY} --max-age 30" in error.what
-
-
-def test_a_report_from_the_future_is_refused_beyond_what_clocks_differ() -> None:
-    assert "made in the future" in refused(after=timedelta(minutes=-6)).what
-    assert admit(after=timedelta(minutes=-4))
-
-
-def test_without_a_report_the_command_that_makes_one_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("ZOO_HOME", str(tmp_path))
-    with pytest.raises(Refused, match="nothing has verified this card as it is now") as error_info:
-        gate.newest_report(shipped().find(NAME), None)
-    assert error_info.value.mend == VERIFY
-
-
-def test_a_missing_accuracy_may_be_allowed_with_a_reason_and_the_readme_says_so() -> None:
-    report = digits_report()
-    for key in ("digits/validation/top1", "digits/validation/top5"):
-        report = with_finding(report, "accuracy", key, status=Status.SKIPPED, measured=None, evidence={})
-    assert refused(report=report).exit_code == 3
-    text = release(report, allowance=REASON).file("README.md").read().decode()
-    assert (
-        "**Not verified: accuracy digits/validation/top1 (skipped), accuracy digits/validation/top5 (skipped).**"
-        " Published without it on purpose: the images may not leave the hospital" in text
-    )
-    assert "model-index" not in text
-
-
-def test_an_allowance_covers_neither_what_is_wrong_nor_another_check() -> None:
-    wrong = with_finding(digits_report(), "accuracy", "digits/validation/top1", status=Status.WRONG)
-    assert refused(report=wrong, allowance=REASON).exit_code == 1
-    unknown = with_finding(digits_report(), "flops", "macs", status=Status.UNKNOWN)
-    assert refused(report=unknown, allowance=REASON).exit_code == 3
 
 
 # --- the release --------------------------------------------------------------------------------------------------
@@ -572,90 +406,3 @@ def test_a_signature_of_an_older_release_does_not_stay_beside_a_new_one(tmp_path
     (tmp_path / "model.sig").write_text("{}")
     Folder(tmp_path).put(release(), title="")
     assert not (tmp_path / "model.sig").exists()
-
-
-# --- what is found about a published release ----------------------------------------------------------------------
-
-
-@pytest.fixture
-def published(tmp_path: Path) -> Path:
-    Folder(tmp_path / "published").put(release(), title="")
-    return tmp_path / "published"
-
-
-def examined(folder: Path) -> dict[str, tuple[str, str]]:
-    """Key to status and reason."""
-    card = shipped().find(NAME)
-    place = Folder(folder)
-    findings = publishing.examine(card, shipped().collection_of(card), place.there(), place.count_elements)
-    return {item.key: (item.status.value, item.reason) for item in findings}
-
-
-def test_a_published_release_is_what_it_says(published: Path) -> None:
-    assert {status for status, _ in examined(published).values()} == {"ok"}
-    assert set(examined(published)) == {
-        "README.md",
-        "config.json",
-        "model.safetensors",
-        "card",
-        WEIGHTS_FILE,
-        "elements",
-    }
-
-
-@pytest.mark.parametrize("path", ["model.safetensors", "config.json", "README.md"])
-def test_a_changed_file_of_a_release_is_wrong(published: Path, path: str) -> None:
-    content = (published / path).read_bytes()
-    at = content.index(b"8") if path == "README.md" else len(content) - 3
-    (published / path).write_bytes(content[:at] + b"7" + content[at + 1 :])
-    assert examined(published)[path] == ("wrong", "the file is not what was published")
-
-
-def test_text_around_the_generated_part_of_a_readme_may_be_edited(published: Path) -> None:
-    readme = published / "README.md"
-    readme.write_text(readme.read_text() + "\nThank you.\n")
-    assert examined(published)["README.md"] == ("ok", "text around the generated part was edited since")
-
-
-def test_a_missing_file_of_a_release_is_wrong(published: Path) -> None:
-    (published / "config.json").unlink()
-    assert examined(published)["config.json"] == ("wrong", "the file is not there")
-
-
-@pytest.mark.parametrize("content", [None, "{}", "no JSON", '{"_type": "https://in-toto.io/Statement/v1"}'])
-def test_a_release_without_its_statement_is_wrong(published: Path, content: str | None) -> None:
-    (published / "verification.json").unlink()
-    if content is not None:
-        (published / "verification.json").write_text(content)
-    assert examined(published) == {"verification.json": ("wrong", "there is no statement that could be checked")}
-
-
-def test_other_weights_beside_the_verified_ones_are_suspect(published: Path) -> None:
-    shutil.copy(published / "model.safetensors", published / "pytorch_model.bin")
-    assert examined(published)["pytorch_model.bin"] == ("suspect", "weights that the report says nothing of")
-
-
-def test_a_release_of_the_card_as_it_was_is_wrong(published: Path) -> None:
-    statement = json.loads((published / "verification.json").read_text())
-    statement["predicate"]["subjects"][0]["card_sha256"] = "0" * 64
-    statement["predicate"]["subjects"][0]["weights"][0]["sha256"] = "1" * 64
-    (published / "verification.json").write_text(json.dumps(statement))
-    found = examined(published)
-    assert found["card"] == ("wrong", "the report is not about the card as it is now")
-    assert found[WEIGHTS_FILE] == ("wrong", "the report is about other bytes than the card's")
-
-
-@pytest.mark.parametrize(
-    ("elements", "status"), [(64_481, "wrong"), (64_482, "ok"), (66_585, "ok"), (66_586, "suspect")]
-)
-def test_weights_of_another_size_are_seen_in_their_header(elements: int, status: str) -> None:
-    card = shipped().find(NAME)
-    there = {item.path: There(item.path, item.size_bytes, item.sha256, content=item.read()) for item in release().files}
-    findings = publishing.examine(card, shipped().collection_of(card), there, lambda: elements)
-    assert next(item for item in findings if item.key == "elements").status.value == status
-
-
-def test_a_file_without_a_header_has_no_elements_to_count(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").write_bytes(b"<html>no weights</html>")
-    with pytest.raises(WrongContent, match="no sound safetensors file"):
-        publishing.count_elements(tmp_path / "model.safetensors")

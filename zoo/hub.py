@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoo import signing
 from zoo.errors import CannotCheck, Refused, TransferFailed, UsageError, WrongContent, ZooError
-from zoo.publishing import README, SIGNATURE, SMALL_BYTES, TEXTS, WEIGHTS, Change, Release, ReleaseFile, There, released
+from zoo.published import released
+from zoo.publishing import README, SIGNATURE, SMALL_BYTES, TEXTS, WEIGHTS, Change, Release, ReleaseFile, There
 from zoo.readme import Address
 from zoo.report import zoo_version
 from zoo.sources.hf import parse

@@ -280,9 +280,9 @@ def _checked(cards: Sequence[Card | Broken], found: Catalog, wanted: Wanted) -> 
 
 
 def _check(card: Card, found: Catalog, wanted: Wanted, *, several: bool) -> tuple[Finding, ...]:
-    from zoo import publishing
+    from zoo import published
 
     place = _place(card.name, wanted, several=several)
     there = place.there()
-    findings = publishing.examine(card, found.collection_of(card), there, place.count_elements)
-    return (*findings, publishing.examine_signature(card, there, wanted.signature)) if wanted.signature else findings
+    findings = published.examine(card, found.collection_of(card), there, place.count_elements)
+    return (*findings, published.examine_signature(card, there, wanted.signature)) if wanted.signature else findings
