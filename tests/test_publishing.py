@@ -28,15 +28,9 @@ from releases import (
 
 from zoo import catalog, gate, publishing, schema, store, tensors
 from zoo.errors import CannotCheck, NotHere, Refused, UsageError, WrongContent
-from zoo.gate import Allowance
 from zoo.publishing import Folder, Release, ReleaseFile
 from zoo.readme import Address
 from zoo.report import MeasuredFile
-
-REASON = Allowance("accuracy", "the images may not leave the hospital")
-
-
-# --- the release --------------------------------------------------------------------------------------------------
 
 
 def texts(made: Release) -> dict[str, str]:
