@@ -147,6 +147,18 @@ def test_a_pull_request_leaves_the_branch_alone(hub: HubServer, push: Push) -> N
     assert set(hub.repo("other/net").resolve("refs/pr/1").files) >= FILES
 
 
+def test_an_open_pull_request_with_the_release_is_not_opened_again(hub: HubServer, push: Push, told: list[str]) -> None:
+    hub.add_repo("other/net")
+    first = push("other/net", pull_request=True)
+    hub.log.clear()
+    again = push("other/net", pull_request=True)
+    assert (again.commit, again.page) == (first.commit, first.page)
+    assert told == [f"a pull request with this release is open already: {hub.endpoint}/other/net/discussions/1"]
+    assert hub.log.commits == hub.log.uploaded_lfs_bytes == 0
+    hub.repo("other/net").pull_requests[1].status = "closed"
+    assert push("other/net", pull_request=True).page == f"{hub.endpoint}/other/net/discussions/2"
+
+
 def test_a_tag_stands_on_the_commit_and_is_never_moved(hub: HubServer, push: Push) -> None:
     commit = push(tag="v1").commit
     assert hub.repo("lab/net").tags == {"v1": commit}

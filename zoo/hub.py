@@ -124,6 +124,7 @@ class Repository:
         self._state: _State | None = None
         self._is_known = True
         self._branch_is_missing = self._tag_is_taken = False
+        self._user: str | None = None
 
     @property
     def page(self) -> str:
@@ -214,7 +215,10 @@ class Repository:
         if any(change.kind != "same" for change in changes):
             if self._tag_is_taken:
                 raise self._tag_taken(self._state.head)
-            commit, page = self._commit(changes, self._state, title)
+            offered = self._offered(changes, self._open_offers()) if self._wanted.pull_request else None
+            if offered is not None:
+                self._tell(f"a pull request with this release is open already: {offered[1]}")
+            commit, page = offered or self._commit(changes, self._state, title)
         self._read_back(release, commit)
         if self._wanted.tag and not self._tag_is_taken:
             self._tag(self._wanted.tag, commit)
@@ -269,6 +273,7 @@ class Repository:
         if os.environ.get("HF_OIDC_RESOURCE"):
             return None
         found: dict[str, Any] = self._call("logging in", self._api.whoami)
+        self._user = found["name"]
         token = found.get("auth", {}).get("accessToken", {})
         if token.get("role") == "read":
             raise CannotCheck(
@@ -352,7 +357,7 @@ class Repository:
         self._upload(operations)
         if _stamps(changes) != stamps or _sent_otherwise(operations, changes):
             raise WrongContent("a file was changed while it was uploaded; nothing was published", mend="publish again")
-        offers = self._offers() if self._wanted.pull_request else frozenset[str]()
+        offers = self._offers() if self._wanted.pull_request else {}
         for attempt in range(1, TRIES_OF_A_COMMIT + 1):
             try:
                 return self._waiting("committing", lambda: self._send(operations, state, title))
@@ -424,12 +429,13 @@ class Repository:
         return info.oid, info.pr_url or info.commit_url
 
     def _find_commit(
-        self, changes: tuple[Change, ...], state: _State, offers: frozenset[str], error: Exception
+        self, changes: tuple[Change, ...], state: _State, offers: Mapping[str, str], error: Exception
     ) -> tuple[str, str] | None:
         """Our commit, if it was made; None when it was not. Raises Refused when there is another one in its place."""
         try:
             if self._wanted.pull_request:
-                return self._find_offer(changes, offers)
+                new = {ref: commit for ref, commit in self._offers().items() if ref not in offers}
+                return self._offered(changes, new)
             commits = self._waiting(
                 "reading commits",
                 lambda: self._api.list_repo_commits(self._wanted.repo_id, revision=self._wanted.branch),
@@ -448,24 +454,36 @@ class Repository:
             raise self._overtaken(state.head, head)
         return head, f"{self.page}/commit/{head}"
 
-    def _find_offer(self, changes: tuple[Change, ...], known: frozenset[str]) -> tuple[str, str] | None:
-        for ref in sorted(self._offers() - known):
-            refs = self._waiting(
-                "reading pull requests",
-                lambda: self._api.list_repo_refs(self._wanted.repo_id, include_pull_requests=True),
-            )
-            commit = next((str(item.target_commit) for item in refs.pull_requests or () if item.ref == ref), "")
-            if commit and self._holds(changes, commit):
+    def _offered(self, changes: tuple[Change, ...], offers: Mapping[str, str]) -> tuple[str, str] | None:
+        """The commit and the page of the first of these pull requests that holds the release."""
+        for ref, commit in offers.items():
+            if self._holds(changes, commit):
                 return commit, f"{self.page}/discussions/{ref.rpartition('/')[2]}"
         return None
 
-    def _offers(self) -> frozenset[str]:
-        """The refs of all pull requests."""
+    def _open_offers(self) -> dict[str, str]:
+        """The pull requests of this token's user that are open, as `_offers` gives them."""
+        found = self._call(
+            "reading pull requests",
+            lambda: list(
+                self._api.get_repo_discussions(
+                    self._wanted.repo_id,
+                    author=self._user,
+                    discussion_type="pull_request",
+                    discussion_status="open",
+                )
+            ),
+        )
+        refs = {f"refs/pr/{item.num}" for item in found}
+        return {ref: commit for ref, commit in self._offers().items() if ref in refs}
+
+    def _offers(self) -> dict[str, str]:
+        """All pull requests, merged and closed ones too: ref to commit."""
         refs = self._call(
             "reading pull requests",
             lambda: self._api.list_repo_refs(self._wanted.repo_id, include_pull_requests=True),
         )
-        return frozenset(item.ref for item in refs.pull_requests or ())
+        return {item.ref: str(item.target_commit) for item in refs.pull_requests or ()}
 
     def _holds(self, changes: tuple[Change, ...], commit: str) -> bool:
         files = self._files_of(commit)
