@@ -96,7 +96,10 @@ def hash_in_name(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     That of a file whose whole digest is known may be wrong itself (pytorch/vision#7744): suspect, not wrong.
     """
     for weights in card.weights:
-        named = [(weights.where.at("file"), weights.file), *((weights.where.at("urls"), url) for url in weights.urls)]
+        named = [
+            (weights.where.at("file"), weights.file),
+            *((weights.where.at("urls", at), url) for at, url in enumerate(weights.urls)),
+        ]
         for place, name in named:
             digest = digest_in_name(name)
             if digest is None or weights.sha256 is None:
@@ -186,7 +189,13 @@ def _misfit(card: Card, weights: Weights) -> bool:
 
 def shared_url(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """No two different models have one URL; one model under two names may."""
-    yield from _shared("url", card, catalog, ((w, url, w.where.at("urls")) for w in card.weights[:1] for url in w.urls))
+    yield from _shared("url", card, catalog, _urls(card))
+
+
+def _urls(card: Card) -> Iterator[tuple[Weights, str, Where]]:
+    for weights in card.weights[:1]:
+        for at, url in enumerate(weights.urls):
+            yield weights, url, weights.where.at("urls", at)
 
 
 def shared_digest(card: Card, catalog: Catalog) -> Iterator[Verdict]:
