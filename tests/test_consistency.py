@@ -14,7 +14,8 @@ FOUND = [
     # (rule, status, pattern, replacement, a word of the reason)
     ("size-params", "suspect", r"size_bytes: \d+", "size_bytes: 60010000", "half precision"),
     ("size-params", "suspect", r"size_bytes: \d+", "size_bytes: 136800000", "auxiliary head"),
-    ("size-params", "suspect", r"size_bytes: \d+", "size_bytes: 83000000", "fewer bits"),
+    ("size-params", "suspect", r"size_bytes: \d+", "size_bytes: 40000000", "fewer bits"),
+    ("size-params", "wrong", r"size_bytes: \d+", "size_bytes: 83000000", "smaller than what it holds"),
     ("size-params", "wrong", r"size_bytes: \d+", "size_bytes: 9000000", "smaller than what it holds"),
     (
         "size-params",

@@ -31,6 +31,9 @@ SMALLEST_OF_ALL = 0.12
 """Half a byte a parameter: what the densest quantisation in use takes (4 bits: arxiv.org/abs/2210.17323), less 4 %."""
 MOST_SHARING = 50
 """How many cards with one file are looked at: with more, the first tell enough."""
+BETWEEN_PRECISIONS = (0.56, 0.90)
+"""Bytes of float32 parameters that are those of no precision: half has 0.50 to 0.55; a compressed archive of float32 has 0.9
+and more, since the mantissas of trained weights do not compress."""
 LFS_POINTER_BYTES = 200
 """A Git LFS pointer has 120 to 140 bytes (github.com/git-lfs/git-lfs/blob/main/docs/spec.md, seen 2026-11-24)."""
 
@@ -47,8 +50,8 @@ def size_params(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """A file holds its parameters: bytes / (parameters x bytes of one) is a little above 1.
 
     Below, half precision, quantisation, or a file of the backbone alone would explain it; above, an auxiliary head, EMA
-    weights or an optimizer's state. Less than half a byte a parameter, or less than the dtype that the card states for
-    a classifier, cannot be.
+    weights or an optimizer's state. Less than half a byte a parameter, or for a classifier less than the dtype that the
+    card states, or a size between those of the precisions, cannot be.
     """
     for weights in card.weights[:1]:
         share = size_share(card, weights)
@@ -69,7 +72,8 @@ def _judge_size(card: Card, weights: Weights, share: float) -> Verdict:
     if weights.dtype is None and SMALLEST_SHARE <= 2 * share <= LARGEST_SHARE:
         reason = f"{said}: half precision would explain it"
         return suspect(where, reason, "add `dtype: float16` if that is so", size, needed, "bytes")
-    if share < SMALLEST_OF_ALL or (weights.dtype is not None and is_classification(card)):
+    is_between = weights.dtype is None and BETWEEN_PRECISIONS[0] < share < BETWEEN_PRECISIONS[1]
+    if share < SMALLEST_OF_ALL or ((weights.dtype is not None or is_between) and is_classification(card)):
         reason = f"{said}: a file cannot be smaller than what it holds"
         return wrong(where, reason, "correct the size, or the parameters", size, needed, "bytes")
     reason = (
