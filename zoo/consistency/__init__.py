@@ -97,8 +97,10 @@ def is_image_task(card: Card) -> bool:
 
 
 def is_classification(card: Card) -> bool:
-    """Whether the card says that the model classifies images."""
-    return card.task == "image-classification"
+    """Whether the card says that the model classifies images; one that is built by timm does where nothing else is said."""
+    return card.task == "image-classification" or (
+        card.task is None and card.builder is not None and card.builder.library == "timm"
+    )
 
 
 @dataclass(frozen=True, slots=True)
