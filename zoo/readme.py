@@ -364,7 +364,8 @@ def _measured_results(admission: Admission) -> list[tuple[ResultClaim, Finding]]
 
 
 @cache
-def _template() -> Any:
+def template() -> Any:
+    """The README's template, compiled on first use."""
     import jinja2
 
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)  # Markdown, not HTML
@@ -374,7 +375,7 @@ def _template() -> Any:
 def _body(admission: Admission, weights_file: str, address: Address, is_converted: bool) -> str:
     card, collection = admission.card, admission.collection
     rows = [_row(finding) for finding in _shown(admission.report.findings)]
-    text: str = _template().render(
+    text: str = template().render(
         name=card.name,
         summary=(collection.description or "").strip() if collection else "",
         warnings=_warnings(admission),

@@ -165,16 +165,20 @@ def _publish_all(cards: Sequence[Card | Broken], found: Catalog, wanted: Wanted)
 
 def _publish(card: Card | Broken, found: Catalog, wanted: Wanted, *, several: bool) -> str:
     """Publish one model; `published`, `unchanged` or, in a dry run, `shown`."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from zoo import gate, publishing
+    from zoo.readme import template
 
     card = _sound(card)
     place = _place(card.name, wanted, several=several)
     admission = _admitted(card, found, wanted)
     place.preflight(is_dry=wanted.dry_run)
-    proof = gate.prove(admission, publishing.measure(card))
-    with tempfile.TemporaryDirectory(prefix="zoo-") as temporary:
+    with ThreadPoolExecutor(max_workers=1) as reader, tempfile.TemporaryDirectory(prefix="zoo-") as temporary:
+        reading = reader.submit(publishing.measure, card)  # hashing leaves the other core to what the README needs
+        readme, _ = place.read(publishing.README), template()
+        proof = gate.prove(admission, reading.result())
         source, weights = publishing.weights_of(proof, Path(temporary))
-        readme = place.read(publishing.README)
         release = publishing.compose(
             proof, source, weights, address=place.address, readme=readme, find_readme=place.find_readme
         )
