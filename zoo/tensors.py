@@ -280,12 +280,14 @@ def header_bytes(file: str, head: bytes, size_bytes: int | None) -> int:
 def _read_pickle(path: Path) -> Mapping[Any, Any]:
     import argparse
     import pickle
+    import warnings
 
     import torch
 
     try:
         # timm's training checkpoints hold their arguments beside the tensors; a Namespace does nothing.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an odd pickle protocol: a damaged file is told as one below
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).partition("\n")[0][:200]
