@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import RunZoo
+from hub_server import HubServer
+from test_dialects import README
 
 
 def write(folder: Path, files: dict[str, str]) -> Path:
@@ -212,3 +215,41 @@ def test_a_pattern_that_nothing_fits_offers_the_nearest(run_zoo: RunZoo, tmp_pat
     ran = run_zoo("import", "torchvision:resnet5O", "--to", tmp_path / "zoo")
     assert ran.code == 2
     assert "did you mean resnet50" in ran.err
+
+
+def test_a_hub_repository_gives_its_card_and_its_files_at_their_commit(
+    run_zoo: RunZoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = bytes(range(256)) * 1000
+    with HubServer() as hub:
+        hub.configure_client(monkeypatch, tmp_path / "hf")
+        hub.add_org("lab", {"ada": "write"})
+        hub.add_repo("lab/net")
+        hub.commit(
+            "lab/net",
+            {
+                "README.md": README.replace("2023-01-01", "then").encode(),
+                "model.safetensors": weights,
+                "notes.txt": b"no weights",
+            },
+        )
+        head = hub.repo("lab/net").head
+        ran = run_zoo("import", "hf:lab/net", "--to", tmp_path / "zoo")
+        gone = run_zoo("import", "hf:lab/nothing", "--to", tmp_path / "zoo")
+    (path,) = (tmp_path / "zoo").rglob("*.yaml")
+    card = yaml.safe_load(path.read_text())
+    assert ran.code == 0
+    assert card["weights"] == [
+        {
+            "file": "model.safetensors",
+            "format": "safetensors",
+            "size_bytes": len(weights),
+            "sha256": hashlib.sha256(weights).hexdigest(),
+            "urls": [f"hf://lab/net@{head}/model.safetensors"],
+        }
+    ]
+    assert card["builder"] == {"library": "timm", "entry": "net"}
+    assert card["claims"]["results"][0]["source"] == "hf:lab/net/README.md:12"
+    assert run_zoo("validate", "--all", "--cards", tmp_path / "zoo").code == 0
+    assert gone.code == 3
+    assert "lab/nothing does not exist or is private" in gone.err

@@ -161,12 +161,19 @@ def _follow(harvest: Harvest, file: File, gathered: _Gathered) -> None:
     """Read the files that a document imports, each once, wherever they lead."""
     base = file.path.parent
     for path in harvest.imports:
-        if not path.is_file():
+        if not _is_file(path):
             shown = path.relative_to(base) if path.is_relative_to(base) else path
             gathered.problems.append(_problem(file.label, f"imports {shown}, which is not there"))
             continue
         way = os.path.relpath(path.resolve(), base.resolve())
         _gather_file(path, os.path.normpath(Path(file.label).parent / way), gathered, None, is_asked=True)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or no name at all
+        return False
 
 
 def _text(path: Path, label: str, gathered: _Gathered, *, is_asked: bool) -> str | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from zoo import plugins
-from zoo.commands import cards_option, names_argument
+from zoo.commands import cards_option, find, names_argument
 
 
 @click.command()
@@ -40,7 +40,9 @@ def command(
 
     if not names and not everything:
         raise UsageError("no model was named", mend="name models or families, or give --all")
-    written = exporting.documents(names, catalog.load(cards_dirs), format_name)
+    found = catalog.load(cards_dirs)
+    known = [find(found, name).name if ("name", name) in found.positions else name for name in names]
+    written = exporting.documents(known, found, format_name)
     if folder is not None:
         click.echo("".join(f"{path}\n" for path in exporting.save(written, folder)), nl=False)
     else:
