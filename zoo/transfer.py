@@ -21,7 +21,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from urllib.parse import urlsplit
 
 from zoo import plugins
 from zoo.errors import TransferFailed, UnknownName, WrongContent, ZooError
@@ -196,7 +195,7 @@ class Sources:
 
     def of(self, url: str) -> Streams | Downloads:
         """The source for the scheme of that URL. Raises UnknownName when there is none."""
-        scheme = urlsplit(url).scheme.lower()
+        scheme = url.partition(":")[0].lower() if ":" in url.partition("/")[0] else ""
         name = "https" if scheme == "http" else scheme
         with self._lock:
             if name not in self._open:

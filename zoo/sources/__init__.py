@@ -124,7 +124,10 @@ _SECRET = re.compile(r"(?i)((?:^|&)[^=&]*(?:token|key|secret|signature|sig|passw
 
 def shown(url: str) -> str:
     """The URL as it may stand in messages and files: without user, password, fragment and values that look secret."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # brackets that hold no address: it is no URL, and nothing will be fetched from it
+        return url
     return urlunsplit(
         (parts.scheme, parts.netloc.rpartition("@")[2], parts.path, _SECRET.sub(r"\1...", parts.query), "")
     )
