@@ -101,6 +101,7 @@ FOUND = [
     ("channels", "suspect", r"size: \[3, 224, 224\]", "size: [224, 224, 3]", "channels, height, width"),
     ("unknown-collection", "wrong", r"collection: fam", "collection: fan", "no collection fan"),
     ("ignored-rule", "wrong", r"\Z", "ignore: [{rule: consistency/size-param, reason: no}]\n", "no rule size-param"),
+    ("duplicate-item", "suspect", r"\Z", "class_names: [cat, dog, cat]\n", "cat is listed twice"),
     ("own-alias", "wrong", r"\Z", "aliases: [net_l]\n", "own alias"),
     ("duplicate-name", "wrong", r"\Z", "aliases: [net_s]\n", "also the name of"),
     ("duplicate-file", "wrong", r"(  - file: (?:.*\n)+?)(claims)", r"\1\1\2", "listed twice"),

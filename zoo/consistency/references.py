@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from zoo import consistency
 from zoo.card import Card
 from zoo.catalog import Catalog
-from zoo.consistency import FINE, Rule, Verdict, wrong
+from zoo.consistency import FINE, Rule, Verdict, suspect, wrong
 from zoo.errors import nearest
 
 
@@ -51,6 +51,29 @@ def duplicate_collection(card: Card, catalog: Catalog) -> Iterator[Verdict]:
         )
 
 
+def duplicate_item(card: Card, catalog: Catalog) -> Iterator[Verdict]:
+    """A list names a thing once: the classes of a card, the building blocks and techniques of its family.
+
+    Two classes of one name may be two classes (ImageNet has two cranes). A family's lists are told with its first card.
+    """
+    lists = [(card.where, "class_names", card.class_names)]
+    collection = catalog.collection_of(card)
+    if collection is not None and catalog.sharing("collection", card.collection, most=1)[0] is card:
+        lists += [(collection.where, "architecture", collection.architecture)]
+        lists += [(collection.where, "techniques", collection.techniques)]
+    for where, field, items in lists:
+        twice = (
+            next((at for at, item in enumerate(items) if item in items[:at]), None)
+            if len(set(items)) < len(items)
+            else None
+        )
+        if twice is not None:
+            reason = f"{items[twice]} is listed twice in {field}: two things of one name would explain it"
+            yield suspect(where.at(field, twice), reason, "remove one", items[twice])
+        elif items:
+            yield FINE
+
+
 def ignored_rule(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """A rule that the card silences is one that there is."""
     for item in card.ignore:
@@ -78,6 +101,7 @@ RULES = (
         "unknown-collection", "a family is defined", "add its collection.yaml, or correct the name", unknown_collection
     ),
     Rule("duplicate-collection", "a family is defined once", "rename one", duplicate_collection),
+    Rule("duplicate-item", "a list names a thing once", "remove one", duplicate_item),
     Rule("ignored-rule", "a rule that is silenced exists", "correct the id", ignored_rule),
     Rule("own-alias", "an alias is another name", "remove it", alias_of_itself),
 )
