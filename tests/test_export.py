@@ -68,6 +68,8 @@ def imported(folder: Path, text: str, name: str = "metafile.yml") -> Path:
         "models: [{name: a, metadata: {params: 5M}}]\ncollections: []\nImport: []\n",
         "Models: [{Name: a}, {Name: a}, {Name: A}]\nType: model-index\nLibrary: {Name: x}\n",
         'Models: [{"Name": 5, "Metadata": {"FLOPs": 0x10, "Parameters": 0123, "Top": 12:30}}]\n',
+        "Models: [{Name: a, Metadata: {File Size: 5000}}, {Name: b, Weights: null, Metadata: {File Size: 6000}}]\n",
+        "Models: [{Name: a, Weights: TBD, Metadata: {File Size: 97.8 MB, Crop Pct: 87.5, Image Size: any}}]\n",
         "Collections: [{Name: alone, Code: {URL: null}}]\n",
     ],
 )

@@ -114,7 +114,7 @@ def to_entry(data: Mapping[str, Any], residue: Mapping[str, Any], fields: Iterab
         if path is not None and (field.agrees(then, now) or (then is MISSING and now is MISSING)):
             continue
         if now is MISSING:
-            if path is not None and then is not MISSING:
+            if path is not None and then is not MISSING and _has_room(data, field.pointer):
                 _remove(entry, path)
             continue
         written = field.write(now, data)
@@ -155,8 +155,7 @@ def _has(data: Any, index: int) -> bool:
 
 def put(data: dict[str, Any], pointer: Sequence[str | int], value: Any) -> bool:
     """Set a value; mappings on the way are made, items of lists are not. False, and nothing done, where one is missing."""
-    lists = [at for at, part in enumerate(pointer) if isinstance(part, int)]
-    if lists and not isinstance(get(data, pointer[: lists[-1] + 1]), dict):
+    if not _has_room(data, pointer):
         return False
     node: Any = data
     for part in pointer[:-1]:
@@ -165,6 +164,12 @@ def put(data: dict[str, Any], pointer: Sequence[str | int], value: Any) -> bool:
             return False
     node[pointer[-1]] = value
     return True
+
+
+def _has_room(data: Mapping[str, Any], pointer: Sequence[str | int]) -> bool:
+    """Whether the items of lists on the way are there: a size belongs to a file, and without one it has no place."""
+    lists = [at for at, part in enumerate(pointer) if isinstance(part, int)]
+    return not lists or isinstance(get(data, pointer[: lists[-1] + 1]), Mapping)
 
 
 def claimed(value: Any) -> Any:
