@@ -163,6 +163,15 @@ def test_what_cannot_be_meant_is_a_usage_error(publish: Publish, arguments: tupl
     assert told in ran.err
 
 
+def test_what_may_be_allowed_and_how_old_is_old_are_the_gates() -> None:
+    from zoo import gate
+    from zoo.commands.publish import command
+
+    options = {option.name: option for option in command.params}
+    assert sorted(options["allow"].type.choices) == sorted(gate.COVERED)
+    assert f"{gate.MAX_AGE_DAYS} without this option" in options["max_age"].help
+
+
 def test_a_signature_to_verify_goes_with_a_check(publish: Publish, keys: Path) -> None:
     assert publish("--to", "folder:x", "--signature", keys / "ada.pub").code == 2
 

@@ -42,7 +42,8 @@ T = TypeVar("T")
 
 TRIES_OF_A_COMMIT = 3
 TITLE_CHARACTERS, DESCRIPTION_CHARACTERS = 60, 150
-"""What a Collection's texts may have (huggingface_hub 2.4.0, hf_api.py, create_collection; the title by the web form)."""
+"""What a Collection's texts may have: the description's limit is in huggingface_hub 2.4.0, hf_api.py, create_collection; the
+title's is a cautious one."""
 MOST_COMMITS = 50
 """How far back the README is looked for that zoo wrote last."""
 XET_RETRY_DURATION = "60s"

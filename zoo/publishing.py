@@ -30,14 +30,14 @@ README, CONFIG, WEIGHTS, STATEMENT, LICENSE = (
     "README.md", "config.json", "model.safetensors", "verification.json", "LICENSE",
 )  # fmt: skip
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-"""Source: github.com/in-toto/attestation, spec/v1/statement.md, seen 2026-11-24."""
+"""Source: github.com/in-toto/attestation, spec/v1; model_signing 1.1.1 writes it so too (_signing/signing.py)."""
 PREDICATE_TYPE = "urn:zoo-verify:report:1"
 """The predicate is a report as schemas/report.schema.json describes it, version 1."""
 SIGNATURE = "model.sig"
-"""What `model_signing` calls a signature by default (github.com/sigstore/model-transparency, README, seen 2026-11-24)."""
+"""What `model_signing` calls a signature by default (1.1.1, _cli.py)."""
 SMALL_BYTES = 10_000_000
-"""Files up to this size are read whole. Larger ones cannot be in git on the Hub, where LFS keeps their SHA-256
-(huggingface.co/docs/hub/repositories-getting-started, seen 2026-11-24)."""
+"""Files up to this size are read whole. A file that is not in LFS, which gives its SHA-256, has at most 5 MB on the Hub
+(huggingface_hub 2.4.0, _commit_api.py, CommitOperationAdd)."""
 TEXTS = frozenset((README, CONFIG, STATEMENT, LICENSE, SIGNATURE))
 """The small files of a release, which are read for a check; what else is there is only listed."""
 _BLOCK_BYTES = 1 << 20
@@ -66,7 +66,7 @@ class ReleaseFile:
     def git_sha1(self) -> str:
         """Git's id of a blob with these bytes, which the Hub gives for files that are not in LFS: 40 hex digits.
 
-        Source: git-scm.com/book/en/v2/Git-Internals-Git-Objects, "Object Storage", seen 2026-11-24.
+        Source: git-scm.com/book/en/v2/Git-Internals-Git-Objects, "Object Storage"; huggingface_hub 2.4.0, utils/sha.py.
         """
         digest = hashlib.sha1(f"blob {self.size_bytes}\0".encode(), usedforsecurity=False)
         for block in _blocks(self.content):
@@ -360,7 +360,7 @@ def count_elements(path: Path) -> int:
 def _shapes(path: Path) -> dict[str, list[int]]:
     """The shapes of the tensors by name, of which only the header is read.
 
-    Source: github.com/huggingface/safetensors, README, "Format", seen 2026-11-24.
+    Source: see tensors.is_safetensors.
     """
     try:
         with path.open("rb") as file:

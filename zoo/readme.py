@@ -110,7 +110,7 @@ LICENSES = frozenset(
         "other",
     ]
 )
-"""What the Hub takes for `license` (huggingface.co/docs/hub/repositories-licenses, seen 2026-11-24); anything else is
+"""What the Hub takes for `license` (huggingface.co/docs/hub/repositories-licenses; its answer in huggingface_hub issue 4218 lists them); anything else is
 `other` with its name."""
 
 METRIC_TYPES = {"top1": "accuracy", "top5": "top_5_accuracy"}
@@ -320,7 +320,10 @@ def _datasets(admission: Admission) -> list[str]:
 def _model_index(
     admission: Admission, measured: Sequence[tuple[ResultClaim, Finding]], address: Address
 ) -> list[dict[str, Any]]:
-    """One result a data set and split, with the measured values (hub-docs, modelcard.md, seen 2026-11-24)."""
+    """One result a data set and split, with the measured values.
+
+    Source: huggingface_hub 2.4.0, repocard_data.py, eval_results_to_model_index.
+    """
     results: dict[tuple[str, str], dict[str, Any]] = {}
     for claim, finding in measured:
         dataset = admission.datasets.get(claim.dataset)

@@ -35,7 +35,7 @@ class Wanted:
     collection: str | None
     dry_run: bool
     report_file: Path | None
-    max_age: float
+    max_age: float | None
     allow: str | None
     reason: str | None
     pull_request: bool
@@ -65,11 +65,9 @@ class Wanted:
 @click.option("--report", "report_file", type=EXISTING, help="Take this report, not the newest that `zoo verify` kept.")
 @click.option(
     "--max-age",
-    default=30.0,
-    show_default=True,
     type=click.FloatRange(0),
     metavar="DAYS",
-    help="The oldest report to accept.",
+    help="The oldest report, and evaluation in it, to accept; 30 without this option.",
 )
 @click.option(
     "--allow",
@@ -215,7 +213,8 @@ def _admitted(card: Card, found: Catalog, wanted: Wanted) -> Admission:
 
     report = gate.report_from(wanted.report_file, card, found.collection_of(card))
     allowance = gate.Allowance(wanted.allow, wanted.reason) if wanted.allow and wanted.reason else None
-    now, max_age = datetime.now(timezone.utc), timedelta(days=wanted.max_age)
+    days = gate.MAX_AGE_DAYS if wanted.max_age is None else wanted.max_age
+    now, max_age = datetime.now(timezone.utc), timedelta(days=days)
     return gate.admit(card, found, report, now=now, max_age=max_age, allowance=allowance)
 
 
