@@ -70,6 +70,7 @@ def imported(folder: Path, text: str, name: str = "metafile.yml") -> Path:
         'Models: [{"Name": 5, "Metadata": {"FLOPs": 0x10, "Parameters": 0123, "Top": 12:30}}]\n',
         "Models: [{Name: a, Metadata: {File Size: 5000}}, {Name: b, Weights: null, Metadata: {File Size: 6000}}]\n",
         "Models: [{Name: a, Weights: TBD, Metadata: {File Size: 97.8 MB, Crop Pct: 87.5, Image Size: any}}]\n",
+        "Models: [{Name: ''}, {Name: null}, {Name: [a]}, {Name: ' a '}]\n",
         "Collections: [{Name: alone, Code: {URL: null}}]\n",
     ],
 )

@@ -217,7 +217,13 @@ def _draft(kind: str, entry: Mapping[str, Any], spot: Spot, label: str, index: i
     data, residue = to_card(entry, fields, spot, _more(entry) if kind == "card" else None)
     name = find(entry, _NAME)
     title = str(entry[name[0]]).strip() if name and isinstance(entry[name[0]], (str, int, float)) else ""
-    if name == ("Name",) and isinstance(entry["Name"], str) and type(entry["Name"]) is str and title == entry["Name"]:
+    if (
+        title
+        and name == ("Name",)
+        and isinstance(entry["Name"], str)
+        and type(entry["Name"]) is str
+        and title == entry["Name"]
+    ):
         del residue["Name"]
     beyond = residue.pop(BEYOND, None)
     if isinstance(beyond, Mapping):
