@@ -53,7 +53,10 @@ def verify(
         yield from (_verify_one(catalog, settings, order, frozenset(wanted), card) for card in cards)
         return
     work = partial(_verify_one, catalog, alone(settings), order, frozenset(wanted))
-    running: Iterator[Outcome[Verified]] = plugins.load("engines", how.engine).run(work, cards, how.options)
+    # A worker takes the card out of its own catalogue, where it stands beside its kin: rules compare which one it is.
+    places = {id(card): place for place, card in enumerate(catalog.cards)}
+    tasks = [places.get(id(card), card) for card in cards]
+    running: Iterator[Outcome[Verified]] = plugins.load("engines", how.engine).run(work, tasks, how.options)
     for outcome in engines.in_order(running):
         card = cards[outcome.position]
         if isinstance(outcome.error, Lost) and isinstance(card, Card):
@@ -137,8 +140,9 @@ def in_order(checks: Iterable[str]) -> tuple[str, ...]:
 
 
 def _verify_one(
-    catalog: Catalog, settings: Settings, order: Sequence[str], wanted: frozenset[str], card: Card | Broken
+    catalog: Catalog, settings: Settings, order: Sequence[str], wanted: frozenset[str], task: Card | Broken | int
 ) -> Verified:
+    card = catalog.cards[task] if isinstance(task, int) else task
     if isinstance(card, Broken):
         return Verified(None, tuple(_load("schema").findings_of(card)))  # type: ignore[attr-defined]  # only schema has it
     return _verify_card(Subject(card, catalog, settings), order, wanted)
