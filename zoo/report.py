@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from enum import Enum
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,7 @@ def zoo_version() -> str:
     return version_of(DISTRIBUTION) or "unknown"
 
 
+@cache  # reading it takes a millisecond or more, and every fact is asked for by several
 def version_of(distribution: str) -> str | None:
     """The version of an installed distribution, found without importing it; None when it is not installed."""
     try:
