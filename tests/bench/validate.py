@@ -273,16 +273,16 @@ def main() -> None:
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
     print(
-        "cards   cold s  cards/s  cpu ms/card  peak MiB  warm s  one changed s  list s  peer s (cpu ms/card)  cold x  warm x"
+        "cards   cold s  cards/s  cpu ms/card  peak MiB  warm s  one changed s  list s  peer s (cpu ms/card)  cold x  warm x  cpu cold x  cpu warm x"
     )
     for count in map(int, options.sizes.split(",")):
         row = measure(count, options.peer, options.keep)
         cold, theirs = row["cold"], row["theirs"]
         peer = f"{theirs.seconds:8.2f} ({1000 * theirs.cpu_seconds / count:5.2f})" if theirs else f"{'-':>16}"
         times = (
-            f"{theirs.seconds / cold.seconds:6.1f}  {theirs.seconds / row['warm'].seconds:6.1f}"
+            f"{theirs.seconds / cold.seconds:6.1f}  {theirs.seconds / row['warm'].seconds:6.1f}  {theirs.cpu_seconds / cold.cpu_seconds:6.1f}  {theirs.cpu_seconds / row['warm'].cpu_seconds:6.1f}"
             if theirs
-            else "     -       -"
+            else "     -       -       -       -"
         )
         print(
             f"{count:6d} {cold.seconds:7.2f} {count / cold.seconds:8.0f} {1000 * cold.cpu_seconds / count:12.2f} "
