@@ -17,7 +17,18 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-FOLDERS = ("commands", "checks", "sources", "builders", "datasets", "conventions", "dialects", "engines", "formats")
+FOLDERS = (
+    "commands",
+    "checks",
+    "consistency",
+    "sources",
+    "builders",
+    "datasets",
+    "conventions",
+    "dialects",
+    "engines",
+    "formats",
+)
 
 
 def verify_all() -> str:
