@@ -90,7 +90,7 @@ class Wanted:
 def command(
     names: tuple[str, ...], everything: bool, check: bool, cards_dirs: tuple[Path, ...], **options: object
 ) -> None:
-    """Publish what was verified, and nothing else.
+    """Publish what was verified, and nothing else: to a folder or to the Hugging Face Hub.
 
     A model needs a complete and good report of `zoo verify` about its card as it is and these very bytes. What is
     published is proved afterwards: sizes and digests of all files are compared with what the place says of them.
