@@ -49,7 +49,18 @@ SAME_ROW = {("card", "edit"), ("gate", "readme")}
 """Pairs of one row of which the second may import the first."""
 
 DOORS = {
-    "torch": ("builders/", "datasets/", "checks/", "model.py", "tensors.py", "fingerprint.py", "counting.py", "evaluate.py", "grading.py", "conventions/"),
+    "torch": (
+        "builders/",
+        "datasets/",
+        "checks/",
+        "model.py",
+        "tensors.py",
+        "fingerprint.py",
+        "counting.py",
+        "evaluate.py",
+        "grading.py",
+        "conventions/",
+    ),
     "timm": ("builders/",),
     "torchvision": ("builders/",),
     "requests": ("sources/https.py",),

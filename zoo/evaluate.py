@@ -146,6 +146,7 @@ class Asked:
                 "the card lists no weights", where=str(self.subject.card.where), mend="add `weights: [{file: ...}]`"
             )
         restriction = {} if self.restriction is None else {"outputs": list(self.restriction)}
+        compiled = {"compiled": True} if self.subject.settings.evaluation.compile else {}
         weights = self.subject.card.weights[0]
         return {
             "sha256": self.subject.artifact(weights).sha256,
@@ -155,6 +156,7 @@ class Asked:
             "device": device_kind(self.subject.settings.device),
             "classes": list(self.copy.dataset.classes),
             **restriction,
+            **compiled,
         }
 
     @cached_property
@@ -367,6 +369,7 @@ def _evidence(question: Asked, counts: Counts) -> dict[str, Any]:
     return {
         "device": question.inputs["device"],
         "precision": wanted.precision,
+        **({"compiled": True} if wanted.compile else {}),
         "libraries": {name: version_of(name) for name in LIBRARIES},
         "measured": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         **_tf32(question.inputs["device"]),
