@@ -132,7 +132,7 @@ def _number(value: float) -> str:
     return re.sub(r"^(-?\d+)e", r"\1.0e", json.dumps(value))
 
 
-_PLAIN = re.compile(r"[A-Za-z0-9_./(+@](?:[A-Za-z0-9_./()+@=~%$^*<>&;! -]|:(?=[A-Za-z0-9_./(+@])|(?<=[^ ])#)*\Z")
+_PLAIN = re.compile(r"[A-Za-z0-9_./(+](?:[A-Za-z0-9_./()+@=~%$^*<>&;! -]|:(?=[A-Za-z0-9_./(+@])|(?<=[^ ])#)*\Z")
 
 
 def _text(value: str) -> str:

@@ -179,15 +179,8 @@ def parse(text: str, path: Path, label: str | None = None) -> Document:
     try:
         _refuse_deep(text)
         root = _compose(text)
-    except _Unacceptable as error:
-        return _unread(path, label, error.what, error.line, error.column, mend=error.mend)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        what, mend = _yaml_message(text, error, line)
-        return _unread(path, label, what, line, column, mend=mend)
-    except (yaml.YAMLError, ValueError) as error:
-        return _unread(path, label, f"not YAML: {str(error).splitlines()[0]}", mend="remove the control character")
+    except (_Unacceptable, yaml.YAMLError, ValueError) as error:
+        return _refused(path, label, text, error)
     construction = _Construction(label)
     try:
         data = _quickly(root) if root is not None else None
@@ -228,15 +221,8 @@ def parse_foreign(text: str, path: Path, label: str) -> Document:
         construction = _Foreign(label)
         at: Pointer = () if root is None or root.id == "mapping" else (ROOT,)
         data = construction.value(root, at, 0) if root is not None else None
-    except _Unacceptable as error:
-        return _unread(path, label, error.what, error.line, error.column, mend=error.mend)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        what, mend = _yaml_message(text, error, line)
-        return _unread(path, label, what, line, column, mend=mend)
-    except (yaml.YAMLError, ValueError) as error:
-        return _unread(path, label, f"not YAML: {str(error).splitlines()[0]}")
+    except (_Unacceptable, yaml.YAMLError, ValueError) as error:
+        return _refused(path, label, text, error)
     return Document(
         path, label, {ROOT: data} if at else data or {}, tuple(construction.problems), text, is_foreign=True
     )
@@ -330,6 +316,20 @@ class _Unacceptable(Exception):
     def __init__(self, what: str, line: int, column: int, mend: str) -> None:
         super().__init__(what)
         self.what, self.line, self.column, self.mend = what, line, column, mend
+
+
+def _refused(path: Path, label: str, text: str, error: Exception) -> Document:
+    """The document of a text that is no YAML, or none that can be read safely."""
+    import yaml
+
+    if isinstance(error, _Unacceptable):
+        return _unread(path, label, error.what, error.line, error.column, mend=error.mend)
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        what, mend = _yaml_message(text, error, line)
+        return _unread(path, label, what, line, column, mend=mend)
+    return _unread(path, label, f"not YAML: {str(error).splitlines()[0]}", mend="remove the control character")
 
 
 def _unread(path: Path, label: str, what: str, line: int = 1, column: int = 1, *, mend: str = "") -> Document:
