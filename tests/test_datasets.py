@@ -9,7 +9,8 @@ import pytest
 from conftest import RunZoo
 from pictures import NAMES, dataset, picture_zoo, save_digits
 
-from zoo.datasets import Copy, folder, open_copy
+from zoo import catalog
+from zoo.datasets import Copy, folder, location, open_copy
 from zoo.errors import NotHere, UsageError, WrongContent
 
 DIGITS = 40
@@ -326,3 +327,11 @@ def test_fashion_mnist_is_what_its_card_says(run_zoo: RunZoo) -> None:
     assert run_zoo("data", "verify", "fashion-mnist/test").out == (
         "fashion-mnist            ok        5 ok\n1 model: 5 ok\n"
     )
+
+
+def test_a_variable_that_is_set_to_nothing_says_that_there_is_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    digits = catalog.load().dataset("digits")
+    assert digits is not None and location(digits, {}).name == "digits.csv.gz"
+    monkeypatch.setenv("ZOO_DATA_DIGITS", "")
+    with pytest.raises(NotHere, match="no copy of digits on this machine"):
+        location(digits, {})

@@ -194,18 +194,19 @@ def sha256(content: bytes) -> str:
 
 def location(dataset: Dataset, given: Mapping[str, Path]) -> Path:
     """Where this machine's copy is: what was given, the variable ZOO_DATA_<NAME>, the folder that the dataset card says a
-    package puts it into, or the file beside the card.
+    package puts it into, or the file beside the card. A variable that is set to nothing says that there is none.
 
     Raises NotHere, with how to get a copy, when there is none.
     """
     variable = "ZOO_DATA_" + "".join(c if c.isalnum() else "_" for c in dataset.name).upper()
     if dataset.name in given:
         return given[dataset.name]
-    if os.environ.get(variable):
-        return Path(os.environ[variable])
-    if dataset.file is not None:
+    said = os.environ.get(variable)
+    if said:
+        return Path(said)
+    if said is None and dataset.file is not None:
         return dataset.path.parent / dataset.file
-    if dataset.installed_at is not None and Path(dataset.installed_at).exists():
+    if said is None and dataset.installed_at is not None and Path(dataset.installed_at).exists():
         return Path(dataset.installed_at)
     obtain = f"{dataset.obtain}, then " if dataset.obtain and dataset.installed_at is None else dataset.obtain or ""
     give = f"give --data {dataset.name}=PATH or set {variable}"
