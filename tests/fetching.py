@@ -43,5 +43,6 @@ def fetch(card: Card, **options: object) -> store.Artifact:
 
 
 def files_below(folder: Path) -> list[str]:
-    """The files below a folder, relative to it."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    """The files below a folder, relative to it; the index of the cards that a command has read is no weights."""
+    found = (str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in found if not name.startswith("index/"))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
-from conftest import ROOT, RunZoo
+from conftest import ROOT, RunZoo, may_be_interrupted
 
 from zoo import plugins
 from zoo.errors import CannotCheck, CardError, NotHere, Refused, TransferFailed, UnknownName, UsageError, WrongContent
@@ -124,7 +124,13 @@ def test_an_interrupted_run_exits_130_and_keeps_what_it_printed(tmp_path: Path) 
     command = [sys.executable, "-u", "-m", "zoo_cli", "verify", "--all"]
     environment = {**os.environ, "ZOO_HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=may_be_interrupted,
     ) as run:
         assert run.stdout is not None
         first = run.stdout.readline()

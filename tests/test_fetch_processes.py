@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import may_be_interrupted
 from fault_server import Exchange, FaultServer, good
 from fetching import MIB, card_about, files_below, noise
 
@@ -48,6 +49,7 @@ class Fetching:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            preexec_fn=may_be_interrupted,
         )
 
     def finish(self, process: subprocess.Popen[str]) -> None:

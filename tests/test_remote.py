@@ -29,6 +29,12 @@ Found = dict[str, dict[str, Any]]
 Asked = Callable[..., Found]
 
 
+@pytest.fixture(autouse=True)
+def _empty_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other test's files: what is on this machine would not be asked for."""
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
+
+
 @pytest.fixture
 def server() -> Iterator[FaultServer]:
     with FaultServer() as running:
@@ -95,7 +101,7 @@ def test_of_a_pickle_only_the_size_is_asked(server: FaultServer, asked: Asked) -
     server.site["/net"] = good(b"PK\x03\x04" + bytes(1000))
     found = asked(server.url("/net"), format="pickle", size_bytes=1004)
     assert {key: item["status"] for key, item in found.items()} == {"size": "ok"}
-    assert server.bytes_served == 9
+    assert server.wait_for_bytes(9) and server.bytes_served == 9
 
 
 def test_a_pickle_that_nobody_called_one_is_skipped_but_for_its_size(server: FaultServer, asked: Asked) -> None:
@@ -139,7 +145,7 @@ def test_a_header_that_cannot_be_is_refused_unread(length: int, server: FaultSer
     server.site["/net"] = good(struct.pack("<Q", length) + CONTENT[8:])
     found = asked(server.url("/net"))
     assert {item["status"] for item in found.values()} == {"wrong"}
-    assert server.bytes_served == 9
+    assert server.wait_for_bytes(9) and server.bytes_served == 9
 
 
 @pytest.mark.parametrize(
