@@ -40,6 +40,7 @@ verifying gate authoring listing dialects fixing changes
 readme importing exporting signing validating completing
 publishing
 published
+hub_errors
 hub api scoring predicting
 commands
 """
@@ -64,7 +65,7 @@ DOORS = {
     "timm": ("builders/",),
     "torchvision": ("builders/",),
     "requests": ("sources/https.py",),
-    "huggingface_hub": ("hub.py", "sources/hf.py", "datasets/hf.py"),
+    "huggingface_hub": ("hub.py", "hub_errors.py", "sources/hf.py", "datasets/hf.py"),
     "click": ("commands/",),
     "rich": ("commands/", "formats/text.py"),
     "yaml": ("schema.py",),

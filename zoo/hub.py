@@ -5,16 +5,14 @@
     there       what the repository holds, from its listing and its small files: what `--check` judges
 
 Nothing is retried blindly: a commit whose outcome is unknown is looked for in the repository first. The client's errors
-become ours in one table, `_explained`. Behaviour of the client: huggingface_hub 2.4.0, its source read 2026-11-24.
+become ours in hub_errors. Behaviour of the client: huggingface_hub 2.4.0, its source read 2026-11-24.
 The only module that pushes. Imports publishing and what lies below.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -25,7 +23,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoo import signing
-from zoo.errors import CannotCheck, Refused, TransferFailed, UsageError, WrongContent, ZooError
+from zoo.errors import CannotCheck, Refused, UsageError, WrongContent, ZooError
+from zoo.hub_errors import (
+    PAUSE_SECONDS,
+    Spot,
+    client_errors,
+    explained,
+    is_unknown,
+    missing,
+    seconds_to_wait,
+    short,
+    token_source,
+)
 from zoo.published import released
 from zoo.publishing import README, SIGNATURE, SMALL_BYTES, TEXTS, WEIGHTS, Change, Release, ReleaseFile, There
 from zoo.readme import Address
@@ -72,7 +81,7 @@ class Patience:
     2026-11-24), and between two tries of a commit."""
 
     rate_limit_seconds: float = 330.0
-    pause_seconds: float = 2.0
+    pause_seconds: float = PAUSE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +140,10 @@ class Repository:
     def page(self) -> str:
         """The repository's web page."""
         return f"{self._api.endpoint}/{self._wanted.repo_id}"
+
+    @property
+    def _spot(self) -> Spot:
+        return Spot(self._wanted.repo_id, self.page, self._api.endpoint)
 
     @property
     def address(self) -> Address:
@@ -233,7 +246,7 @@ class Repository:
         self._refuse_offline()
         state = self._look(self._wanted.tag)
         if state is None:
-            raise self._missing()
+            raise missing(self._spot)
         self._state = state
         return {path: self._with_content(item, state.head) for path, item in state.files.items()}
 
@@ -279,7 +292,7 @@ class Repository:
         if token.get("role") == "read":
             raise CannotCheck(
                 f"the token {token.get('displayName', '')!r} of {found['name']} may only read",
-                where=_token_source(),
+                where=token_source(),
                 mend=f"make a token that may write at {self._api.endpoint}/settings/tokens, then `hf auth login`",
             )
         return frozenset({found["name"], *(item["name"] for item in found.get("orgs", ()) if _may_write(item))})
@@ -305,18 +318,18 @@ class Repository:
                 raise self._explained(error, "looking at the branch") from error
             self._branch_is_missing = True
             return self._call("looking at the repository", lambda: info(None))
-        except _client_errors() as error:
+        except client_errors() as error:
             raise self._explained(error, "looking at the repository") from error
 
     def _refuse_creation(self, namespaces: frozenset[str] | None) -> None:
         namespace = self._wanted.repo_id.partition("/")[0]
         if not self._wanted.create or self._wanted.pull_request:
-            raise self._missing()
+            raise missing(self._spot)
         if namespaces is not None and namespace not in namespaces:
             raise CannotCheck(
                 f"{self._wanted.repo_id} does not exist or is private, and this token's user may not create it:"
                 f" {namespace} is none of {', '.join(sorted(namespaces))}",
-                where=_token_source(),
+                where=token_source(),
                 mend="ask for the write role there, or publish to another name",
             )
 
@@ -347,7 +360,7 @@ class Repository:
         self._check_rights()
         state = self._look()
         if state is None:
-            raise self._missing()
+            raise missing(self._spot)
         return state
 
     def _commit(self, changes: tuple[Change, ...], state: _State, title: str) -> tuple[str, str]:
@@ -362,10 +375,10 @@ class Repository:
         for attempt in range(1, TRIES_OF_A_COMMIT + 1):
             try:
                 return self._waiting("committing", lambda: self._send(operations, state, title))
-            except _client_errors() as error:
-                if not _is_unknown(error):
+            except client_errors() as error:
+                if not is_unknown(error):
                     raise self._explained(error, "committing", parent=state.head) from error
-                self._tell(f"the outcome of the commit is unknown ({_short(error)}): looking for it")
+                self._tell(f"the outcome of the commit is unknown ({short(error)}): looking for it")
                 made = self._find_commit(changes, state, offers, error)
                 if made is not None:
                     return made
@@ -447,7 +460,7 @@ class Repository:
             ours = len(commits) > 1 and commits[1].commit_id == state.head and self._holds(changes, head)
         except _errors_while_looking() as second:
             raise CannotCheck(
-                f"it is not known whether the commit was made: {_short(error)}; nor could that be found out: {_short(second)}",
+                f"it is not known whether the commit was made: {short(error)}; nor could that be found out: {short(second)}",
                 where=f"{self.page}/commits/{self._wanted.branch}",
                 mend="publish again: what was made is recognised, and nothing is uploaded twice",
             ) from second
@@ -524,7 +537,7 @@ class Repository:
             self._waiting(
                 f"tagging {tag}", lambda: self._api.create_tag(self._wanted.repo_id, tag=tag, revision=commit)
             )
-        except _client_errors() as error:
+        except client_errors() as error:
             taken = None
             with suppress(ZooError):
                 taken = self._tagged()
@@ -586,7 +599,7 @@ class Repository:
         """The function's value; the client's errors become ours, rate limits are waited for."""
         try:
             return self._waiting(doing, function)
-        except _client_errors() as error:
+        except client_errors() as error:
             raise self._explained(error, doing) from error
 
     def _waiting(self, doing: str, function: Callable[[], T]) -> T:
@@ -595,8 +608,8 @@ class Repository:
         while True:
             try:
                 return function()
-            except _client_errors() as error:
-                seconds = _seconds_to_wait(error, self._patience.pause_seconds)
+            except client_errors() as error:
+                seconds = seconds_to_wait(error, self._patience.pause_seconds)
                 if seconds is None or waited + seconds > self._patience.rate_limit_seconds:
                     raise
                 self._tell(f"{doing}: too many requests, waiting {seconds:g} s as the Hub asks")
@@ -604,85 +617,14 @@ class Repository:
                 waited += seconds
 
     def _explained(self, error: Exception, doing: str, *, parent: str = "") -> ZooError:
-        """The client's error in our words: what, where, how to mend. The order matters: most are kinds of others."""
-        import httpx2  # the client's transport: what it does not catch comes out as it is
-        from huggingface_hub import errors
-
-        repo, page = self._wanted.repo_id, self.page
-        if isinstance(error, ZooError):
-            return error
-        if isinstance(error, errors.OfflineModeIsEnabled):
-            return CannotCheck("the Hub's client is in offline mode", where=page, mend="unset HF_HUB_OFFLINE")
-        if isinstance(error, errors.LocalTokenNotFoundError):
-            return CannotCheck(
-                f"not logged in to {self._api.endpoint}", where=page, mend="`hf auth login`, or set HF_TOKEN"
-            )
-        if isinstance(error, errors.OIDCError):
-            mend = "give the job `permissions: id-token: write`, or unset HF_OIDC_RESOURCE"
-            return CannotCheck(
-                f"no token for {os.environ.get('HF_OIDC_RESOURCE', '')}: {_short(error)}", where=page, mend=mend
-            )
-        if isinstance(error, errors.GatedRepoError):
-            return CannotCheck(
-                f"{repo} is gated, and this account has no access to it", where=page, mend=f"ask for access on {page}"
-            )
-        if isinstance(error, errors.RepositoryNotFoundError):
-            return self._missing()
-        if isinstance(error, errors.RevisionNotFoundError):
-            mend = "give a branch or tag that exists; --create makes a missing branch"
-            return CannotCheck(f"{repo} has no such branch, tag or commit", where=page, mend=mend)
-        if isinstance(error, errors.HfHubHTTPError):
-            return self._explained_status(error, doing, parent)
-        if isinstance(error, httpx2.HTTPError):
-            mend = "look at the network, a proxy, HF_ENDPOINT; then publish again"
-            return TransferFailed(
-                f"the Hub cannot be reached, {doing}: {_short(error)}", where=self._api.endpoint, mend=mend
-            )
-        if isinstance(error, json.JSONDecodeError):
-            mend = "try again later; it may be a proxy that answers"
-            return TransferFailed(
-                f"the Hub's answer, {doing}, is no JSON: a server's error page", where=page, mend=mend
-            )
-        if isinstance(error, RuntimeError):
-            cause = f": {_short(error.__cause__)}" if error.__cause__ else ""
-            mend = "publish again: it goes on with what is missing"
-            return TransferFailed(f"{_short(error)}{cause}; nothing was published", where=page, mend=mend)
-        if isinstance(error, ConnectionError):
-            mend = "publish again; HF_HUB_DISABLE_XET=1 uploads without Xet"
-            return TransferFailed(f"Xet's storage cannot be reached, {doing}: {_short(error)}", where=page, mend=mend)
-        return WrongContent(
-            f"the Hub does not take the README: {_lines(error)}", where=page, mend="correct the card or the README"
-        )
-
-    def _explained_status(self, error: Any, doing: str, parent: str) -> ZooError:
-        repo, page, status = self._wanted.repo_id, self.page, error.response.status_code
-        said = f": {error.server_message.splitlines()[0][:200]}" if error.server_message else ""
-        if status == 401:
-            mend = f"`hf auth login` with a token from {self._api.endpoint}/settings/tokens"
-            return CannotCheck(f"the Hub does not accept the token from {_token_source()}", where=page, mend=mend)
-        if status == 403:
-            mend = "--pr opens a pull request; or use a token with the write role there"
-            return CannotCheck(f"this token may not write to {repo}{said}", where=_token_source(), mend=mend)
-        if status == 412:
-            head = ""
-            with suppress(ZooError):
-                state = self._look()
-                head = state.head if state else ""
-            return self._overtaken(parent, head)
-        if status == 429:
-            seconds = _seconds_to_wait(error, self._patience.pause_seconds)
-            return CannotCheck(f"too many requests, {doing}", where=page, mend=f"try again in {seconds:g} s")
-        if status == 400:
-            return WrongContent(f"the Hub refuses it, {doing}{said}", where=page, mend="correct the card or the README")
-        mend = "publish again in a while: what was uploaded is not uploaded again"
-        return TransferFailed(f"the Hub answered {status}, {doing}{said}", where=page, mend=mend)
-
-    def _missing(self) -> CannotCheck:
-        return CannotCheck(
-            f"{self._wanted.repo_id} does not exist or is private: the Hub does not tell which",
-            where=self.page,
-            mend="look at the name and at whose token this is; --create makes a new one",
-        )
+        """The client's error in our words. A stale parent is somebody else's commit, which is named."""
+        if getattr(getattr(error, "response", None), "status_code", None) != 412:
+            return explained(error, doing, self._spot)
+        head = ""
+        with suppress(ZooError):
+            state = self._look()
+            head = state.head if state else ""
+        return self._overtaken(parent, head)
 
     def _overtaken(self, parent: str, head: str) -> Refused:
         now = f", it is at {head[:12]} now" if head else ""
@@ -731,69 +673,13 @@ def _validate(readme: str) -> None:
     RepoCard(readme, ignore_metadata_errors=True).validate(repo_type="model")
 
 
-def _client_errors() -> tuple[type[Exception], ...]:
-    """All that the client raises for what is not a bug of ours (notes at `_explained`)."""
-    import httpx2
-    from huggingface_hub.errors import OIDCError
-
-    return (httpx2.HTTPError, RuntimeError, OSError, ValueError, OIDCError)
-
-
 def _errors_while_looking() -> tuple[type[Exception], ...]:
-    return (*_client_errors(), ZooError)
-
-
-def _is_unknown(error: Exception) -> bool:
-    """Whether a commit may have been made all the same: no answer, a server's error, or an answer that is no JSON."""
-    import httpx2
-    from huggingface_hub.errors import HfHubHTTPError
-
-    if isinstance(error, HfHubHTTPError):
-        return error.response.status_code >= 500 or error.response.status_code == 408
-    return isinstance(error, (httpx2.HTTPError, json.JSONDecodeError))
-
-
-def _seconds_to_wait(error: Exception, default: float) -> float | None:
-    """How long a 429 asks to wait, by Retry-After or by the reset of the RateLimit header; None for other errors.
-
-    Source: RFC 9110, 10.2.3; huggingface.co/docs/hub/rate-limits (`RateLimit: "api";r=0;t=55`), seen 2026-11-24.
-    """
-    response = getattr(error, "response", None)
-    if response is None or response.status_code != 429:
-        return None
-    after = re.fullmatch(r"\d+", response.headers.get("Retry-After", "").strip())
-    reset = re.search(r";\s*t=(\d+)", response.headers.get("RateLimit", ""))
-    found = after.group(0) if after else reset.group(1) if reset else None
-    return default if found is None else float(found)
-
-
-def _token_source() -> str:
-    """Where the token comes from; never the token itself."""
-    from huggingface_hub import constants
-
-    if os.environ.get("HF_OIDC_RESOURCE"):
-        return "the Trusted Publisher of HF_OIDC_RESOURCE"
-    name = next((name for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN") if os.environ.get(name)), None)
-    return f"the environment variable {name}" if name else f"the file {constants.HF_TOKEN_PATH}"
+    return (*client_errors(), ZooError)
 
 
 def _may_write(organization: Mapping[str, Any]) -> bool:
     """Whether the role in an organization allows new repositories (huggingface.co/docs/hub/organizations-security)."""
     return organization.get("roleInOrg") in (None, "write", "admin", "contributor")
-
-
-def _short(error: BaseException) -> str:
-    """The first line that says something, without the queries of addresses: those of uploads are signed."""
-    lines = [re.sub(r"\?[^\s'\"]*=[^\s'\"]*", "", line).strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:200]
-
-
-def _lines(error: BaseException) -> str:
-    """The messages about a README: the Hub's answer as JSON, or the client's list of them."""
-    told = str(error)
-    with suppress(ValueError, KeyError, TypeError):
-        told = "\n".join(item["message"] for item in json.loads(told)["errors"])
-    return "; ".join(line.strip(" -")[:100] for line in told.splitlines() if line.strip())[:500]
 
 
 def _there(sibling: Any) -> There:
