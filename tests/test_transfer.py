@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo.part import SILENT_SECONDS, Here, Span, gaps, joined, standing
+from zoo.part import FRESH_BYTES, SILENT_SECONDS, Fresh, Here, Span, gaps, joined, standing
 from zoo.sources import Fault, Version
 from zoo.transfer import (
     LEAST_PIECE_BYTES,
@@ -136,3 +136,30 @@ def test_what_is_there_and_what_is_missing_make_the_whole(pieces: list[tuple[int
     assert {byte for span in done for byte in range(span.start, span.stop)} == there
     assert {byte for span in missing for byte in range(span.start, span.stop)} == set(range(80)) - there
     assert all(a.stop < b.start for a, b in itertools.pairwise(done))
+
+
+def test_the_last_blocks_are_in_memory_and_the_older_ones_only_in_the_file() -> None:
+    fresh = Fresh()
+    size = FRESH_BYTES // 4
+    for number in range(6):
+        fresh.put(number * size, bytes([number]) * size)
+    assert fresh.take(0) == fresh.take(size) == b""
+    assert fresh.before(0, 100 * size) == 2 * size
+    assert fresh.before(0, size) == size
+    assert fresh.take(2 * size) == b"\2" * size
+    assert fresh.take(2 * size) == b""
+    fresh.put(6 * size, b"6" * size)
+    assert fresh.take(3 * size) == b"\3" * size  # there was room
+
+
+@given(st.permutations(range(24)))
+def test_who_reads_in_order_misses_nothing_whatever_came_first(order: list[int]) -> None:
+    size = FRESH_BYTES // 8
+    file = b"".join(bytes([number]) * size for number in range(24))
+    fresh = Fresh()
+    for number in order:
+        fresh.put(number * size, file[number * size :][:size])
+    seen = b""
+    while len(seen) < len(file):
+        seen += fresh.take(len(seen)) or file[len(seen) : fresh.before(len(seen), len(seen) + 3 * size)]
+    assert seen == file

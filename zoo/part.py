@@ -29,8 +29,10 @@ from zoo.errors import CannotCheck
 from zoo.sources import Version
 
 HASH_BLOCK_BYTES = TELL_BYTES = 1 << 20
-SYNC_BYTES = 32 << 20
-"""Written to the disk whenever so much has come: at the end there is little left to wait for, at 1 GB/s a tenth."""
+SYNC_BYTES = 16 << 20
+"""Written to the disk whenever so much has come: at the end there is little left to wait for."""
+FRESH_BYTES = 4 << 20
+"""Kept in memory for the hash: read back from the page cache, 445 MB cost 0.07 s of a core (2026-11-24)."""
 LEAST_SAVE_BYTES, MOST_SAVE_BYTES, SAVES = 256 << 10, 8 << 20, 64
 """The sidecar is written every 64th of the file, within bounds: what a kill can lose is then about 2 %."""
 SMALL_BYTES = 4 << 20
@@ -167,6 +169,35 @@ def is_being_written(folder: Path, key: str, here: Here) -> bool:
     return any(state_of(old, here) == "live" for old in leftovers(folder, key))
 
 
+class Fresh:
+    """The blocks that were written last, for somebody who reads the file in order; not safe between threads.
+
+    One that is not taken in time makes room for those after it: it is in the page cache.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: dict[int, bytes] = {}
+        self._size_bytes = 0
+
+    def put(self, offset: int, block: bytes) -> None:
+        """Remember what begins at `offset`, in place of the oldest when it is too much."""
+        self.take(offset)
+        self._blocks[offset] = block
+        self._size_bytes += len(block)
+        while self._size_bytes > FRESH_BYTES:
+            self.take(next(iter(self._blocks)))
+
+    def take(self, offset: int) -> bytes:
+        """The block that begins there, forgotten; empty when there is none."""
+        block = self._blocks.pop(offset, b"")
+        self._size_bytes -= len(block)
+        return block
+
+    def before(self, offset: int, stop: int) -> int:
+        """Up to where, at most `stop`, somebody at `offset` must read the file before a block begins."""
+        return min((start for start in self._blocks if offset < start < stop), default=stop)
+
+
 class Part:
     """A file that is being written. `write` and `save` may be called from several threads.
 
@@ -182,6 +213,7 @@ class Part:
         self.version = Version()
         self.size_bytes: int | None = None
         self.done: tuple[Span, ...] = ()
+        self.fresh = Fresh()
         self.changed = threading.Condition()
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -236,6 +268,7 @@ class Part:
             raise cannot_write(self.path, error) from error
         with self.changed:
             self.done = joined(self.done, Span(offset, position))
+            self.fresh.put(offset, data)
             done_bytes = self.done_bytes
             if done_bytes - self._told_bytes >= TELL_BYTES or done_bytes == self.size_bytes:
                 self._told_bytes = done_bytes
@@ -380,10 +413,17 @@ class Hashing(Follower):
         return self._part.frontier - self._position
 
     def step(self, count: int) -> None:
-        """Hash one block."""
-        count = self._part.read_into(self._block[: min(count, HASH_BLOCK_BYTES)], self._position)
-        self._seen.update(self._block[:count])
-        self._position += count
+        """Hash one block, from memory if it came just now."""
+        with self._part.changed:
+            block = self._part.fresh.take(self._position)
+            stop = self._part.fresh.before(self._position, self._position + min(count, HASH_BLOCK_BYTES))
+        if block:
+            self._seen.update(block)
+            self._position += len(block)
+        else:
+            count = self._part.read_into(self._block[: stop - self._position], self._position)
+            self._seen.update(self._block[:count])
+            self._position += count
 
     def finish(self) -> str:
         """The sha256 of all that is there, in hex."""
