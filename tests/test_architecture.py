@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 
 LAYERS = """
-errors quantities intervals places
+errors malloc quantities intervals places
 schema
 report card edit correspondence
 index

@@ -2,7 +2,7 @@
 
 On a CPU each core grades batches of its own, from decoding to ranks: the threads never wait for each other inside an
 operator, which costs most where the machine is busy with other things too. On an accelerator threads decode the next
-batches while one is computed. Imports datasets, engines, model.
+batches while one is computed. Imports datasets, malloc, model.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from zoo import malloc
 from zoo.builders import Transform
 from zoo.datasets import Images, Label, sha256
 from zoo.errors import WrongContent
@@ -74,6 +75,7 @@ class Grader:
 
     def grade(self, parts: Iterable[Sequence[int]]) -> Iterator[Graded]:
         """The grades of each part, in order; the next batches are in work meanwhile, also those of the next part."""
+        malloc.keep_freed()
         with ThreadPoolExecutor(self.threads, "zoo-grade", initializer=_one_thread_each) as pool:
             done: list[tuple[str, list[str]]] = []
             try:

@@ -5,7 +5,7 @@ while one thread hashes behind them what is still in the page cache. Each writer
 sidecar that says which ranges of which version are there, so that nothing depends on working locks; and no sidecar is
 ever trusted for the content: only the final hash is, and that is judged elsewhere (store).
 
-Decisions are pure functions and stand first. Imports errors, plugins, sources, part.
+Decisions are pure functions and stand first. Imports errors, malloc, plugins, sources, part.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 
-from zoo import plugins
+from zoo import malloc, plugins
 from zoo.errors import TransferFailed, UnknownName, WrongContent, ZooError
 from zoo.part import CLIENT_SUFFIX, SMALL_BYTES, Hashing, Here, Part, Span, Syncing, check_room, gaps
 from zoo.sources import Downloads, Fault, Reply, Streams, Version, shown
@@ -34,7 +33,7 @@ MOST_PIECE_BYTES = 64 << 20
 LEAST_BLOCK_BYTES, MOST_BLOCK_BYTES = 64 << 10, 512 << 10
 """Read at once by a connection, and lost by it when it breaks off."""
 LARGE_BYTES = 32 << 20
-"""From here on the cost of a block's memory is felt, see _keep_freed_blocks."""
+"""From here on what memory costs is felt, see malloc."""
 PROGRESS_BYTES = 64 << 10
 """A try that brought this much did get on, and the next failure counts as the first."""
 HEAD_BYTES = 1024
@@ -357,7 +356,7 @@ class _Crew:
     def run(self) -> str:
         """Bring what is missing; the sha256 of all of it. The calling thread tells of progress and feels Ctrl-C."""
         if sum(span.size_bytes for span in self._todo) > LARGE_BYTES:
-            _keep_freed_blocks()
+            malloc.keep_freed()
         hashing, syncing = Hashing(self._part), Syncing(self._part)
         hashing.start()
         syncing.start()
@@ -603,17 +602,6 @@ class _Crew:
         it_is = f" and is {appearance(head)}" if head and appearance(head) else ""
         what = f"the file there has {size}{it_is}, the card says {self._wanted.size_bytes}"
         return WrongContent(what, where=shown(self._url), mend="correct the address or size_bytes in the card")
-
-
-@cache
-def _keep_freed_blocks() -> None:
-    """Have glibc's malloc keep the memory of a block for the next one.
-
-    Else each goes back to the system and the pages of the next are made and zeroed anew, 20,000 of them for 445 MB, a
-    tenth of its time (2026-11-24). Source: mallopt(3), M_MMAP_THRESHOLD, which grows to the largest mapping that was
-    freed, below 32 MiB; this one is freed at once and never touched.
-    """
-    bytes(31 << 20)
 
 
 def _all_failed(wanted: Wanted, failures: Sequence[ZooError]) -> ZooError:
