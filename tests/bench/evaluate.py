@@ -6,22 +6,25 @@ Makes JPEG pictures of 500 x 375 pixels in ten class folders and weights whose o
 neither top-1 nor top-5 is trivial. Then the same images and weights are evaluated by zoo (decoding, hashing and keeping the
 parts included), by a loop of timm's `create_dataset`, `create_loader` (batch 64, two workers) and `accuracy` as its
 validate.py has it, and, the pictures decoded beforehand, by bare forward loops of several batch sizes, memory formats and
-kinds of threads, of which the fastest counts. Imports, building and loading are in none of the times. Wall seconds are the
-median of the runs; CPU seconds, of all threads and workers, say more on a machine that does other things as well.
+kinds of threads, of which the fastest counts. Each has a process of its own, so that none gains by how another set up
+memory; they take turns. Imports, building, loading and a first batch are in none of the times. Wall seconds are the median
+of the runs; CPU seconds, of all threads and workers, say more on a machine that does other things as well.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,38 +47,47 @@ class Timed:
 
 
 def main() -> None:
-    """Print the table for each model."""
+    """Print the table for each model; with --row, run that row once and print what it gave and took as JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--models", nargs="+", default=list(GOALS))
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--row", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     wanted = parser.parse_args()
+    if wanted.row:
+        print(json.dumps(asdict(ROWS[wanted.row](*opened(wanted.folder)))))
+        return
     with tempfile.TemporaryDirectory() as folder:
         for name in wanted.models:
-            os.environ["ZOO_HOME"] = str(Path(folder) / name / "home")
             compare(name, Path(folder) / name, wanted.images, wanted.runs)
 
 
 def compare(name: str, folder: Path, images: int, runs: int) -> None:
     """Print counts and ratios of one model."""
-    subject, dataset = prepared(name, folder, images)
-    model = subject.model  # loaded here, outside of every time
-    ours = [timed(lambda: by_zoo(subject, dataset)) for _ in range(runs)]
-    timms = [timed(lambda: by_timm(model, subject, folder / "copy")) for _ in range(runs)]
-    pixels, _labels = decoded(subject, folder / "copy")
-    loops = {loop: [timed(lambda loop=loop: loop(model, pixels)) for _ in range(runs)] for loop in LOOPS}  # type: ignore[misc]
-    best = min(loops, key=lambda loop: wall(loops[loop]))
+    os.environ["ZOO_HOME"] = str(folder / "home")
+    make(name, folder, images)
+    rows: dict[str, list[Timed]] = {row: [] for row in ROWS}
+    for _ in range(runs):
+        for row, results in rows.items():
+            results.append(in_a_process(row, folder))
+    ours, timms, *loops = rows.values()
+    best = min(loops, key=wall)
     print(f"{name}, {images} pictures, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    rows = {"zoo": ours, "timm's parts": timms, **{str(loop.__doc__): results for loop, results in loops.items()}}
-    for label, results in rows.items():
-        counts = results[0].value if isinstance(results[0].value, tuple) else ""
-        print(f"  {label:<58} {wall(results):7.2f} s wall {cpu(results):7.2f} s CPU  {counts}")
-    same = len({result.value for result in (*ours, *timms)}) == 1
+    for row, results in rows.items():
+        print(f"  {row:<58} {wall(results):7.2f} s wall {cpu(results):7.2f} s CPU  {results[0].value or ''}")
+    same = len({str(result.value) for result in (*ours, *timms)}) == 1
     goal = GOALS.get(name)
     print(f"  counts of (top1, top5) {'are identical' if same else 'DIFFER'}")
     print(f"  throughput: {wall(timms) / wall(ours):.2f} x timm's parts (CPU {cpu(timms) / cpu(ours):.2f} x); "
-          f"{wall(loops[best]) / wall(ours):.2f} of the best bare loop "
-          f"(CPU {min(map(cpu, loops.values())) / cpu(ours):.2f}){f', goal {goal}' if goal else ''}")  # fmt: skip
+          f"{wall(best) / wall(ours):.2f} of the best bare loop "
+          f"(CPU {min(map(cpu, loops)) / cpu(ours):.2f}){f', goal {goal}' if goal else ''}")  # fmt: skip
+
+
+def in_a_process(row: str, folder: Path) -> Timed:
+    """One run of a row. Raises CalledProcessError when it fails."""
+    command = [sys.executable, __file__, "--row", row, "--folder", str(folder)]
+    return Timed(**json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
 
 
 def wall(results: list[Timed]) -> float:
@@ -100,24 +112,21 @@ def _cpu_seconds() -> float:
     return sum(part.ru_utime + part.ru_stime for part in parts)
 
 
-def prepared(name: str, folder: Path, images: int) -> tuple[Any, Any]:
-    """(subject, data set): pictures in class folders, weights, and the cards that describe them."""
+def make(name: str, folder: Path, images: int) -> None:
+    """Pictures in class folders, weights, and the cards that describe them."""
     import torch
     from safetensors.torch import save_file
     from timm import create_model
 
     from zoo import catalog
-    from zoo.model import Settings, Subject, transform
+    from zoo.model import transform
 
     torch.manual_seed(SEED)
     (folder / "zoo" / "datasets").mkdir(parents=True)
     made = pictures(images)
     model = create_model(name, num_classes=CLASSES).eval()
-    size = model.default_cfg["input_size"][1:]  # timm's own for the architecture
-    write_cards(folder, name, images, size)
-    subject = Subject(catalog.load((folder / "zoo",)).find("m"), catalog.load((folder / "zoo",)),
-                      Settings(device="cpu", data={"pictures": folder / "copy"}))  # fmt: skip
-    prepare = transform(subject.input)
+    write_cards(folder, name, images, model.default_cfg["input_size"][1:])  # timm's own for the architecture
+    prepare = transform(catalog.load((folder / "zoo",)).find("m").input)
     with torch.inference_mode():
         logits = torch.cat([model(torch.stack([prepare(picture)])) for picture in made])
     spread = apart(model, logits)
@@ -132,8 +141,21 @@ def prepared(name: str, folder: Path, images: int) -> tuple[Any, Any]:
         (folder / "copy" / f"c{label}").mkdir(exist_ok=True)
         if not any((folder / "copy" / f"c{label}").iterdir()):
             raise SystemExit(f"class {label} has no picture: give more --images")
+
+
+def opened(folder: Path) -> tuple[Any, Any]:
+    """(subject, data set) of what was made; the model is loaded and has seen one batch."""
+    import torch
+
+    from zoo import catalog
+    from zoo.model import Settings, Subject
+
     found = catalog.load((folder / "zoo",))
-    return Subject(found.find("m"), found, subject.settings), found.dataset("pictures")
+    subject = Subject(found.find("m"), found, Settings(device="cpu", data={"pictures": folder / "copy"}))
+    model = subject.model
+    with torch.inference_mode():
+        model(torch.zeros(16, *subject.input.size))
+    return subject, found.dataset("pictures")
 
 
 def apart(model: Any, logits: Any) -> Any:
@@ -175,8 +197,18 @@ def write_cards(folder: Path, name: str, images: int, size: tuple[int, int]) -> 
     )
 
 
-def by_zoo(subject: Any, dataset: Any) -> tuple[int, int]:
+def by_zoo(subject: Any, dataset: Any) -> Timed:
     """(top1, top5) as zoo counts them, nothing known from before."""
+    return timed(lambda: counted_by_zoo(subject, dataset))
+
+
+def by_timm(subject: Any, _dataset: Any) -> Timed:
+    """(top1, top5) by timm's parts."""
+    return timed(lambda: counted_by_timm(subject.model, subject, subject.settings.data["pictures"]))
+
+
+def counted_by_zoo(subject: Any, dataset: Any) -> tuple[int, int]:
+    """(top1, top5)."""
     from dataclasses import replace
 
     from zoo.datasets import open_copy
@@ -196,7 +228,7 @@ def anew(subject: Any, settings: Any) -> Any:
     return other
 
 
-def by_timm(model: Any, subject: Any, copy: Path) -> tuple[int, int]:
+def counted_by_timm(model: Any, subject: Any, copy: Path) -> tuple[int, int]:
     """(top1, top5) by timm's parts, put together as its validate.py does on a CPU."""
     import torch
     from timm.data import create_dataset, create_loader
@@ -219,16 +251,25 @@ def by_timm(model: Any, subject: Any, copy: Path) -> tuple[int, int]:
     return round(top1.sum / 100), round(top5.sum / 100)
 
 
-def decoded(subject: Any, copy: Path) -> tuple[Any, list[int]]:
-    """(tensors (n, 3, height, width), labels) of all pictures."""
+def decoded(subject: Any) -> Any:
+    """Tensors (n, 3, height, width) of all pictures."""
     import torch
     from PIL import Image
 
     from zoo.model import transform
 
-    prepare, paths = transform(subject.input), sorted(copy.rglob("*.jpg"))
-    pixels = torch.stack([prepare(Image.open(path).convert("RGB")) for path in paths])
-    return pixels, [int(path.parent.name[1:]) for path in paths]
+    prepare, paths = transform(subject.input), sorted(subject.settings.data["pictures"].rglob("*.jpg"))
+    return torch.stack([prepare(Image.open(path).convert("RGB")) for path in paths])
+
+
+def bare(run: Callable[..., None], *how: Any) -> Callable[[Any, Any], Timed]:
+    """A row that times a loop over the decoded pictures; it counts nothing."""
+
+    def row(subject: Any, _dataset: Any) -> Timed:
+        pixels = decoded(subject)
+        return timed(lambda: run(subject.model, pixels, *how))
+
+    return row
 
 
 def loop(model: Any, pixels: Any, batch: int, layout: str) -> None:
@@ -242,23 +283,8 @@ def loop(model: Any, pixels: Any, batch: int, layout: str) -> None:
             model(images.contiguous(memory_format=kind))
 
 
-def rows_64(model: Any, pixels: Any) -> None:
-    """bare loop, rows (NCHW), batch 64"""  # the row's name in the table
-    loop(model, pixels, 64, "contiguous_format")
-
-
-def channels_64(model: Any, pixels: Any) -> None:
-    """bare loop, channels last, batch 64"""  # the row's name in the table
-    loop(model, pixels, 64, "channels_last")
-
-
-def channels_16(model: Any, pixels: Any) -> None:
-    """bare loop, channels last, batch 16"""  # the row's name in the table
-    loop(model, pixels, 16, "channels_last")
-
-
-def apart_16(model: Any, pixels: Any) -> None:
-    """bare loop, channels last, batch 16, a thread for each batch"""  # the row's name in the table
+def threads(model: Any, pixels: Any, batch: int) -> None:
+    """A thread for each batch, computing alone, channels last."""
     import torch
 
     model = model.to(memory_format=torch.channels_last)
@@ -267,12 +293,20 @@ def apart_16(model: Any, pixels: Any) -> None:
         with torch.inference_mode():
             model(images.contiguous(memory_format=torch.channels_last))
 
-    threads = torch.get_num_threads()
-    with ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1)) as pool:
-        list(pool.map(one, pixels.split(16)))
+    count = torch.get_num_threads()
+    with ThreadPoolExecutor(count, initializer=lambda: torch.set_num_threads(1)) as pool:
+        list(pool.map(one, pixels.split(batch)))
 
 
-LOOPS: tuple[Callable[[Any, Any], None], ...] = (rows_64, channels_64, channels_16, apart_16)
+ROWS: dict[str, Callable[[Any, Any], Timed]] = {
+    "zoo": by_zoo,
+    "timm's parts": by_timm,
+    "bare loop, rows (NCHW), batch 64": bare(loop, 64, "contiguous_format"),
+    "bare loop, channels last, batch 64": bare(loop, 64, "channels_last"),
+    "bare loop, channels last, batch 16": bare(loop, 16, "channels_last"),
+    "bare loop, channels last, batch 8, a thread for each batch": bare(threads, 8),
+    "bare loop, channels last, batch 16, a thread for each batch": bare(threads, 16),
+}
 
 if __name__ == "__main__":
     main()
