@@ -370,7 +370,7 @@ _FAR_IN = re.compile(r"^[ \-?:]{250}", re.MULTILINE)
 
 
 def _refuse_deep(text: str) -> None:
-    """Refuse nesting that would exhaust the C stack: the C parser composes recursively and checks no limit.
+    """Refuse nesting that would exhaust the C stack: the C parser composes recursively, libyaml before 0.2.6 without limit.
 
     A block level takes at least one more column of indentation (two levels share it when a list stands in a mapping),
     a flow level a bracket, so the events are only counted when that bound is exceeded.
@@ -379,8 +379,21 @@ def _refuse_deep(text: str) -> None:
 
     if text.count("[") + text.count("{") <= 500 and not _FAR_IN.search(text):
         return
+    try:
+        _count_levels(text, _loader())
+    except yaml.scanner.ScannerError as error:
+        if error.problem != "exceeded maximum nesting depth":  # libyaml's own limit, from 0.2.6 on: it looks ahead and
+            raise  # says so before it gives the events that tell where DEEPEST is passed
+        _count_levels(text, yaml.SafeLoader)
+        raise
+
+
+def _count_levels(text: str, loader: Any) -> None:
+    """Raises _Unacceptable where a text passes DEEPEST."""
+    import yaml
+
     depth = 0
-    for event in yaml.parse(text, Loader=_loader()):
+    for event in yaml.parse(text, Loader=loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
             mark: Any = event.start_mark
