@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import http.client
+import itertools
 import shutil
 import ssl
 import subprocess
@@ -30,6 +31,7 @@ from fault_server import (
 from fetching import HASTY, MIB, card_about, fetch, files_below, noise, sha256
 
 from zoo.errors import TransferFailed, WrongContent
+from zoo.part import Part
 from zoo.transfer import MOST_BLOCK_BYTES
 
 SMALL = noise(300_000)
@@ -512,8 +514,18 @@ def test_a_server_that_takes_one_connection_is_content_with_one(
     assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")]), connections=8).path.read_bytes() == LARGE
 
 
-def test_what_a_slow_connection_is_at_is_shared_by_the_others(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_what_a_slow_connection_is_at_is_shared_by_the_others(
+    server: FaultServer, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     slow: list[int] = []
+    written: list[tuple[int, int]] = []
+    write = Part.write
+
+    def noted(part: Part, offset: int, data: bytes) -> None:
+        written.append((offset, offset + len(data)))
+        write(part, offset, data)
+
+    monkeypatch.setattr(Part, "write", noted)
 
     def one_is_slow(x: Exchange) -> None:
         if x.request.range and x.request.range[0] and not slow:
@@ -534,6 +546,7 @@ def test_what_a_slow_connection_is_at_is_shared_by_the_others(server: FaultServe
     assert artifact.path.read_bytes() == LARGE
     begun = [request.range[0] for request in server.asked("/net") if request.range]
     assert [start for start in begun if slow[0] < start < slow[0] + 4 * MIB]  # somebody began within the slow piece
+    assert all(stop <= start for (_, stop), (start, _) in itertools.pairwise(sorted(written)))  # each byte once
 
 
 def test_nobody_listens_is_a_transfer_that_failed(home: Path, tmp_path: Path) -> None:

@@ -382,9 +382,9 @@ def _refuse_deep(text: str) -> None:
     try:
         _count_levels(text, _loader())
     except yaml.scanner.ScannerError as error:
-        if error.problem != "exceeded maximum nesting depth":  # libyaml's own limit, from 0.2.6 on: it looks ahead and
-            raise  # says so before it gives the events that tell where DEEPEST is passed
-        _count_levels(text, yaml.SafeLoader)
+        # libyaml's own limit, from 0.2.6 on: it looks ahead, and says so before the events tell where DEEPEST is passed
+        if error.problem == "exceeded maximum nesting depth":
+            _count_levels(text, yaml.SafeLoader)
         raise
 
 

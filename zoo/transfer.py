@@ -580,9 +580,7 @@ class _Crew:
                 break
             now = time.monotonic()
             self._block = block = block_bytes(block, now - started)
-            self._part.write(piece.position, data)
-            piece.position += len(data)
-            piece.moved_bytes += len(data)
+            self._part.write(*self._claim(piece, data))
             if self._reserve:
                 self._call_reserve(now)
         if self._is_over:
@@ -594,6 +592,19 @@ class _Crew:
             raise Fault(what, where=shown(self._url), is_passing=True)
         elif reply.version.size_bytes is None and reply.read(1):
             raise self._wrong_size(f"more than {piece.stop} bytes", reply)
+
+    def _claim(self, piece: _Piece, data: bytes) -> tuple[int, bytes]:
+        """Where the data go, and as much of them as the piece still has: its end may have been given to another meanwhile.
+
+        No byte is written twice, so that what is hashed from memory is what the file has.
+        """
+        with self._changed:
+            start = piece.position
+            if piece.stop is not None:
+                data = data[: piece.stop - start]
+            piece.position += len(data)
+            piece.moved_bytes += len(data)
+        return start, data
 
     def _wrong_size(self, size: str, reply: Reply) -> WrongContent:
         head = b""

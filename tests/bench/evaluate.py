@@ -36,6 +36,10 @@ SEED = 7
 GOALS = {"mobilenetv3_large_100": 0.9, "resnet50": 0.95}
 """The least share of the best bare loop's throughput; 1.5 times timm's is asked of the mobile net."""
 
+Work = Callable[[], Any]
+Row = Callable[[Any, Any], Work]
+"""(subject, data set) -> what is timed; what it needs is ready by then."""
+
 
 @dataclass(frozen=True)
 class Timed:
@@ -56,7 +60,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     wanted = parser.parse_args()
     if wanted.row:
-        print(json.dumps(asdict(ROWS[wanted.row](*opened(wanted.folder)))))
+        print(json.dumps(asdict(timed(ROWS[wanted.row](*opened(wanted.folder))))))
         return
     with tempfile.TemporaryDirectory() as folder:
         for name in wanted.models:
@@ -197,26 +201,21 @@ def write_cards(folder: Path, name: str, images: int, size: tuple[int, int]) -> 
     )
 
 
-def by_zoo(subject: Any, dataset: Any) -> Timed:
+def by_zoo(subject: Any, dataset: Any) -> Work:
     """(top1, top5) as zoo counts them, nothing known from before."""
-    return timed(lambda: counted_by_zoo(subject, dataset))
-
-
-def by_timm(subject: Any, _dataset: Any) -> Timed:
-    """(top1, top5) by timm's parts."""
-    return timed(lambda: counted_by_timm(subject.model, subject, subject.settings.data["pictures"]))
-
-
-def counted_by_zoo(subject: Any, dataset: Any) -> tuple[int, int]:
-    """(top1, top5)."""
     from dataclasses import replace
 
     from zoo.datasets import open_copy
     from zoo.evaluate import measure
 
-    open_copy(dataset, "validation", subject.settings.data).forget()
-    counts = measure(anew(subject, replace(subject.settings, refresh=True)), dataset, "validation").counts
-    return counts.top1, counts.top5
+    other = anew(subject, replace(subject.settings, refresh=True))
+
+    def work() -> tuple[int, int]:
+        open_copy(dataset, "validation", subject.settings.data).forget()
+        counts = measure(other, dataset, "validation").counts
+        return counts.top1, counts.top5
+
+    return work
 
 
 def anew(subject: Any, settings: Any) -> Any:
@@ -228,27 +227,31 @@ def anew(subject: Any, settings: Any) -> Any:
     return other
 
 
-def counted_by_timm(model: Any, subject: Any, copy: Path) -> tuple[int, int]:
+def by_timm(subject: Any, _dataset: Any) -> Work:
     """(top1, top5) by timm's parts, put together as its validate.py does on a CPU."""
     import torch
     from timm.data import create_dataset, create_loader
     from timm.utils import AverageMeter, accuracy
 
-    said = subject.input
-    dataset = create_dataset(name="", root=str(copy), split="validation")
-    loader = create_loader(
-        dataset, input_size=said.size, batch_size=64, use_prefetcher=False, interpolation=said.interpolation,
-        mean=said.mean, std=said.std, num_workers=2, crop_pct=said.crop_pct, pin_memory=False, device=torch.device("cpu"),
-    )  # fmt: skip
-    model = model.to(memory_format=torch.contiguous_format)
-    top1, top5 = AverageMeter(), AverageMeter()
-    with torch.inference_mode():
-        for images, labels in loader:
-            output = model(images)
-            first, five = accuracy(output, labels, topk=(1, 5))
-            top1.update(first.item(), images.size(0))
-            top5.update(five.item(), images.size(0))
-    return round(top1.sum / 100), round(top5.sum / 100)
+    said, model = subject.input, subject.model.to(memory_format=torch.contiguous_format)
+
+    def work() -> tuple[int, int]:
+        dataset = create_dataset(name="", root=str(subject.settings.data["pictures"]), split="validation")
+        loader = create_loader(
+            dataset, input_size=said.size, batch_size=64, use_prefetcher=False, interpolation=said.interpolation,
+            mean=said.mean, std=said.std, num_workers=2, crop_pct=said.crop_pct, pin_memory=False,
+            device=torch.device("cpu"),
+        )  # fmt: skip
+        top1, top5 = AverageMeter(), AverageMeter()
+        with torch.inference_mode():
+            for images, labels in loader:
+                output = model(images)
+                first, five = accuracy(output, labels, topk=(1, 5))
+                top1.update(first.item(), images.size(0))
+                top5.update(five.item(), images.size(0))
+        return round(top1.sum / 100), round(top5.sum / 100)
+
+    return work
 
 
 def decoded(subject: Any) -> Any:
@@ -262,50 +265,55 @@ def decoded(subject: Any) -> Any:
     return torch.stack([prepare(Image.open(path).convert("RGB")) for path in paths])
 
 
-def bare(run: Callable[..., None], *how: Any) -> Callable[[Any, Any], Timed]:
-    """A row that times a loop over the decoded pictures; it counts nothing."""
+def loop(batch: int, layout: str) -> Row:
+    """One batch after the other, torch's own threads inside each operator; counts nothing."""
 
-    def row(subject: Any, _dataset: Any) -> Timed:
-        pixels = decoded(subject)
-        return timed(lambda: run(subject.model, pixels, *how))
+    def row(subject: Any, _dataset: Any) -> Work:
+        import torch
+
+        kind = getattr(torch, layout)
+        pixels, model = decoded(subject), subject.model.to(memory_format=kind)
+
+        def work() -> None:
+            with torch.inference_mode():
+                for images in pixels.split(batch):
+                    model(images.contiguous(memory_format=kind))
+
+        return work
 
     return row
 
 
-def loop(model: Any, pixels: Any, batch: int, layout: str) -> None:
-    """One batch after the other, torch's own threads inside each operator."""
-    import torch
+def threads(batch: int) -> Row:
+    """A thread for each batch, computing alone, channels last; counts nothing."""
 
-    kind = getattr(torch, layout)
-    model = model.to(memory_format=kind)
-    with torch.inference_mode():
-        for images in pixels.split(batch):
-            model(images.contiguous(memory_format=kind))
+    def row(subject: Any, _dataset: Any) -> Work:
+        import torch
 
+        pixels, model = decoded(subject), subject.model.to(memory_format=torch.channels_last)
 
-def threads(model: Any, pixels: Any, batch: int) -> None:
-    """A thread for each batch, computing alone, channels last."""
-    import torch
+        def one(images: Any) -> None:
+            with torch.inference_mode():
+                model(images.contiguous(memory_format=torch.channels_last))
 
-    model = model.to(memory_format=torch.channels_last)
+        def work() -> None:
+            count = torch.get_num_threads()
+            with ThreadPoolExecutor(count, initializer=lambda: torch.set_num_threads(1)) as pool:
+                list(pool.map(one, pixels.split(batch)))
 
-    def one(images: Any) -> None:
-        with torch.inference_mode():
-            model(images.contiguous(memory_format=torch.channels_last))
+        return work
 
-    count = torch.get_num_threads()
-    with ThreadPoolExecutor(count, initializer=lambda: torch.set_num_threads(1)) as pool:
-        list(pool.map(one, pixels.split(batch)))
+    return row
 
 
-ROWS: dict[str, Callable[[Any, Any], Timed]] = {
+ROWS: dict[str, Row] = {
     "zoo": by_zoo,
     "timm's parts": by_timm,
-    "bare loop, rows (NCHW), batch 64": bare(loop, 64, "contiguous_format"),
-    "bare loop, channels last, batch 64": bare(loop, 64, "channels_last"),
-    "bare loop, channels last, batch 16": bare(loop, 16, "channels_last"),
-    "bare loop, channels last, batch 8, a thread for each batch": bare(threads, 8),
-    "bare loop, channels last, batch 16, a thread for each batch": bare(threads, 16),
+    "bare loop, rows (NCHW), batch 64": loop(64, "contiguous_format"),
+    "bare loop, channels last, batch 64": loop(64, "channels_last"),
+    "bare loop, channels last, batch 16": loop(16, "channels_last"),
+    "bare loop, channels last, batch 8, a thread for each batch": threads(8),
+    "bare loop, channels last, batch 16, a thread for each batch": threads(16),
 }
 
 if __name__ == "__main__":
