@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from zoo import schema
+from zoo.document import Document
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**15), 10**15) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
@@ -23,8 +24,8 @@ def cards() -> st.SearchStrategy[dict[str, Any]]:
     return of(schema.schema("card")).filter(lambda data: schema.problems(_document(data), "card") == ())
 
 
-def _document(data: dict[str, Any]) -> schema.Document:
-    return schema.Document(Path("drawn.yaml"), "drawn.yaml", data, (), "")
+def _document(data: dict[str, Any]) -> Document:
+    return Document(Path("drawn.yaml"), "drawn.yaml", data, (), "")
 
 
 def of(rule: Mapping[str, Any]) -> st.SearchStrategy[Any]:

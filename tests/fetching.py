@@ -10,7 +10,7 @@ from pathlib import Path
 
 from zoo import catalog, store
 from zoo.card import Card
-from zoo.transfer import Patience
+from zoo.pace import Patience
 
 MIB = 1 << 20
 HASTY = Patience(tries=5, first_wait_seconds=0.001, longest_wait_seconds=2.0, stall_seconds=0.5)

@@ -11,6 +11,7 @@ from conftest import ROOT
 
 LAYERS = """
 errors malloc quantities intervals places
+document
 schema
 report card edit correspondence
 index
@@ -19,13 +20,15 @@ catalog
 plugins
 engines
 sources
-part
+part pace
+crew
 transfer
 store
 tensors
 remote
 housekeeping
 builders conventions
+tracing
 counting
 model
 facts
@@ -58,6 +61,7 @@ DOORS = {
         "tensors.py",
         "fingerprint.py",
         "counting.py",
+        "tracing.py",
         "evaluate.py",
         "grading.py",
         "conventions/",
@@ -68,7 +72,7 @@ DOORS = {
     "huggingface_hub": ("hub.py", "hub_errors.py", "sources/hf.py", "datasets/hf.py"),
     "click": ("commands/",),
     "rich": ("commands/", "formats/text.py"),
-    "yaml": ("schema.py",),
+    "yaml": ("document.py",),
     "jsonschema": ("schema.py",),
 }
 HEAVY = ("torch", "timm", "torchvision", "requests", "huggingface_hub", "numpy", "PIL", "safetensors", "jinja2", "rich")

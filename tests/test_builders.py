@@ -13,10 +13,11 @@ from conftest import RunZoo
 from zoo import facts, model
 from zoo.builders import python, torchvision
 from zoo.card import Builder, Input
-from zoo.counting import count, measure_state, meta_build
+from zoo.counting import count, measure_state
 from zoo.edit import card_text
 from zoo.errors import CannotCheck, WrongContent
 from zoo.fingerprint import picture
+from zoo.tracing import meta_build
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from zoo import schema
 from zoo.card import Card, Collection, Dataset, build, card_sha256, required_fields
-from zoo.schema import parse
+from zoo.document import parse
 
 PLAIN = {"string": str, "integer": int, "number": float, "boolean": bool}
 

@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from zoo import plugins
 from zoo.conventions import Convention, classifier
-from zoo.counting import count, meta_build, photograph_input, tally, trace
+from zoo.counting import count, photograph_input, tally
+from zoo.tracing import meta_build, trace
 
 SHAPE = (4, 6, 10)
 

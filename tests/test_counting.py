@@ -11,18 +11,9 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from zoo.counting import (
-    activations,
-    count,
-    measure_state,
-    meta_build,
-    photograph_input,
-    solve,
-    tally,
-    trace,
-    unknown_operators,
-)
+from zoo.counting import activations, count, measure_state, photograph_input, solve, tally, unknown_operators
 from zoo.errors import CannotCheck, UnknownName
+from zoo.tracing import meta_build, trace
 
 
 class Small(nn.Module):

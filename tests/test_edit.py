@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from zoo.document import Document, Plain, parse, read
 from zoo.edit import apply, card_text, create, flow, headed, renamed, save
 from zoo.errors import CannotCheck, UsageError
-from zoo.schema import Document, Plain, parse, read
 
 CARD = """\
 # a card

@@ -31,8 +31,8 @@ from fault_server import (
 from fetching import HASTY, MIB, card_about, fetch, files_below, noise, sha256
 
 from zoo.errors import TransferFailed, WrongContent
+from zoo.pace import MOST_BLOCK_BYTES
 from zoo.part import Part
-from zoo.transfer import MOST_BLOCK_BYTES
 
 SMALL = noise(300_000)
 LARGE = noise(14 * MIB, seed=1)

@@ -21,8 +21,9 @@ from test_export import ODD
 
 from zoo import schema
 from zoo.dialects import File, csv, hf, model_index
+from zoo.document import Plain, decoded, parse, parse_foreign, scalar
 from zoo.edit import card_text
-from zoo.schema import decoded, parse, parse_foreign, problems
+from zoo.schema import problems
 
 EXAMPLES = int(os.environ.get("ZOO_FUZZ_EXAMPLES", "150"))
 fuzz = settings(max_examples=EXAMPLES, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
@@ -78,7 +79,7 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item) for item in value]
-    return schema.scalar(str(value)) if isinstance(value, schema.Plain) else value
+    return scalar(str(value)) if isinstance(value, Plain) else value
 
 
 @fuzz

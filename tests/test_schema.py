@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from zoo import schema
+from zoo.document import ROOT, Document, Plain, parse, parse_foreign, read
 from zoo.errors import UsageError
-from zoo.schema import ROOT, Document, Plain, parse, parse_foreign, problems, read
+from zoo.schema import problems
 
 TEXT = "name: net\nclaims:\n  params: {value: 25_000}\n  results:\n    - {dataset: d, metric: top1, value: 1e1}\n"
 
@@ -31,7 +32,7 @@ def test_a_right_card_is_read_without_marks_and_without_jsonschema(monkeypatch: 
     def refuse(*arguments: object) -> None:
         raise AssertionError("nobody asked for this")
 
-    monkeypatch.setattr(schema, "_marks", refuse)
+    monkeypatch.setattr("zoo.document._marks", refuse)
     monkeypatch.setattr(schema, "_validator", refuse)
     document = parse("name: net\nlicense: mit\n", Path("c"))
     assert problems(document, "card") == ()

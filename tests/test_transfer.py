@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo.part import FRESH_BYTES, SILENT_SECONDS, Fresh, Here, Span, gaps, joined, standing
-from zoo.sources import Fault, Version
-from zoo.transfer import (
+from zoo.pace import (
     LEAST_PIECE_BYTES,
     Patience,
     appearance,
@@ -21,6 +19,8 @@ from zoo.transfer import (
     piece_bytes,
     wait_seconds,
 )
+from zoo.part import FRESH_BYTES, SILENT_SECONDS, Fresh, Here, Span, gaps, joined, standing
+from zoo.sources import Fault, Version
 
 MIB = 1 << 20
 PASSING = Fault("x", is_passing=True)

@@ -12,8 +12,8 @@ from typing import Any
 
 from zoo import edit, model, schema, store, tensors
 from zoo.card import Builder, Card, build
+from zoo.document import Document, parse
 from zoo.errors import UsageError
-from zoo.schema import Document
 
 
 def draft(name: str, weights: Path, library: str, entry: str, options: Mapping[str, Any]) -> str:
@@ -21,7 +21,8 @@ def draft(name: str, weights: Path, library: str, entry: str, options: Mapping[s
 
     Raises WrongContent when the architecture does not exist or the file's tensors do not fit it.
     """
-    from zoo.counting import count, measure_state, meta_build
+    from zoo.counting import count, measure_state
+    from zoo.tracing import meta_build
 
     card = _first(name, weights, {"library": library, "entry": entry, "options": dict(options)})
     assert card.builder is not None  # _first has put it in
@@ -48,7 +49,7 @@ def parse_options(pairs: Mapping[str, str]) -> dict[str, Any]:
     """`channels=[8,16]` as values, read as a card would be. Raises UsageError when one is no YAML."""
     options: dict[str, Any] = {}
     for key, text in pairs.items():
-        document = schema.parse(f"value: {text}", Path("--option"), "--option")
+        document = parse(f"value: {text}", Path("--option"), "--option")
         if document.problems:
             raise UsageError(
                 f"{key}={text}: {document.problems[0].what}", mend="write it as in a card: 10, true, [8, 16]"
@@ -62,7 +63,7 @@ def _first(name: str, weights: Path, builder: Mapping[str, Any]) -> Card:
     if not weights.is_file():
         raise UsageError(f"there is no file {weights}", mend="give --weights the file that holds the tensors")
     text = edit.card_text({"name": name, "builder": builder, "weights": [{"file": weights.name}]})
-    document: Document = schema.parse(text, weights.parent / f"{name}.yaml")
+    document: Document = parse(text, weights.parent / f"{name}.yaml")
     wrong = schema.problems(document, "card")
     if wrong:
         raise UsageError(wrong[0].what, mend=wrong[0].mend)

@@ -1,7 +1,7 @@
 """Plain data -> Card, Collection and Dataset: frozen, and every value knows the file, line and column that it is from.
 
 The JSON Schemas in `schemas/` are the contract; these dataclasses are its reading view, built by one generic function.
-A test holds the two together: same names, same types, same required fields. Imports schema.
+A test holds the two together: same names, same types, same required fields. Imports document.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from zoo.schema import Document, Place, Pointer
+from zoo.document import Document, Place, Pointer
 
 T = TypeVar("T")
 

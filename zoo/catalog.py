@@ -1,7 +1,7 @@
 """Folders of YAML -> Catalog: the cards, families and data sets of a zoo, what could not be read, and finding them.
 
 A folder's `collection.yaml` is a family; what lies in a folder called `datasets` is a data set; any other `*.yaml` is a
-card. A file that is no valid card becomes Broken, with its problems, and hides nothing else. Imports card and schema.
+card. A file that is no valid card becomes Broken, with its problems, and hides nothing else. Imports card, document and schema.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Any, TypeVar, overload
 
 from zoo import index
 from zoo.card import Card, Collection, Dataset
+from zoo.document import Document, Problem
 from zoo.errors import CardError, UnknownName, UsageError
 from zoo.index import Key, Slot
-from zoo.schema import Document, Problem, data_root
+from zoo.schema import data_root
 
 _Kind = TypeVar("_Kind", bound="Card | Collection | Dataset")
 

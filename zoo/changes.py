@@ -1,6 +1,6 @@
 """A git revision -> which cards changed since: their files, and the values by which they touched other cards before.
 
-Asks the git command, in the folder of the cards. Imports index and schema.
+Asks the git command, in the folder of the cards. Imports index and document.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from zoo.document import parse, read
 from zoo.errors import UsageError
 from zoo.index import Key, keys_in, kind_of
-from zoo.schema import parse, read
 
 
 @dataclass(frozen=True, slots=True)

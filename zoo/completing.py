@@ -1,7 +1,7 @@
 """Card + what was found about it -> what the card does not claim yet, written into it: `zoo verify --write`.
 
 Writing adds: multiply-adds, parameters, types, fingerprint, and the convention and input that reproduce a bare number. No
-value that somebody claimed is changed, and comments and layout stay. Imports edit, fingerprint, schema, verifying.
+value that somebody claimed is changed, and comments and layout stay. Imports edit, fingerprint, document, schema, verifying.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 from zoo import edit, fingerprint, schema
 from zoo.card import Card
 from zoo.catalog import Catalog
+from zoo.document import Pointer, json_pointer, parse
 from zoo.errors import CannotCheck
 from zoo.model import Settings, Subject
 from zoo.report import Finding, Status
-from zoo.schema import Pointer, json_pointer
 from zoo.verifying import Verified
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
@@ -66,7 +66,7 @@ def _complete(card: Card, findings: Sequence[Finding], subject: Subject) -> str:
     if not planned:
         return f"{card.name}: nothing to add{left_out}"
     text = edit.apply(document, planned)
-    wrong = schema.problems(schema.parse(text, document.path, document.label), "card")
+    wrong = schema.problems(parse(text, document.path, document.label), "card")
     if wrong:
         raise CannotCheck(f"what was measured does not fit a card: {wrong[0].what}", where=str(wrong[0].place))
     edit.save(document, text)

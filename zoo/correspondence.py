@@ -2,7 +2,7 @@
 
 What a card reproduces exactly lives in the card alone. All else of an entry (unknown keys, raw spellings such as `33G`,
 nulls) is its residue, which the card keeps under `extra`. Writing back starts from the residue and takes the card's word
-wherever that differs from what the residue says, so that an edited card is exported as it was edited. Imports schema.
+wherever that differs from what the residue says, so that an edited card is exported as it was edited. Imports document.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from zoo.schema import Document, Plain, Pointer
+from zoo.document import Document, Plain, Pointer
 
 
 class _Missing:

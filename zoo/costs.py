@@ -12,12 +12,13 @@ from typing import Any
 
 from zoo import facts, plugins
 from zoo.card import FlopsClaim
-from zoo.counting import Fit, Shape, Solution
+from zoo.counting import Fit, Solution
 from zoo.errors import CannotCheck, UsageError
 from zoo.facts import Fact
 from zoo.model import Subject
+from zoo.tracing import Shape
 
-CODE = ("costs.py", "counting.py", "model.py", "conventions/__init__.py")
+CODE = ("costs.py", "counting.py", "tracing.py", "model.py", "conventions/__init__.py")
 MOST_FITS = 3
 """How many ways to come by a rounded number are named."""
 MOST_PARTS = 12
@@ -137,7 +138,8 @@ def _anywhere(subject: Subject, value: int, rounded_to: int) -> Solution:
 
 
 def _at(subject: Subject, value: int, rounded_to: int, shape: Shape) -> Solution:
-    from zoo.counting import tally, trace
+    from zoo.counting import tally
+    from zoo.tracing import trace
 
     recorded = trace(subject.meta, (1, *shape))
     macs = tally(recorded, "macs").value

@@ -2,7 +2,7 @@
 
 A change shows as the lines that it changes and no others: comments, order and layout stay. The new text is parsed again
 and refused if anything but the planned values differs, and it replaces the file atomically, only if nobody changed the
-file meanwhile. Also writes new cards. Imports errors and schema.
+file meanwhile. Also writes new cards. Imports errors and document.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from zoo.document import Document, Plain, Pointer, json_pointer, parse, scalar
 from zoo.errors import CannotCheck, UsageError
-from zoo.schema import Document, Plain, Pointer, json_pointer, parse, scalar
 
 WIDEST = 120
 """A mapping or list that fits this many columns is written on one line."""

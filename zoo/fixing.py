@@ -1,7 +1,7 @@
 """A card file -> the same file with what can be mended without a choice: nothing that anybody claimed gets another meaning.
 
 Misspelt keys and choices, digests without quotes or in capitals, URLs in wrong characters, a missing format version. What
-would change a value's meaning is left to people. Comments and layout stay. Imports edit, schema and consistency.
+would change a value's meaning is left to people. Comments and layout stay. Imports edit, document, schema and consistency.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from zoo.consistency.addresses import fault, repaired
+from zoo.document import Document, Pointer, Problem, json_pointer, parse
 from zoo.edit import apply, headed, renamed, save
 from zoo.errors import CannotCheck
 from zoo.index import kind_of
-from zoo.schema import FORMAT, Document, Pointer, Problem, json_pointer, parse, problems
+from zoo.schema import FORMAT, problems
 
 MOST_ROUNDS = 20
 """A key that is mended may show another fault below it; a file with more faults than this needs a person."""

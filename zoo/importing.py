@@ -17,10 +17,11 @@ from typing import Any
 from zoo import plugins
 from zoo.card import canonical_json
 from zoo.dialects import Draft, File, Harvest
+from zoo.document import LARGEST_BYTES, Place, Problem
 from zoo.edit import card_text, create, in_order
 from zoo.errors import UsageError
 from zoo.quantities import digest_in_name
-from zoo.schema import LARGEST_BYTES, Place, Problem, schema
+from zoo.schema import schema
 
 LONGEST_NAME = 120
 """Characters of a card's name and file name; file systems take 255 bytes, `.yaml` and a number included."""

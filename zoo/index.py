@@ -3,7 +3,7 @@
 A file that has the size and time of change that it had is not read again; one that was changed shortly before it was
 remembered is known by its digest only. Cards are built when they are asked for: what a list shows, and by which values
 cards are found, is remembered beside them. Forgetting all of it costs time and nothing else.
-Imports schema, card and errors.
+Imports document, schema, card and errors.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from zoo.card import Card, build
+from zoo.document import Document, Place, Problem, display, read_text
+from zoo.document import read as read_document
 from zoo.places import home, write_bytes
-from zoo.schema import Document, Place, Problem, data_root, display, problems, read_text
-from zoo.schema import read as read_document
+from zoo.schema import data_root, problems
 
 FEWEST, LEAST_BYTES = 64, 16_384
 """A folder of fewer files, or of less text, is read as quickly as it is remembered."""
@@ -236,7 +237,16 @@ def folder() -> Path:
 def code_sha256() -> str:
     """SHA-256 of all that can change what is remembered: this package's reading and judging code, its schemas, Python."""
     here = Path(__file__).parent
-    names = ("schema.py", "card.py", "index.py", "catalog.py", "quantities.py", "checks/consistency.py", "errors.py")
+    names = (
+        "document.py",
+        "schema.py",
+        "card.py",
+        "index.py",
+        "catalog.py",
+        "quantities.py",
+        "checks/consistency.py",
+        "errors.py",
+    )
     paths = [here / name for name in names] + sorted((here / "consistency").glob("*.py"))
     paths += sorted((data_root() / "schemas").glob("*.json"))
     digest = hashlib.sha256(f"{sys.version}{marshal.version}".encode())

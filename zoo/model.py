@@ -146,7 +146,7 @@ class Subject:
     @cached_property
     def meta(self) -> nn.Module:
         """The architecture on the meta device, in eval mode: shapes and no memory."""
-        from zoo.counting import meta_build
+        from zoo.tracing import meta_build
 
         with meta_build():
             return build(self.builder, allow_code=self.settings.allow_code)

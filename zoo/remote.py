@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 
 from zoo.card import Rename, Weights
 from zoo.errors import TransferFailed, WrongContent
-from zoo.sources import Fault, Peek, Streams, shown
+from zoo.sources import Fault, Peek, Sources, Streams, shown
 from zoo.tensors import Shapes, header_bytes, under_own_names
-from zoo.transfer import Sources
 
 LENGTH_BYTES = 8
 """The length of the header comes before it, in so many bytes (see tensors.is_safetensors)."""

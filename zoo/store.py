@@ -27,11 +27,13 @@ from pathlib import Path
 from typing import Any
 
 from zoo.card import Card, Weights
+from zoo.crew import HEAD_BYTES, Means, Progress, Wanted
 from zoo.errors import CannotCheck, NotHere, TransferFailed, UsageError, WrongContent, ZooError
+from zoo.pace import Patience, appearance
 from zoo.part import SILENT_SECONDS, Here, cannot_write, check_room, is_being_written, key_of, make_folder
 from zoo.places import home as home
-from zoo.sources import shown
-from zoo.transfer import HEAD_BYTES, Means, Patience, Progress, Sources, Wanted, appearance, transfer
+from zoo.sources import Sources, shown
+from zoo.transfer import transfer
 
 TRIES_OF_A_WRONG_FILE = 3
 LOCK_POLL_SECONDS = 0.1

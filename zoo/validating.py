@@ -18,10 +18,10 @@ from zoo.catalog import Broken, Catalog
 from zoo.checks.consistency import judged
 from zoo.checks.schema import findings_of
 from zoo.consistency import FINE, Verdict
+from zoo.document import display
 from zoo.errors import UnknownName, UsageError
 from zoo.index import Key, Slot
 from zoo.report import Finding, ReportSubject, Status
-from zoo.schema import display
 
 T = TypeVar("T")
 

@@ -100,7 +100,8 @@ def main() -> None:
     import timm
     import torch
 
-    from zoo.counting import meta_build, photograph_input, solve, tally, trace
+    from zoo.counting import photograph_input, solve, tally
+    from zoo.tracing import meta_build, trace
 
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
     peers = {name: count for name, (package, count) in PEERS.items() if importlib.util.find_spec(package)}

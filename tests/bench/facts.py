@@ -34,7 +34,8 @@ def torchvision_table() -> None:
     from torchvision import models
 
     from zoo.builders import torchvision
-    from zoo.counting import count, measure_state, meta_build
+    from zoo.counting import count, measure_state
+    from zoo.tracing import meta_build
 
     rows = differing = 0
     for name in models.list_models(module=models):
@@ -108,7 +109,8 @@ def counted(name: str, size: int, *, deploy: bool) -> Iterator[tuple[str, int, i
     import timm
 
     from zoo.conventions import fvcore
-    from zoo.counting import measure_state, meta_build, tally, trace
+    from zoo.counting import measure_state, tally
+    from zoo.tracing import meta_build, trace
 
     with meta_build():
         module = timm.create_model(name).eval()

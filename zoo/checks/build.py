@@ -13,7 +13,7 @@ from zoo.model import Subject
 from zoo.report import Finding, Status
 
 needs: tuple[str, ...] = ()
-CODE = ("checks/build.py", "counting.py", "model.py")
+CODE = ("checks/build.py", "tracing.py", "model.py")
 
 
 def questions(card: Card, catalog: Catalog) -> Iterable[Question]:

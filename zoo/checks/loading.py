@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 needs = ("files", "build")
-CODE = ("checks/loading.py", "tensors.py", "model.py", "counting.py")
+CODE = ("checks/loading.py", "tensors.py", "model.py", "tracing.py")
 EQUAL = "tensors"
 """The key of the question whether all files hold equal tensors."""
 MOST_COMPARED = 8

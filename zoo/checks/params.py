@@ -13,7 +13,7 @@ from zoo.model import Subject
 from zoo.report import Finding
 
 needs = ("build",)
-CODE = ("checks/params.py", "counting.py", "model.py")
+CODE = ("checks/params.py", "counting.py", "tracing.py", "model.py")
 
 
 def questions(card: Card, catalog: Catalog) -> Iterable[Question]:

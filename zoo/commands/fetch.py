@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from zoo.card import Card, Weights
     from zoo.catalog import Broken
+    from zoo.crew import Progress
     from zoo.store import Artifact, Fetched, Planned
-    from zoo.transfer import Progress
 
 
 @click.command()
@@ -47,7 +47,7 @@ def command(names: tuple[str, ...], everything: bool, format_name: str | None, j
     Of each card the first file, unless --format says otherwise. An interrupted download goes on where it was.
     """
     from zoo import catalog, store
-    from zoo.transfer import Patience
+    from zoo.pace import Patience
 
     chosen = choose(catalog.load(cards_dirs), names, everything)
     wanted = list(_wanted(chosen, format_name))

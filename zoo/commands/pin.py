@@ -14,7 +14,7 @@ from zoo.commands import cards_option, choose, names_argument
 if TYPE_CHECKING:
     from zoo.card import Card
     from zoo.catalog import Broken
-    from zoo.schema import Pointer
+    from zoo.document import Pointer
     from zoo.store import Artifact
 
 FULL_DIGITS = 64

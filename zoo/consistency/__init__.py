@@ -16,8 +16,8 @@ from typing import Any
 from zoo import plugins
 from zoo.card import Builder, Card, FlopsClaim, Where
 from zoo.catalog import Catalog
+from zoo.document import Place
 from zoo.report import Status, Value
-from zoo.schema import Place
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 A draft remembers what it was upstream, so that `importing` can give it a name and a file, and that writing gives back data
 equal to the source. A library that publishes models (timm, torchvision) is a dialect whose documents are its own tables.
-Imports card, catalog, schema, correspondence, quantities, plugins.
+Imports card, catalog, document, correspondence, quantities, plugins.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from zoo.card import Card
 from zoo.catalog import Catalog
-from zoo.schema import Problem
+from zoo.document import Problem
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from zoo.schema import Place, Problem
+from zoo.document import Place, Problem
 
 _KEY = re.compile(r"(?P<key>[^\s:#'\"\-\[{][^:#]*?)\s*:(?:\s+(?P<value>.*))?\Z")
 _TOP = ("type", "collections", "models", "library")

@@ -14,9 +14,9 @@ from typing import Any
 from zoo.card import Card
 from zoo.catalog import Catalog
 from zoo.dialects import Draft, File, Harvest, Written
+from zoo.document import Place, Problem
 from zoo.index import row_of
 from zoo.quantities import count, digest_in_name, image_size, measure
-from zoo.schema import Place, Problem
 
 suffixes: tuple[str, ...] = (".csv",)
 only_if_asked = True

@@ -17,9 +17,10 @@ from zoo.card import Card
 from zoo.catalog import Catalog
 from zoo.correspondence import MISSING, Field, Spot, plain_text, to_card, to_entry
 from zoo.dialects import Draft, File, Harvest, Written
+from zoo.dialects._model_index_fields import metric_name
+from zoo.document import Document, Place, Problem, parse_foreign
 from zoo.edit import card_text
 from zoo.quantities import measure
-from zoo.schema import Document, Place, Problem, parse_foreign
 
 suffixes: tuple[str, ...] = (".md", ".markdown")
 OWN = "hf"
@@ -139,9 +140,8 @@ def _claims(result: Mapping[str, Any], spot: Spot) -> Iterator[dict[str, Any]]:
 
 def _metric(metric: Mapping[str, Any]) -> str:
     """`top1` or `top5` where the name or the type says so, else the type."""
-    known: Any = plugins.load("dialects", "model_index").metric_name
     names = [str(metric[key]) for key in ("name", "type") if metric.get(key)]
-    found = next((known(name) for name in names if known(name) in ("top1", "top5")), None)
+    found = next((metric_name(name) for name in names if metric_name(name) in ("top1", "top5")), None)
     return found or str(metric.get("type") or metric.get("name") or "unknown")
 
 

@@ -6,19 +6,22 @@ what it gives and hashes what was written, whatever the source says about it.
 
 There are two kinds. A `Streams` source opens a URL at an offset, and `transfer` does everything else: parts,
 connections, tries, resuming. A `Downloads` source has a client of its own, which puts the whole file into a folder.
-Imports errors.
+Imports errors and plugins.
 """
 
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Protocol, runtime_checkable
 from urllib.parse import urlsplit, urlunsplit
 
-from zoo.errors import TransferFailed
+from zoo import plugins
+from zoo.errors import TransferFailed, UnknownName
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,3 +134,31 @@ def shown(url: str) -> str:
     return urlunsplit(
         (parts.scheme, parts.netloc.rpartition("@")[2], parts.path, _SECRET.sub(r"\1...", parts.query), "")
     )
+
+
+class Sources:
+    """The sources in use, one for each scheme, each with its own connections."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Streams | Downloads] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Sources:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for source in self._open.values():
+            source.close()
+
+    def of(self, url: str) -> Streams | Downloads:
+        """The source for the scheme of that URL. Raises UnknownName when there is none."""
+        scheme = url.partition(":")[0].lower() if ":" in url.partition("/")[0] else ""
+        name = "https" if scheme == "http" else scheme
+        with self._lock:
+            if name not in self._open:
+                if name not in plugins.names("sources"):
+                    raise UnknownName("source", scheme, plugins.names("sources"), where=shown(url))
+                self._open[name] = plugins.load("sources", name).connect()
+            return self._open[name]
