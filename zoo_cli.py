@@ -12,7 +12,7 @@ import sys
 
 import click
 
-from zoo import plugins
+from zoo import interrupts, plugins
 from zoo.errors import UsageError, ZooError
 
 BUG, INTERRUPTED = 70, 130
@@ -81,9 +81,9 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit."""
+    interrupts.listen()
     try:
-        code = cli.main(prog_name="zoo", standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        sys.exit(_run())
     except ZooError as error:
         click.echo(f"zoo: {error}", err=True)
         sys.exit(error.exit_code)
@@ -106,6 +106,15 @@ def main() -> None:
         sys.exit(BUG)
     finally:
         gc.freeze()  # nothing of it is to be searched for cycles on the way out: a tenth of a short command's time
+
+
+def _run() -> int:
+    try:
+        code = cli.main(prog_name="zoo", standalone_mode=False)
+    except Exception:
+        interrupts.obey()  # an error that an interrupted library made is none of the user's
+        raise
+    return code if isinstance(code, int) else 0
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 
 LAYERS = """
-errors malloc quantities intervals places
+errors interrupts malloc quantities intervals places
 document
 schema
 report card edit correspondence

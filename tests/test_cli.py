@@ -141,6 +141,42 @@ def test_an_interrupted_run_exits_130_and_keeps_what_it_printed(tmp_path: Path) 
     assert "interrupted" in err
 
 
+@pytest.mark.parametrize(
+    ("interrupted", "command"),
+    [
+        ("zoo.checks.build.answer", ["verify", "resnest_digits", "--check", "build"]),
+        ("zoo.catalog.Catalog.find", ["show", "resnest_digits"]),
+    ],
+)
+def test_an_interrupt_that_a_library_turned_into_an_error_is_an_interrupt(interrupted: str, command: list[str]) -> None:
+    swallowed = f"""
+import os, signal, sys
+import zoo.catalog, zoo.checks.build, zoo_cli
+from zoo.errors import WrongContent
+
+def interrupted(*arguments, **options):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        signal.pause()
+    except KeyboardInterrupt:
+        raise WrongContent("no sound file") from None
+
+{interrupted} = interrupted
+zoo_cli.main()
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", swallowed, *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=may_be_interrupted,
+    )
+    assert ran.returncode == 130
+    assert "interrupted" in ran.stderr
+    assert "no sound file" not in ran.stdout + ran.stderr
+
+
 def test_a_closed_pipe_is_no_error() -> None:
     command = f"{sys.executable} -m zoo_cli list --format json | head -c 1; exit ${{PIPESTATUS[0]}}"
     ran = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import cast
 
-from zoo import engines, plugins, report
+from zoo import engines, interrupts, plugins, report
 from zoo.card import METRICS, Card, card_sha256
 from zoo.catalog import Broken, Catalog
 from zoo.checks import Check, Question, data
@@ -170,16 +170,18 @@ def _ask(check: Check, subject: Subject, question: Question, found: dict[str, tu
     if blocked is not None:
         return blocked
     try:
-        return check.answer(subject, question)
+        finding = check.answer(subject, question)
     except ZooError as error:
-        return _from_error(question, error)
+        finding = _from_error(question, error)
     except MemoryError:
-        return question.finding(Status.UNKNOWN, reason="not enough memory", mend="run it on a larger machine")
+        finding = question.finding(Status.UNKNOWN, reason="not enough memory", mend="run it on a larger machine")
     except (
         Exception
     ) as error:  # one card's surprise must not hide what the others are; it is shown, and never as passed
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        return question.finding(Status.UNKNOWN, reason=reason, mend=BUG_REPORT, evidence={"bug": True})
+        finding = question.finding(Status.UNKNOWN, reason=reason, mend=BUG_REPORT, evidence={"bug": True})
+    interrupts.obey()  # what an interrupted library says of a file is no finding
+    return finding
 
 
 def _blocked(question: Question, needed: Sequence[Sequence[Finding]]) -> Finding | None:
