@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -35,11 +35,14 @@ class Broken:
 
 
 class Shelf(Sequence[_Kind]):
-    """Cards, families or data sets in the order of their files, each built when it is first asked for."""
+    """Cards, families or data sets in the order of their files, each built when it is first asked for.
 
-    def __init__(self, cls: type[_Kind], slots: Iterable[Slot] = ()) -> None:
+    slots: the files, or what reads them when somebody first asks for one.
+    """
+
+    def __init__(self, cls: type[_Kind], slots: Iterable[Slot] | Callable[[], Iterable[Slot]] = ()) -> None:
         self.cls: type[_Kind] = cls
-        self.slots = tuple(slots)
+        self._slots = slots if callable(slots) else tuple(slots)
 
     @overload
     def __getitem__(self, index: int) -> _Kind: ...
@@ -53,6 +56,11 @@ class Shelf(Sequence[_Kind]):
 
     def __len__(self) -> int:
         return len(self.slots)
+
+    @cached_property
+    def slots(self) -> tuple[Slot, ...]:
+        """The files."""
+        return tuple(self._slots() if callable(self._slots) else self._slots)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -163,11 +171,11 @@ def load(folders: Iterable[Path] = ()) -> Catalog:
     ZOO_CARDS (folders, separated as in PATH) does the same. The shipped data sets are visible in either case.
     Raises UsageError when a folder is not there.
     """
-    folders, shipped = own_folders(folders), data_root() / "cards"
+    folders = own_folders(folders)
     if not folders:
-        return _sorted_out(index.scan(shipped))
+        return _sorted_out(index.scan(data_root() / "cards"))
     own = _sorted_out(slot for folder in folders for slot in index.scan(folder))
-    return replace(own, datasets=_merged(_sorted_out(index.scan(shipped / "datasets")).datasets, own.datasets))
+    return replace(own, datasets=Shelf(Dataset, partial(_and_shipped, own.datasets)))
 
 
 def own_folders(folders: Iterable[Path] = ()) -> tuple[Path, ...]:
@@ -208,6 +216,11 @@ def _sorted_out(slots: Iterable[Slot]) -> Catalog:
             broken.append(Broken(slot.kind, slot.name, slot.document, slot.document.problems))
     cards, families = Shelf(Card, kinds["card"]), Shelf(Collection, kinds["collection"])
     return Catalog(cards, families, Shelf(Dataset, kinds["dataset"]), tuple(broken))
+
+
+def _and_shipped(datasets: Shelf[Dataset]) -> Iterable[Slot]:
+    """Read when a data set is asked for: to list or fetch models, none is."""
+    return _merged(_sorted_out(index.scan(data_root() / "cards" / "datasets")).datasets, datasets).slots
 
 
 def _bare(name: str) -> str:

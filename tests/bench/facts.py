@@ -247,6 +247,7 @@ def judge(findings: list[dict[str, Any]], plain: dict[str, int]) -> None:
 
 def main() -> None:
     """Run what was asked for and print."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # as pip leaves what it installs: compiled, like the peers
     warnings.filterwarnings("ignore")
     sys.path.insert(0, str(ROOT))
     parser = argparse.ArgumentParser(description=__doc__)

@@ -69,6 +69,7 @@ class Run:
 
 def main() -> None:
     """Run all and print it."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # as pip leaves what it installs: compiled, like the peers
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", type=Path)

@@ -48,6 +48,7 @@ def medians(commands: dict[str, list[str]], rounds: int, *, cold: bool = False) 
 
 def main() -> None:
     """Run all and print."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # as pip leaves what it installs: compiled, like the peers
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 11
     zoo = shutil.which("zoo", path=str(BIN)) or sys.exit("install zoo into this environment first: pip install -e .")
     hf = shutil.which("hf", path=str(BIN)) or sys.exit("huggingface_hub's command is not in this environment")

@@ -267,6 +267,7 @@ def measure(count: int, peer: str | None, keep: Path | None) -> dict[str, Any]:
 
 def main() -> None:
     """Print the table."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # as pip leaves what it installs: compiled, like the peers
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--sizes", default="1000,3000,10000")
     parser.add_argument("--peer", default=shutil.which("check-jsonschema"))
