@@ -2,12 +2,12 @@
 
     python tests/bench/publish.py [--runs 3] [--json FILE]
 
-The Hub is the tests' own, on loopback, large files over LFS, its files in memory where there is room. The model has as many bytes as resnest269e (445 MB), most of
-them in its last layer, so that evaluating it is quick; its weights are fresh, its card claims the accuracy that they have
-on the digits, and `zoo verify` proves it. Each tool is started as a
-process and timed from start to end, zoo with gate, measuring, read-back and all, in turn and each time into a new
-repository. Then the same from a pickle, and the repetition with nothing changed. Printed are medians, peaks of memory,
-requests, bytes sent, and the goals.
+The Hub is the tests' own, on loopback, large files over LFS, its files in memory where there is room. The model has
+as many bytes as resnest269e (445 MB), most of them in its last layer, so that evaluating it is quick; its weights are
+fresh, its card claims the accuracy that they have on the digits, and `zoo verify` proves it. Each tool is started as
+a process and timed from start to end, zoo with gate, measuring, read-back and all, in turn and each time into a new
+repository. Then the same from a pickle, and the repetition with nothing changed. Printed are medians, peaks of
+memory, requests, bytes sent, and the goals.
 """
 
 from __future__ import annotations
