@@ -145,13 +145,16 @@ def test_an_interrupted_run_exits_130_and_keeps_what_it_printed(tmp_path: Path) 
     ("interrupted", "command"),
     [
         ("zoo.checks.build.answer", ["verify", "resnest_digits", "--check", "build"]),
+        ("zoo.scoring.measure", ["eval", "resnest_digits"]),
+        ("zoo.commands.publish._publish", ["publish", "resnest_digits", "--to", "folder:release"]),
+        ("zoo.commands.publish._check", ["publish", "resnest_digits", "--to", "folder:release", "--check"]),
         ("zoo.catalog.Catalog.find", ["show", "resnest_digits"]),
     ],
 )
 def test_an_interrupt_that_a_library_turned_into_an_error_is_an_interrupt(interrupted: str, command: list[str]) -> None:
     swallowed = f"""
 import os, signal, sys
-import zoo.catalog, zoo.checks.build, zoo_cli
+import zoo.catalog, zoo.checks.build, zoo.commands.publish, zoo.scoring, zoo_cli
 from zoo.errors import WrongContent
 
 def interrupted(*arguments, **options):

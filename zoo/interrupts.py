@@ -7,10 +7,10 @@ wrong. So whoever turns an error into a finding or a message asks here first. Im
 from __future__ import annotations
 
 import signal
-from threading import Event
 from typing import NoReturn
 
-_asked = Event()
+_is_asked = False
+"""No Event: a second Ctrl-C while the first one sets it would wait for its lock for ever."""
 
 
 def listen() -> None:
@@ -21,10 +21,11 @@ def listen() -> None:
 
 def obey() -> None:
     """Raises KeyboardInterrupt when a Ctrl-C came and this process still runs."""
-    if _asked.is_set():
+    if _is_asked:
         raise KeyboardInterrupt
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:
-    _asked.set()
+    global _is_asked
+    _is_asked = True
     raise KeyboardInterrupt

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
-from zoo import engines, plugins, verifying
+from zoo import engines, interrupts, plugins, verifying
 from zoo.card import METRICS, Card, Dataset
 from zoo.catalog import Catalog
 from zoo.engines import Lost
@@ -112,6 +112,7 @@ def _score(subject: Subject, dataset: Dataset, split: str) -> Score:
     try:
         measured = measure(subject, dataset, split)
     except ZooError as error:
+        interrupts.obey()
         return Score(name, dataset.name, split, problem=error.what, mend=error.mend)
     top1, top5 = (_accuracy(subject.card, dataset, split, measured, k) for k in (1, 5))
     return Score(name, dataset.name, split, measured.counts.images, measured.split_images, top1, top5)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from zoo import interrupts
 from zoo.commands import cards_option, choose, conclude, names_argument
 from zoo.errors import UsageError, ZooError
 
@@ -152,6 +153,7 @@ def _publish_all(cards: Sequence[Card | Broken], found: Catalog, wanted: Wanted)
         try:
             done[_publish(card, found, wanted, several=len(cards) > 1)] += 1
         except ZooError as error:
+            interrupts.obey()
             failed[card.name] = error.exit_code
             click.echo(f"zoo: {error}", err=True)
     if len(cards) > 1:
@@ -275,6 +277,7 @@ def _checked(cards: Sequence[Card | Broken], found: Catalog, wanted: Wanted) -> 
         try:
             yield Verified(None, _check(_sound(card), found, wanted, several=len(cards) > 1))
         except ZooError as error:
+            interrupts.obey()
             status = Status.WRONG if error.exit_code == 1 else Status.UNKNOWN
             finding = Finding(
                 card.name, "published", "release", status, where=error.where, reason=error.what, mend=error.mend
