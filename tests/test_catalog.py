@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from rules import card, make_zoo
 from zoo import catalog, index, validating
 from zoo.catalog import Catalog
 from zoo.errors import CardError, UnknownName
+from zoo.index import Slot
+from zoo.schema import data_root
 
 
 def many(count: int) -> dict[str, str]:
@@ -152,3 +155,21 @@ def test_names_and_aliases_are_found_and_near_ones_offered(tmp_path: Path) -> No
 def test_a_data_set_is_found_however_its_name_is_spelt() -> None:
     zoo = catalog.load()
     assert zoo.dataset("ImageNet-1k") is zoo.dataset("imagenet_1K") is zoo.dataset("ILSVRC2012") is not None
+
+
+def test_shipped_data_sets_are_read_when_one_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "net.yaml").write_text("name: net\n")
+    scanned: list[Path] = []
+    scan = index.scan
+
+    def noted(top: Path) -> list[Slot]:
+        scanned.append(top)
+        return scan(top)
+
+    monkeypatch.setattr(index, "scan", noted)
+    found = catalog.load((tmp_path,))
+    assert found.find("net").name == "net"
+    assert scanned == [tmp_path]
+    assert pickle.loads(pickle.dumps(found)).dataset("imagenet-1k") is not None
+    assert found.dataset("imagenet-1k") is not None
+    assert scanned[1:] == [data_root() / "cards" / "datasets"] * 2
