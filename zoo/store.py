@@ -8,7 +8,7 @@ Below `home()`:
     quarantine/                     files that were not what their card says, each with the reason beside it
 
 Reading and measuring stand apart from judging: `locate` looks, `measure` reads, `disagreement` judges, `fetch` does all
-three and gets what is missing. Imports errors, card, sources, part, transfer.
+three and gets what is missing. Imports errors, card, sources, part, pace, crew, transfer.
 """
 
 from __future__ import annotations
