@@ -12,8 +12,9 @@ import sys
 
 import click
 
-from zoo import interrupts, plugins
+from zoo import plugins
 from zoo.errors import UsageError, ZooError
+from zoo.runtime import interrupts
 
 BUG, INTERRUPTED = 70, 130
 """EX_SOFTWARE of sysexits.h; 128 + SIGINT, as shells report it."""
@@ -47,13 +48,13 @@ class UnknownCommand(UsageError):
 
         near = nearest(name, plugins.names("commands"))
         super().__init__(
-            f"no command is called {name!r}", mend=f"did you mean {' or '.join(near)}?" if near else "zoo --help"
+            f"no command is called {name!r}", hint=f"did you mean {' or '.join(near)}?" if near else "zoo --help"
         )
 
 
 def _version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
     if wanted:
-        from zoo.report import zoo_version
+        from zoo.runtime.environment import zoo_version
 
         click.echo(f"zoo {zoo_version()}")
         context.exit()

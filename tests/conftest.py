@@ -5,29 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import zoo_cli
-
-ROOT = Path(__file__).parent.parent
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a command printed and how it exited."""
-
-    code: int
-    out: str
-    err: str
-
-
-RunZoo = Callable[..., Ran]
+from tests.helpers.project import ROOT, Ran, RunZoo
 
 
 @pytest.fixture(scope="session")
@@ -70,15 +55,3 @@ def digits_zoo(tmp_path: Path) -> Path:
     for name in ("digits.yaml", "digits.csv.gz"):
         shutil.copy(ROOT / "cards" / "datasets" / name, zoo / "datasets" / name)
     return zoo
-
-
-def replace_once(path: Path, old: str, new: str) -> None:
-    """Change a file where the old text stands, which must be exactly once."""
-    text = path.read_text(encoding="utf-8")
-    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {path}"
-    path.write_text(text.replace(old, new), encoding="utf-8")
-
-
-def may_be_interrupted() -> None:
-    """For a child before it starts: SIGINT has its meaning, also where the tests run in a shell's background."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)

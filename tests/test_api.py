@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
 
 import zoo
+from tests.helpers.project import ROOT
 from zoo.errors import NotHere, UnknownName
 
 

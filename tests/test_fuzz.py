@@ -12,18 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT
-from drawn import cards
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_dialects import LINES, MODEL, PAGE, README, flattened
 from test_export import ODD
 
-from zoo import schema
-from zoo.dialects import File, csv, hf, model_index
-from zoo.document import Plain, decoded, parse, parse_foreign, scalar
-from zoo.edit import card_text
-from zoo.schema import problems
+from tests.helpers.project import ROOT
+from tests.helpers.strategies import cards
+from zoo.conversion.dialects import File, csv, hf, model_index
+from zoo.registry import schema
+from zoo.registry.document import decoded, parse, parse_foreign
+from zoo.registry.edit import card_text
+from zoo.registry.schema import problems
+from zoo.registry.yaml_nodes import Plain, scalar
 
 EXAMPLES = int(os.environ.get("ZOO_FUZZ_EXAMPLES", "150"))
 fuzz = settings(max_examples=EXAMPLES, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))

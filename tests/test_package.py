@@ -12,7 +12,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+
+from tests.helpers.project import ROOT
 
 
 def run(*command: object, cwd: Path, **variables: str) -> str:
@@ -87,7 +88,7 @@ def test_the_installed_command_works_from_any_folder(wheel: Path, tmp_path: Path
     listed = run(sys.executable, command, "list", "--format", "names", cwd=Path("/"), PYTHONPATH=str(target)).split()
     expected = run(sys.executable, "-m", "zoo_cli", "list", "--format", "names", cwd=ROOT).split()
     assert listed == expected
-    code = "import zoo, zoo.schema; print(zoo.__file__, zoo.schema.data_root())"
+    code = "import zoo; from zoo.registry import schema; print(zoo.__file__, schema.data_root())"
     where, data = run(sys.executable, "-c", code, cwd=Path("/"), PYTHONPATH=str(target)).split()
     assert where.startswith(str(target)) and data == f"{target}/zoo/_data"
 

@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
+from tests.helpers.project import ROOT
 from zoo import plugins
 from zoo.errors import UnknownName
 
 
 def test_a_file_in_the_folder_is_a_plug_in() -> None:
-    here = {path.stem for path in (ROOT / "zoo" / "checks").glob("[a-z]*.py")}
+    here = {path.stem for path in (ROOT / "zoo" / "verification" / "checks").glob("[a-z]*.py")}
     assert set(plugins.names("checks")) == here
     assert plugins.load("checks", "params").needs == ("build",)
 
@@ -22,7 +22,7 @@ def test_a_file_in_the_folder_is_a_plug_in() -> None:
 def test_an_unknown_name_gets_the_nearest_ones_and_its_place() -> None:
     with pytest.raises(UnknownName) as caught:
         plugins.load("builders", "tim", where="cards/a.yaml:3:5")
-    assert str(caught.value) == "cards/a.yaml:3:5: no builder is called 'tim'\n  mend: did you mean timm?"
+    assert str(caught.value) == "cards/a.yaml:3:5: no builder is called 'tim'\n  hint: did you mean timm?"
 
 
 @pytest.mark.parametrize("name", ["../errors", "__init__", "timm.x", "", "/etc/passwd"])

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoo.api import create_model, create_transform, fetch, list_models, load_card, verify
-    from zoo.card import Card, Collection, Dataset
     from zoo.errors import CannotCheck, WrongContent, ZooError
-    from zoo.report import Finding, Report
+    from zoo.registry.card import Card, Collection, Dataset
+    from zoo.verification.report import Finding, Report
 
 _HOME = {
     "zoo.api": ("create_model", "create_transform", "fetch", "list_models", "load_card", "verify"),
-    "zoo.card": ("Card", "Collection", "Dataset"),
+    "zoo.registry.card": ("Card", "Collection", "Dataset"),
     "zoo.errors": ("CannotCheck", "WrongContent", "ZooError"),
-    "zoo.report": ("Finding", "Report"),
+    "zoo.verification.report": ("Finding", "Report"),
 }
 
 __all__ = [

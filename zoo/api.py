@@ -9,13 +9,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo import catalog, model, store, verifying
-from zoo.builders import Transform
-from zoo.card import Card
-from zoo.catalog import Broken
 from zoo.errors import NotHere
-from zoo.model import Settings
-from zoo.report import Report
+from zoo.models.build import build, load, transform
+from zoo.models.builders import Transform
+from zoo.models.subject import Settings
+from zoo.registry.card import Card
+from zoo.registry.catalog import Broken, load_catalog
+from zoo.verification import runner
+from zoo.verification.report import Report
+from zoo.weights import store
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,12 +27,12 @@ Folders = str | Path | Iterable[str | Path]
 
 def list_models(query: str = "", *, cards: Folders = ()) -> list[str]:
     """The names of the models whose name has the query in it, sorted."""
-    return sorted(name for name in catalog.load(_folders(cards)).names if query.lower() in name.lower())
+    return sorted(name for name in load_catalog(_folders(cards)).names if query.lower() in name.lower())
 
 
 def load_card(name: str, *, cards: Folders = ()) -> Card:
     """The card of that name or alias; raises UnknownName with the nearest names."""
-    return catalog.load(_folders(cards)).find(name)
+    return load_catalog(_folders(cards)).find(name)
 
 
 def fetch(name: str, *, cards: Folders = ()) -> Path:
@@ -41,7 +43,7 @@ def fetch(name: str, *, cards: Folders = ()) -> Path:
     card = load_card(name, cards=cards)
     if not card.weights:
         raise NotHere(
-            f"the card of {name} lists no weights", where=str(card.where), mend="add `weights: [{file: ...}]`"
+            f"the card of {name} lists no weights", where=str(card.where), hint="add `weights: [{file: ...}]`"
         )
     return store.fetch(card, card.weights[0]).path
 
@@ -56,16 +58,16 @@ def create_model(name: str, *, pretrained: bool = False, allow_code: bool = Fals
         raise NotHere(
             f"the card of {name} names no builder",
             where=str(card.where),
-            mend="add `builder: {library: timm, entry: ...}`",
+            hint="add `builder: {library: timm, entry: ...}`",
         )
     if not pretrained:
-        return model.build(card.builder, allow_code=allow_code)
+        return build(card.builder, allow_code=allow_code)
     if not card.weights:
         raise NotHere(
-            f"the card of {name} lists no weights", where=str(card.where), mend="add `weights: [{file: ...}]`"
+            f"the card of {name} lists no weights", where=str(card.where), hint="add `weights: [{file: ...}]`"
         )
     weights = card.weights[0]
-    return model.load(card.builder, store.fetch(card, weights), weights.rename, allow_code=allow_code)
+    return load(card.builder, store.fetch(card, weights), weights.rename, allow_code=allow_code)
 
 
 def create_transform(name: str, *, cards: Folders = ()) -> Transform:
@@ -73,9 +75,9 @@ def create_transform(name: str, *, cards: Folders = ()) -> Transform:
     card = load_card(name, cards=cards)
     if card.input is None:
         raise NotHere(
-            f"the card of {name} has no input", where=str(card.where), mend="add `input: {size: [3, 224, 224]}`"
+            f"the card of {name} has no input", where=str(card.where), hint="add `input: {size: [3, 224, 224]}`"
         )
-    return model.transform(card.input)
+    return transform(card.input)
 
 
 def verify(
@@ -92,11 +94,11 @@ def verify(
 
     data: where this machine's copies of data sets are, by the data set's name.
     """
-    found = catalog.load(_folders(cards))
+    found = load_catalog(_folders(cards))
     chosen: list[Card | Broken] = [found.find(name) for name in names] or [*found.cards, *found.broken]
     settings = Settings(fetch=fetch, device=device, data=data or {}, allow_code=allow_code)
     options = {"command": "verify", "strict": strict, "checks": list(checks), "fetch": fetch, "device": device}
-    return verifying.as_report(verifying.verify(chosen, found, settings, tuple(checks)), options=options)
+    return runner.as_report(runner.verify(chosen, found, settings, tuple(checks)), options=options)
 
 
 def _folders(cards: Folders) -> tuple[Path, ...]:

@@ -21,19 +21,19 @@ from typing import Any
 
 
 class ZooError(Exception):
-    """An error for people: `what` is wrong with both values, `where` it stands, `mend` as a command or an edit."""
+    """An error for people: `what` is wrong with both values, `where` it stands, `hint` as a command or an edit."""
 
     exit_code = 3
 
-    def __init__(self, what: str, *, where: str = "", mend: str = "") -> None:
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
         super().__init__(what)
         self.what = what
         self.where = where
-        self.mend = mend
+        self.hint = hint
 
     def __str__(self) -> str:
         head = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{head}\n  mend: {self.mend}" if self.mend else head
+        return f"{head}\n  hint: {self.hint}" if self.hint else head
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as it is: by default an exception is made anew from its message, which not every class here takes."""
@@ -61,8 +61,8 @@ class UnknownName(UsageError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = "") -> None:
         near = nearest(name, known)
-        mend = f"did you mean {' or '.join(near)}?" if near else ""
-        super().__init__(f"no {kind} is called {name!r}", where=where, mend=mend)
+        hint = f"did you mean {' or '.join(near)}?" if near else ""
+        super().__init__(f"no {kind} is called {name!r}", where=where, hint=hint)
         self.name = name
 
 
@@ -73,7 +73,7 @@ class CannotCheck(ZooError):
 
 
 class NotHere(CannotCheck):
-    """The input is not on this machine and fetching was not asked for; `mend` says how to get it."""
+    """The input is not on this machine and fetching was not asked for; `hint` says how to get it."""
 
 
 class TransferFailed(CannotCheck):
@@ -83,8 +83,8 @@ class TransferFailed(CannotCheck):
 class Refused(CannotCheck):
     """A publish that the evidence does not allow; `exit_code` is the strict code of the report that stands in the way."""
 
-    def __init__(self, what: str, *, where: str = "", mend: str = "", exit_code: int = 3) -> None:
-        super().__init__(what, where=where, mend=mend)
+    def __init__(self, what: str, *, where: str = "", hint: str = "", exit_code: int = 3) -> None:
+        super().__init__(what, where=where, hint=hint)
         self.exit_code = exit_code
 
 

@@ -1,9 +1,9 @@
-"""(folder, name) -> module: the folder is the registry, so there is no list to edit.
+"""Find plug-ins: (kind, name) -> module. The folder is the registry, so there is no list to edit.
 
-A check, source, builder, dataset kind, dialect, engine, format or command is one file in the folder of that name.
-Another distribution adds one through the entry-point group `zoo.<folder>`. Names are listed, and a command's one-line
-summary is read, without importing anything. Two files of one name are an error: the first would hide the second.
-Imports errors, and no pathlib: it would cost `zoo --help` a tenth of its time.
+A check, rule, source, builder, data set, dialect, engine, format, convention or command is one file in the folder of its
+kind (FOLDERS). Another distribution adds one through the entry-point group `zoo.<kind>`. Listing names and reading a
+command's one-line summary import nothing. Two files of one name are an error: the first would hide the second.
+This module does not use pathlib, which would cost `zoo --help` a tenth of its time.
 """
 
 from __future__ import annotations
@@ -20,41 +20,55 @@ from zoo.errors import UnknownName, UsageError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+FOLDERS = {
+    "builders": "models/builders",
+    "checks": "verification/checks",
+    "commands": "commands",
+    "conventions": "flops/conventions",
+    "datasets": "accuracy/datasets",
+    "dialects": "conversion/dialects",
+    "engines": "runtime/engines",
+    "formats": "verification/formats",
+    "rules": "verification/rules",
+    "sources": "weights/sources",
+}
+"""Where the built-in plug-ins of each kind stand, below `zoo/`."""
 
-def names(folder: str) -> tuple[str, ...]:
-    """The names that the folder and the entry points `zoo.<folder>` offer, sorted."""
-    return tuple(sorted({*_files(folder), *_entry_points(folder)}))
+
+def names(kind: str) -> tuple[str, ...]:
+    """Return the names of the built-in plug-ins of a kind and of those under the entry points `zoo.<kind>`, sorted."""
+    return tuple(sorted({*_files(kind), *_entry_points(kind)}))
 
 
-def load(folder: str, name: str, *, where: str = "") -> ModuleType:
-    """The module of that name in `zoo/<folder>/`, imported now.
+def load(kind: str, name: str, *, where: str = "") -> ModuleType:
+    """Import and return the plug-in of that kind and name.
 
     Raises UnknownName with the nearest names; `where` is the place in a card that gave the name.
     """
     name = name.replace("-", "_")
-    if name in _files(folder):
-        return importlib.import_module(f"zoo.{folder}.{name}")
-    if name in _entry_points(folder):
-        module = _entry_points(folder)[name].load()
+    if name in _files(kind):
+        return importlib.import_module(f"zoo.{FOLDERS[kind].replace('/', '.')}.{name}")
+    if name in _entry_points(kind):
+        module = _entry_points(kind)[name].load()
         if not isinstance(module, ModuleType):
-            raise UsageError(f"the entry point {name!r} of group 'zoo.{folder}' is not a module")
+            raise UsageError(f"the entry point {name!r} of group 'zoo.{kind}' is not a module")
         return module
-    raise UnknownName(folder.removesuffix("s"), name, names(folder), where=where)
+    raise UnknownName(kind.removesuffix("s"), name, names(kind), where=where)
 
 
-def summary(folder: str, name: str) -> str:
+def summary(kind: str, name: str) -> str:
     """The first line of the module's docstring, read from its text so that listing commands imports none of them."""
-    path = _files(folder).get(name.replace("-", "_"))
+    path = _files(kind).get(name.replace("-", "_"))
     if path is None:
-        return (load(folder, name).__doc__ or "").strip().partition("\n")[0]
+        return (load(kind, name).__doc__ or "").strip().partition("\n")[0]
     with open(path, encoding="utf-8") as file:
         return file.readline().strip().strip('"')
 
 
 @cache
-def _files(folder: str) -> dict[str, str]:
-    """The paths of the folder's modules by name."""
-    entries = os.scandir(f"{__file__.removesuffix('plugins.py')}{folder}")
+def _files(kind: str) -> dict[str, str]:
+    """Return the paths of the built-in modules of a kind, by name."""
+    entries = os.scandir(f"{__file__.removesuffix('plugins.py')}{FOLDERS[kind]}")
     return {entry.name.removesuffix(".py"): entry.path for entry in entries if _is_module(entry.name)}
 
 
@@ -63,15 +77,15 @@ def _is_module(name: str) -> bool:
 
 
 @cache
-def _entry_points(folder: str) -> dict[str, EntryPoint]:
+def _entry_points(kind: str) -> dict[str, EntryPoint]:
     if not _installed_by_others():
         return {}
     from importlib.metadata import entry_points
 
     found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=f"zoo.{folder}"):
-        if point.name in found or point.name in _files(folder):
-            raise UsageError(f"two plug-ins of zoo/{folder} are called {point.name!r}", where=point.value)
+    for point in entry_points(group=f"zoo.{kind}"):
+        if point.name in found or point.name in _files(kind):
+            raise UsageError(f"two plug-ins of zoo.{kind} are called {point.name!r}", where=point.value)
         found[point.name] = point
     return found
 

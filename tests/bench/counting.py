@@ -23,8 +23,8 @@ Counter = Callable[[object, int], int]
 
 
 def ours(model: object, size: int) -> int:
-    """`zoo.counting.count`."""
-    from zoo.counting import count
+    """`zoo.flops.counting.count`."""
+    from zoo.flops.counting import count
 
     return count(model, (3, size, size)).value  # type: ignore[arg-type]
 
@@ -100,8 +100,9 @@ def main() -> None:
     import timm
     import torch
 
-    from zoo.counting import photograph_input, solve, tally
-    from zoo.tracing import meta_build, trace
+    from zoo.flops.counting import photograph_input, solve, tally
+    from zoo.flops.tracing import trace
+    from zoo.models.meta import meta_build
 
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
     peers = {name: count for name, (package, count) in PEERS.items() if importlib.util.find_spec(package)}

@@ -123,15 +123,15 @@ def make(name: str, folder: Path, images: int) -> None:
     from safetensors.torch import save_file
     from timm import create_model
 
-    from zoo import catalog
-    from zoo.model import transform
+    from zoo.models.build import transform
+    from zoo.registry.catalog import load_catalog
 
     torch.manual_seed(SEED)
     (folder / "zoo" / "datasets").mkdir(parents=True)
     made = pictures(images)
     model = create_model(name, num_classes=CLASSES).eval()
     write_cards(folder, name, images, model.default_cfg["input_size"][1:])  # timm's own for the architecture
-    prepare = transform(catalog.load((folder / "zoo",)).find("m").input)
+    prepare = transform(load_catalog((folder / "zoo",)).find("m").input)
     with torch.inference_mode():
         logits = torch.cat([model(torch.stack([prepare(picture)])) for picture in made])
     spread = apart(model, logits)
@@ -152,10 +152,10 @@ def opened(folder: Path) -> tuple[Any, Any]:
     """(subject, data set) of what was made; the model is loaded and has seen one batch."""
     import torch
 
-    from zoo import catalog
-    from zoo.model import Settings, Subject
+    from zoo.models.subject import Settings, Subject
+    from zoo.registry.catalog import load_catalog
 
-    found = catalog.load((folder / "zoo",))
+    found = load_catalog((folder / "zoo",))
     subject = Subject(found.find("m"), found, Settings(device="cpu", data={"pictures": folder / "copy"}))
     model = subject.model
     with torch.inference_mode():
@@ -206,8 +206,8 @@ def by_zoo(subject: Any, dataset: Any) -> Work:
     """(top1, top5) as zoo counts them, nothing known from before."""
     from dataclasses import replace
 
-    from zoo.datasets import open_copy
-    from zoo.evaluate import measure
+    from zoo.accuracy.datasets import open_copy
+    from zoo.accuracy.evaluate import measure
 
     other = anew(subject, replace(subject.settings, refresh=True))
 
@@ -221,7 +221,7 @@ def by_zoo(subject: Any, dataset: Any) -> Work:
 
 def anew(subject: Any, settings: Any) -> Any:
     """The subject with other settings and the model that is loaded already."""
-    from zoo.model import Subject
+    from zoo.models.subject import Subject
 
     other = Subject(subject.card, subject.catalog, settings, subject._artifacts)
     other.__dict__["model"] = subject.model
@@ -260,7 +260,7 @@ def decoded(subject: Any) -> Any:
     import torch
     from PIL import Image
 
-    from zoo.model import transform
+    from zoo.models.build import transform
 
     prepare, paths = transform(subject.input), sorted(subject.settings.data["pictures"].rglob("*.jpg"))
     return torch.stack([prepare(Image.open(path).convert("RGB")) for path in paths])

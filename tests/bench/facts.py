@@ -33,9 +33,9 @@ def torchvision_table() -> None:
     """Each of torchvision's classification weight sets beside its own metadata."""
     from torchvision import models
 
-    from zoo.builders import torchvision
-    from zoo.counting import count, measure_state
-    from zoo.tracing import meta_build
+    from zoo.flops.counting import count, measure_state
+    from zoo.models.builders import torchvision
+    from zoo.models.meta import meta_build
 
     rows = differing = 0
     for name in models.list_models(module=models):
@@ -108,9 +108,10 @@ def counted(name: str, size: int, *, deploy: bool) -> Iterator[tuple[str, int, i
     """(how, parameters, operations) under each convention that fits such tables, of the network as built or folded."""
     import timm
 
-    from zoo.conventions import fvcore
-    from zoo.counting import measure_state, tally
-    from zoo.tracing import meta_build, trace
+    from zoo.flops.conventions import fvcore
+    from zoo.flops.counting import measure_state, tally
+    from zoo.flops.tracing import trace
+    from zoo.models.meta import meta_build
 
     with meta_build():
         module = timm.create_model(name).eval()
@@ -197,7 +198,7 @@ def scale(every: int) -> None:
 def write_cards(folder: Path, names: list[str]) -> None:
     import timm
 
-    from zoo.edit import card_text
+    from zoo.registry.edit import card_text
 
     folder.mkdir()
     for name in names:

@@ -30,7 +30,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(ROOT))
 
 LARGE_BYTES = 445_402_691
 """The size of resnest269-0cc87c48.pth."""
@@ -148,7 +148,7 @@ def served(scratch: Path) -> Iterator[Site]:
 @contextmanager
 def python_server(folder: Path, ports: Sequence[int], scratch: Path) -> Iterator[Site]:
     """The tests' server, for machines without nginx."""
-    from fault_server import FaultServer, good
+    from tests.servers.fault_server import FaultServer, good
 
     class Files(dict[str, object]):
         def get(self, path: str, default: object = None) -> object:  # type: ignore[override]  # one default only
@@ -351,8 +351,8 @@ def verify(site: Site, runs: int) -> list[Line]:
 
 def kills(site: Site, runs: int) -> list[Line]:
     """Runs killed at random moments, then one that completes: right each time, and how many bytes were served."""
-    from fault_server import FaultServer, good
-    from fetching import noise
+    from tests.helpers.fetching import noise
+    from tests.servers.fault_server import FaultServer, good
 
     content, dice, worst = noise(32 * MIB, seed=9), random.Random(9), 0.0
     right = hashlib.sha256(content).hexdigest()

@@ -65,16 +65,17 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     import torch
 
-    from zoo import fingerprint, model
-    from zoo.builders import timm
-    from zoo.card import Input
+    from zoo.models import fingerprint
+    from zoo.models.build import transform
+    from zoo.models.builders import timm
+    from zoo.registry.card import Input
 
     torch.set_num_threads(2)
     worst, least_half = 0.0, 1.0
     for name in NAMES:
         module = model_of(name)
         said = {key: tuple(v) if isinstance(v, list) else v for key, v in timm.default_input(module).items()}
-        image = model.transform(Input(None, **said))(fingerprint.picture()).unsqueeze(0)  # type: ignore[arg-type]  # no card
+        image = transform(Input(None, **said))(fingerprint.picture()).unsqueeze(0)  # type: ignore[arg-type]  # no card
         with torch.inference_mode():
             found = {key: value[: fingerprint.LOGITS] for key, value in answers(module, image).items()}
         first = found.pop("float32")

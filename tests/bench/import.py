@@ -24,9 +24,12 @@ sys.path.insert(0, str(ROOT))
 
 import yaml  # noqa: E402  # after the path is set
 
-from zoo import catalog, exporting, importing, validating  # noqa: E402
-from zoo.correspondence import equal  # noqa: E402
-from zoo.dialects import File, model_index  # noqa: E402
+from zoo.conversion import exporter, importer  # noqa: E402
+from zoo.conversion.dialects import File, model_index  # noqa: E402
+from zoo.conversion.mapping import equal  # noqa: E402
+from zoo.registry import catalog  # noqa: E402
+from zoo.registry.catalog import load_catalog  # noqa: E402
+from zoo.verification import lint  # noqa: E402
 
 PEER = """
 import json, sys
@@ -72,15 +75,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="zoo-bench-") as scratch:
         to = Path(scratch) / "zoo"
         start = time.perf_counter()
-        planned = importing.plan([str(top)], to)
-        importing.carry_out(planned)
+        planned = importer.plan([str(top)], to)
+        importer.carry_out(planned)
         read_seconds = time.perf_counter() - start
-        found = catalog.load([to])
+        found = load_catalog([to])
         start = time.perf_counter()
-        written = {item.document: item.text for item in exporting.documents([], found, "model-index")}
+        written = {item.document: item.text for item in exporter.documents([], found, "model-index")}
         write_seconds = time.perf_counter() - start
         start = time.perf_counter()
-        checked = {item.name: item for item in validating.validate(found, range(len(found.cards)), found.broken)}
+        checked = {item.name: item for item in lint.validate(found, range(len(found.cards)), found.broken)}
         check_seconds = time.perf_counter() - start
         rows = table(top, found, written, checked, options.peer)
     print(f"{'document':58} {'zoo':>5} {'equal':>6} {'wrong':>6} {'suspect':>8}   {'model-index':>11} says")

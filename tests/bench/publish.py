@@ -28,9 +28,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(ROOT))
 
-from hub_server import HubServer  # noqa: E402  # found through the line above
+from tests.servers.hub_server import HubServer  # noqa: E402  # found through the line above
 
 MIB = 1 << 20
 MEMORY, MEMORY_BYTES = Path("/dev/shm"), 8 << 30
@@ -184,7 +184,8 @@ def make_weights(folder: Path) -> None:
 
 def write_card(folder: Path, name: str, file: str, form: str) -> None:
     """The card, with the accuracy that is measured as its claim."""
-    from zoo import api, store
+    from zoo import api
+    from zoo.weights import store
 
     size_bytes, sha256 = store.digest(folder / file)
     values = {

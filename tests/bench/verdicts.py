@@ -6,7 +6,7 @@ False alarms: every claim is right, yet at the very end of its tolerance, where 
 verdict is asked for after every single image of the split, which is more than an evaluation does. A level of 0.05 is tried
 beside the real one of 0.001, since only that has enough alarms to be seen. Power: claims that are too high, and how many
 images it takes to refute half of them: with early stop, and by a sample whose size was fixed before it was drawn (the
-smallest that refutes half of them). numpy draws and counts; the verdicts are those of zoo.intervals, which a thousand
+smallest that refutes half of them). numpy draws and counts; the verdicts are those of zoo.accuracy.intervals, which a thousand
 random counts of the simulation are compared with.
 """
 
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from zoo.intervals import Answer, Claim, Interval, clopper_pearson, judge, prior_of
+from zoo.accuracy.intervals import Answer, Claim, Interval, clopper_pearson, judge, prior_of
 
 POPULATION = 50_000
 TOLERANCE = 0.00055
@@ -54,7 +54,7 @@ def main() -> None:
         for points in (20, 10, 5, 2, 1):
             early, fixed = power(0.75, points, level)
             print(f"  {name}, {points} points too high: {early:,.0f}; {fixed:,}")
-    print(f"the vectorised verdicts agree with zoo.intervals on {agreeing(1000):,} random counts")
+    print(f"the vectorised verdicts agree with zoo.accuracy.intervals on {agreeing(1000):,} random counts")
     print(f"{time.monotonic() - begun:.0f} s")
 
 
@@ -146,7 +146,7 @@ def log_mixtures(claim: Claim, correct: Counts, images: Counts) -> Numbers:
 
 
 def agreeing(tries: int) -> int:
-    """How many random counts have the same verdict here and in zoo.intervals; stops at the first that has not."""
+    """How many random counts have the same verdict here and in zoo.accuracy.intervals; stops at the first that has not."""
     numbers = np.random.default_rng(3)
     for _ in range(tries):
         right = int(numbers.integers(1, POPULATION))

@@ -18,10 +18,10 @@ from zoo import plugins
 from zoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from zoo.card import Card
-    from zoo.catalog import Broken, Catalog
-    from zoo.report import Finding, Status
-    from zoo.verifying import Verified
+    from zoo.registry.card import Card
+    from zoo.registry.catalog import Broken, Catalog
+    from zoo.verification.report import Finding, Status
+    from zoo.verification.runner import Verified
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -74,9 +74,9 @@ def names_argument(function: F) -> F:
 
 def complete_names(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
     """The names of cards that begin like that, for shell completion."""
-    from zoo import catalog
+    from zoo.registry.catalog import load_catalog
 
-    found = catalog.load(context.params.get("cards_dirs") or ())
+    found = load_catalog(context.params.get("cards_dirs") or ())
     return [name for name in found.names if name.startswith(begun)]
 
 
@@ -90,7 +90,7 @@ def choose(catalog: Catalog, names: Sequence[str], everything: bool) -> list[Car
     if everything:
         return [*catalog.cards, *catalog.broken]
     if not names:
-        raise UsageError("no model was named", mend="name some, or give --all")
+        raise UsageError("no model was named", hint="name some, or give --all")
     chosen: list[Card | Broken] = []
     for name in dict.fromkeys(names):
         try:
@@ -110,15 +110,15 @@ def choose_part(
     folders: Sequence[Path],
 ) -> list[Card | Broken]:
     """Of the cards of those names, or of all, those that changed since a revision, and of these a part."""
-    from zoo import validating
+    from zoo.verification import lint
 
     chosen: list[Card | Broken]
     if changed_since is None:
         chosen = choose(catalog, names, everything)
     else:
-        positions, broken = validating.changed_since(catalog, changed_since, folders)
+        positions, broken = lint.changed_since(catalog, changed_since, folders)
         chosen = [*(catalog.cards[position] for position in positions), *broken]
-    return validating.shard(chosen, shard) if shard else chosen
+    return lint.shard(chosen, shard) if shard else chosen
 
 
 def find(catalog: Catalog, name: str) -> Card:
@@ -135,7 +135,7 @@ def conclude(
     verified: Iterable[Verified], format_name: str, *, options: dict[str, Any], report_file: Path | None = None
 ) -> NoReturn:
     """Print what was found, text as it comes, write the report where it was asked for, and exit with its code."""
-    from zoo.verifying import as_report
+    from zoo.verification.runner import as_report
 
     parts = [*(_print_as_they_come(verified) if format_name == "text" else verified)]
     report = as_report(parts, options=options)

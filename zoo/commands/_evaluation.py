@@ -15,8 +15,8 @@ from zoo import plugins
 from zoo.commands import parse_pairs
 
 if TYPE_CHECKING:
-    from zoo.evaluate import Progress
-    from zoo.model import Settings
+    from zoo.accuracy.evaluate import EvaluationProgress
+    from zoo.models.subject import Settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -69,9 +69,9 @@ def _settings(
     *, fetch: bool, data: dict[str, str], device: str, refresh: bool, max_age: float | None, jobs: int | None,
     engine: str, address: str | None, allow_code: bool, **how: Any,
 ) -> Settings:  # fmt: skip
-    from zoo.engines import Options
-    from zoo.evaluate import default_jobs
-    from zoo.model import Evaluation, Settings
+    from zoo.accuracy.evaluate import default_jobs
+    from zoo.models.subject import Evaluation, Settings
+    from zoo.runtime.engines import Options
 
     options = Options(jobs or default_jobs(device), address)
     evaluation = Evaluation(max_age_days=max_age, engine=engine, options=options, **how)
@@ -103,16 +103,16 @@ def watched(settings: Settings) -> Iterator[Settings]:
     with Bars(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task("", total=None, said="")
 
-        def tell(event: Progress) -> None:
+        def tell(event: EvaluationProgress) -> None:
             about = f"{event.model} {event.dataset}/{event.split}"
             bars.update(task, description=about, completed=event.counts.images, total=event.total, said=line(event))
 
         yield replace(settings, tell=tell)
 
 
-def line(event: Progress) -> str:
+def line(event: EvaluationProgress) -> str:
     """`81.25 % (79.9 to 82.6), 43 images/s`: the running accuracy, its interval, and the speed of this run."""
-    from zoo.intervals import interval_of
+    from zoo.accuracy.intervals import interval_of
 
     counts = event.counts
     interval = interval_of(counts.top1, counts.images, event.split_images, level=SHOWN_LEVEL)

@@ -13,7 +13,7 @@ import click
 from zoo.commands import size_text
 
 if TYPE_CHECKING:
-    from zoo.housekeeping import Entry, Interrupted
+    from zoo.weights.cache import CachedFile, Interrupted
 
 _AGES = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _SIZES = {
@@ -53,9 +53,9 @@ def command() -> None:
 @command.command("path")
 def path_command() -> None:
     """Print the folder; ZOO_HOME says where it is."""
-    from zoo import store
+    from zoo.runtime.storage import home
 
-    click.echo(str(store.home()))
+    click.echo(str(home()))
 
 
 @command.command("list")
@@ -64,14 +64,14 @@ def path_command() -> None:
 )
 def list_command(partial: bool) -> None:
     """List the files with their size, days since the last use, digest and origin."""
-    from zoo import housekeeping
+    from zoo.weights import cache
 
     if partial:
-        _print_interrupted(housekeeping.interrupted())
+        _print_interrupted(cache.interrupted())
         return
-    blobs = housekeeping.blobs()
+    blobs = cache.blobs()
     for entry in blobs:
-        days = (time.time() - entry.used) / housekeeping.DAY_SECONDS
+        days = (time.time() - entry.used) / cache.DAY_SECONDS
         click.echo(
             f"{entry.sha256[:12]}  {size_text(entry.size_bytes):>9}  {days:4.0f} d  {entry.path.name}  {entry.origin}"
         )
@@ -82,10 +82,10 @@ def list_command(partial: bool) -> None:
 @click.option("--jobs", default=2, show_default=True, type=click.IntRange(1, 64), help="Files read at a time.")
 def verify_command(jobs: int) -> None:
     """Read every file again; a changed one is put aside and named, and the exit code is 1."""
-    from zoo import housekeeping
+    from zoo.weights import cache
 
     wrong = 0
-    for checked in housekeeping.verify(housekeeping.blobs(), jobs=jobs):
+    for checked in cache.verify(cache.blobs(), jobs=jobs):
         wrong += checked.quarantined is not None
         state = f"WRONG, has {checked.sha256}, now {checked.quarantined}" if checked.quarantined else "ok"
         click.echo(f"{checked.entry.sha256[:12]}  {checked.entry.path.name}  {state}")
@@ -100,13 +100,13 @@ def verify_command(jobs: int) -> None:
 @click.option("--dry-run", is_flag=True, help="Only list what would be removed.")
 def prune_command(older_than: float | None, max_size: int | None, dry_run: bool) -> None:
     """Make room. Without options: only broken-off downloads and wrong files that are older than a week."""
-    from zoo import housekeeping
+    from zoo.weights import cache
 
-    going = housekeeping.removable(housekeeping.blobs(), housekeeping.rest(), now=time.time(),
+    going = cache.removable(cache.blobs(), cache.rest(), now=time.time(),
                                    older_than_seconds=older_than, max_bytes=max_size)  # fmt: skip
     for entry in going:
         if not dry_run:
-            housekeeping.remove(entry)
+            cache.remove(entry)
         click.echo(str(entry.path))
     click.echo(f"{'would remove' if dry_run else 'removed'} {_sum(going)}", err=True)
 
@@ -117,5 +117,5 @@ def _print_interrupted(found: Sequence[Interrupted]) -> None:
         click.echo(f"{of:>22}  {'at work' if one.state == 'live' else 'broken off'}  {one.file}  {one.url}")
 
 
-def _sum(entries: Sequence[Entry]) -> str:
+def _sum(entries: Sequence[CachedFile]) -> str:
     return f"{len(entries)} files, {size_text(sum(entry.size_bytes for entry in entries))}"

@@ -25,10 +25,11 @@ def command(names: tuple[str, ...], format_name: str, cards_dirs: tuple[Path, ..
 
     An asterisk marks what differs.
     """
-    from zoo import catalog, listing
     from zoo.errors import UsageError
+    from zoo.registry import tables
+    from zoo.registry.catalog import load_catalog
 
     if not names:
-        raise UsageError("no model was named", mend="name two or more: zoo compare A B")
-    found = catalog.load(cards_dirs)
-    click.echo(listing.compared([find(found, name) for name in names], format_name), nl=False)
+        raise UsageError("no model was named", hint="name two or more: zoo compare A B")
+    found = load_catalog(cards_dirs)
+    click.echo(tables.compared([find(found, name) for name in names], format_name), nl=False)

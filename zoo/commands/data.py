@@ -22,15 +22,15 @@ def command() -> None:
 @cards_option
 def list_command(data: dict[str, str], cards_dirs: tuple[Path, ...]) -> None:
     """The data sets, and where this machine's copy of each is or how to get one."""
-    from zoo import catalog
-    from zoo.datasets import location
+    from zoo.accuracy.datasets import location
     from zoo.errors import NotHere
+    from zoo.registry.catalog import load_catalog
 
-    for dataset in catalog.load(cards_dirs).datasets:
+    for dataset in load_catalog(cards_dirs).datasets:
         try:
             place = str(location(dataset, {name: Path(path) for name, path in data.items()}))
         except NotHere as error:
-            place = f"not here: {error.mend}"
+            place = f"not here: {error.hint}"
         click.echo(f"{dataset.name:<20} {place}")
 
 
@@ -44,9 +44,10 @@ def verify_command(
     names: tuple[str, ...], data: dict[str, str], refresh: bool, cards_dirs: tuple[Path, ...], format_name: str
 ) -> None:
     """Whether copies of data sets are what their cards say: classes, images, labels, damage, and the manifest's digest."""
-    from zoo import catalog, verifying
-    from zoo.model import Settings
+    from zoo.models.subject import Settings
+    from zoo.registry.catalog import load_catalog
+    from zoo.verification import runner
 
     settings = Settings(data={name: Path(path) for name, path in data.items()}, refresh=refresh)
-    examined = verifying.examine(catalog.load(cards_dirs), names, settings)
+    examined = runner.examine(load_catalog(cards_dirs), names, settings)
     conclude(examined, format_name, options={"command": "data verify", "strict": False})

@@ -12,7 +12,7 @@ from zoo.commands import cards_option, find, names_argument
 from zoo.commands._evaluation import settings_options, watched
 
 if TYPE_CHECKING:
-    from zoo.model import Settings
+    from zoo.models.subject import Settings
 
 
 @click.command()
@@ -30,11 +30,12 @@ def command(
     The splits that a card claims results on, or those given. What is known already is not measured again. Exits with 3
     when a model could not be evaluated; `zoo verify` judges the claims.
     """
-    from zoo import catalog, scoring
+    from zoo.registry.catalog import load_catalog
+    from zoo.verification import scores
 
-    found = catalog.load(cards_dirs)
+    found = load_catalog(cards_dirs)
     cards = [find(found, name) for name in names]
     with watched(settings) as shown:
-        scores = [score for part in scoring.scores(cards, found, shown, on) for score in part]
-    click.echo(scoring.render(scores, format_name), nl=False)
-    sys.exit(scoring.exit_code(scores))
+        table = [score for part in scores.scores_of(cards, found, shown, on) for score in part]
+    click.echo(scores.render(table, format_name), nl=False)
+    sys.exit(scores.exit_code(table))

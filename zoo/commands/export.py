@@ -35,15 +35,16 @@ def command(
     A NAME is a model's, or a family's for all of its models.
     What was imported comes back with the data of its source, each document whole where all its models are named.
     """
-    from zoo import catalog, exporting
+    from zoo.conversion import exporter
     from zoo.errors import UsageError
+    from zoo.registry.catalog import load_catalog
 
     if not names and not everything:
-        raise UsageError("no model was named", mend="name models or families, or give --all")
-    found = catalog.load(cards_dirs)
+        raise UsageError("no model was named", hint="name models or families, or give --all")
+    found = load_catalog(cards_dirs)
     known = [find(found, name).name if ("name", name) in found.positions else name for name in names]
-    written = exporting.documents(known, found, format_name)
+    written = exporter.documents(known, found, format_name)
     if folder is not None:
-        click.echo("".join(f"{path}\n" for path in exporting.save(written, folder)), nl=False)
+        click.echo("".join(f"{path}\n" for path in exporter.save(written, folder)), nl=False)
     else:
         click.echo("---\n".join(item.text for item in written), nl=False)

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-    from zoo.card import Card, Weights
-    from zoo.catalog import Broken
-    from zoo.crew import Progress
-    from zoo.store import Artifact, Fetched, Planned
+    from zoo.registry.card import Card, Weights
+    from zoo.registry.catalog import Broken
+    from zoo.weights.store import Artifact, Fetched, Planned
+    from zoo.weights.transfer.connections import DownloadProgress
 
 
 @click.command()
@@ -46,10 +46,11 @@ def command(names: tuple[str, ...], everything: bool, format_name: str | None, j
 
     Of each card the first file, unless --format says otherwise. An interrupted download goes on where it was.
     """
-    from zoo import catalog, store
-    from zoo.pace import Patience
+    from zoo.registry.catalog import load_catalog
+    from zoo.weights import store
+    from zoo.weights.transfer.policy import RetryPolicy
 
-    chosen = choose(catalog.load(cards_dirs), names, everything)
+    chosen = choose(load_catalog(cards_dirs), names, everything)
     wanted = list(_wanted(chosen, format_name))
     code = 0 if everything else _tell_missing(chosen, wanted)
     if dry_run:
@@ -57,7 +58,7 @@ def command(names: tuple[str, ...], everything: bool, format_name: str | None, j
         sys.exit(code)
     with _stopped_by_sigterm(), _progress([weights.size_bytes for _, weights in wanted]) as tell:
         files = store.fetch_all(wanted, jobs=jobs, offline=offline, connections=connections,
-                                patience=Patience(stall_seconds=stall), progress=tell)  # fmt: skip
+                                patience=RetryPolicy(stall_seconds=stall), progress=tell)  # fmt: skip
         with closing(files) as fetched:  # so that an interruption ends what is under way
             _report(_signed(fetched, signature) if signature else fetched, tell.say, code)
 
@@ -66,8 +67,8 @@ def _signed(fetched: Iterable[Fetched], key: Path) -> Iterator[Fetched]:
     """The same; a file that is not signed by that key is a failure, as one that could not be got."""
     from dataclasses import replace
 
-    from zoo import hub
     from zoo.errors import ZooError
+    from zoo.publishing import hub
 
     for one in fetched:
         try:
@@ -79,7 +80,7 @@ def _signed(fetched: Iterable[Fetched], key: Path) -> Iterator[Fetched]:
 
 
 def _wanted(chosen: Iterable[Card | Broken], format_name: str | None) -> Iterator[tuple[Card, Weights]]:
-    from zoo.card import Card
+    from zoo.registry.card import Card
 
     for card in chosen:
         if isinstance(card, Card):
@@ -92,7 +93,7 @@ def _wanted(chosen: Iterable[Card | Broken], format_name: str | None) -> Iterato
 
 def _tell_missing(chosen: Sequence[Card | Broken], wanted: Sequence[tuple[Card, Weights]]) -> int:
     """Says which of the models have no such file; the exit code of that."""
-    from zoo.catalog import Broken
+    from zoo.registry.catalog import Broken
 
     have = {card.name for card, _ in wanted}
     for card in chosen:
@@ -173,7 +174,7 @@ class _Notes:
     def __init__(self) -> None:
         self._told: set[tuple[str, str]] = set()
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: DownloadProgress) -> None:
         key = (progress.model, progress.note)
         if progress.note and progress.done_bytes != progress.total_bytes and key not in self._told:
             self._told.add(key)
@@ -196,7 +197,7 @@ class _Drawn:
         total = sum(known) if len(known) == len(sizes) else None
         self._all = bars.add_task(f"{len(sizes)} files", total=total, note="", visible=len(sizes) > 1)
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: DownloadProgress) -> None:
         key = (progress.model, progress.file)
         with self._lock:
             self._done[key] = progress.done_bytes

@@ -53,10 +53,11 @@ def command(
     Claims that do not say what was counted are explained too. `zoo verify --write` puts what was found into the card.
     Exits with 3 when nothing can be counted.
     """
-    from zoo import catalog, costs
-    from zoo.model import Settings, Subject
+    from zoo.flops import costs
+    from zoo.models.subject import Settings, Subject
+    from zoo.registry.catalog import load_catalog
 
-    found = catalog.load(cards_dirs)
+    found = load_catalog(cards_dirs)
     subject = Subject(find(found, name), found, Settings(allow_code=allow_code))
     shape = costs.read_size(input_text) if input_text else None
     account = costs.account(subject, input_shape=shape, depth=depth, explain=explain)

@@ -35,11 +35,11 @@ def command(
     One file a model, without losing a value: `zoo export` gives back data equal to the source.
     A SOURCE is a file, a folder, or timm:PATTERN, torchvision:PATTERN or hf:ORG/NAME.
     """
-    from zoo import importing
+    from zoo.conversion import importer
 
-    planned = importing.plan(sources, folder, format_name=format_name, results=results)
+    planned = importer.plan(sources, folder, format_name=format_name, results=results)
     click.echo("".join(f"{path}\n" for path in planned.files), nl=False)
-    click.echo(importing.told(planned, dry_run=dry_run), nl=False, err=True)
+    click.echo(importer.told(planned, dry_run=dry_run), nl=False, err=True)
     if not dry_run:
-        importing.carry_out(planned)
+        importer.carry_out(planned)
     sys.exit(1 if planned.problems else 0)

@@ -33,10 +33,11 @@ def command(
     QUERY is a part of the name. Fields: name, collection, task, license, library, params, macs, flops, top1, top5,
     dataset, size_bytes, image_size, deprecated, where.
     """
-    from zoo import catalog, listing
+    from zoo.registry import tables
+    from zoo.registry.catalog import load_catalog
 
-    found = catalog.load(cards_dirs)
-    rows = listing.rows(found, query or "", where=where, sort=sort)
+    found = load_catalog(cards_dirs)
+    rows = tables.rows(found, query or "", where=where, sort=sort)
     for item in found.broken:
         click.echo(f"{item.problems[0].place}: {item.problems[0].what} (zoo validate {item.name})", err=True)
-    click.echo(listing.render(rows, format_name, fields), nl=False)
+    click.echo(tables.render(rows, format_name, fields), nl=False)

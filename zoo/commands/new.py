@@ -28,10 +28,11 @@ def command(name: str, weights: Path, builder: str, pairs: dict[str, str]) -> No
 
     The card is written beside FILE, as NAME.yaml. Check it with `zoo verify NAME --cards FOLDER`.
     """
-    from zoo import authoring, edit
+    from zoo.conversion import new_card
+    from zoo.registry import edit
 
-    library, entry = authoring.parse_builder(builder)
-    text = authoring.draft(name, weights, library, entry, authoring.parse_options(pairs))
+    library, entry = new_card.parse_builder(builder)
+    text = new_card.draft(name, weights, library, entry, new_card.parse_options(pairs))
     path = weights.parent / f"{name}.yaml"
     edit.create(path, text)
     click.echo(path)

@@ -12,10 +12,10 @@ import click
 from zoo.commands import cards_option, choose, names_argument
 
 if TYPE_CHECKING:
-    from zoo.card import Card
-    from zoo.catalog import Broken
-    from zoo.document import Pointer
-    from zoo.store import Artifact
+    from zoo.registry.card import Card
+    from zoo.registry.catalog import Broken
+    from zoo.registry.position import Pointer
+    from zoo.weights.store import Artifact
 
 FULL_DIGITS = 64
 
@@ -31,9 +31,9 @@ def command(names: tuple[str, ...], everything: bool, offline: bool, cards_dirs:
     Files that are not here are downloaded. What a card says already is checked and never changed: only what it leaves
     out is added, and a digest of which it has the first digits is completed.
     """
-    from zoo import catalog
+    from zoo.registry.catalog import load_catalog
 
-    codes = {_told(card, offline=offline) for card in choose(catalog.load(cards_dirs), names, everything)}
+    codes = {_told(card, offline=offline) for card in choose(load_catalog(cards_dirs), names, everything)}
     sys.exit(next(code for code in (1, 2, 3, 0) if code in {0, *codes}))
 
 
@@ -51,8 +51,8 @@ def additions(card: Card, artifacts: Mapping[int, Artifact]) -> dict[Pointer, An
 
 def _told(card: Card | Broken, *, offline: bool) -> int:
     """Complete one card and say what came of it; the exit code of that."""
-    from zoo.card import Card
     from zoo.errors import ZooError
+    from zoo.registry.card import Card
 
     if not isinstance(card, Card):
         click.echo(f"zoo: {card.problems[0].place}: {card.problems[0].what}", err=True)
@@ -67,7 +67,8 @@ def _told(card: Card | Broken, *, offline: bool) -> int:
 
 def _pin(card: Card, *, offline: bool) -> str:
     """Measure what is not complete, write it, and say so in one line. Raises what fetch and edit raise."""
-    from zoo import edit, store
+    from zoo.registry import edit
+    from zoo.weights import store
 
     incomplete = {
         number: store.fetch(card, weights, offline=offline)

@@ -24,9 +24,10 @@ def command(
 
     The names are the card's, else those of the data set that its results are claimed on.
     """
-    from zoo import catalog, predicting
-    from zoo.model import Settings
+    from zoo.models.subject import Settings
+    from zoo.registry.catalog import load_catalog
+    from zoo.verification import predict
 
-    found = catalog.load(cards_dirs)
-    predictions = predicting.predict(find(found, name), found, Settings(fetch=fetch, device=device), images)
-    click.echo(predicting.render(predictions, format_name), nl=False)
+    found = load_catalog(cards_dirs)
+    predictions = predict.predict(find(found, name), found, Settings(fetch=fetch, device=device), images)
+    click.echo(predict.render(predictions, format_name), nl=False)

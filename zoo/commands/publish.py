@@ -13,23 +13,24 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from zoo import interrupts
 from zoo.commands import cards_option, choose, conclude, names_argument
 from zoo.errors import UsageError, ZooError
+from zoo.runtime import interrupts
 
 if TYPE_CHECKING:
-    from zoo.card import Card
-    from zoo.catalog import Broken, Catalog
-    from zoo.gate import Admission
-    from zoo.publishing import Change, Place, Release
-    from zoo.report import Finding
-    from zoo.verifying import Verified
+    from zoo.publishing.gate import Admission
+    from zoo.publishing.release import Change, Release
+    from zoo.publishing.targets import Target
+    from zoo.registry.card import Card
+    from zoo.registry.catalog import Broken, Catalog
+    from zoo.verification.report import Finding
+    from zoo.verification.runner import Verified
 
 EXISTING = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PublishOptions:
     """What was asked for, one field an option."""
 
     target: str
@@ -96,18 +97,18 @@ def command(
     A model needs a complete and good report of `zoo verify` about its card as it is and these very bytes. What is
     published is proved afterwards: sizes and digests of all files are compared with what the place says of them.
     """
-    from zoo import catalog
+    from zoo.registry.catalog import load_catalog
 
-    wanted = Wanted(**options)  # type: ignore[arg-type]  # click's names and types are those of the fields
+    wanted = PublishOptions(**options)  # type: ignore[arg-type]  # click's names and types are those of the fields
     _refuse_contradictions(wanted, check)
-    found = catalog.load(cards_dirs)
+    found = load_catalog(cards_dirs)
     cards = _chosen(found, names, everything, wanted)
     if check:
         conclude(_checked(cards, found, wanted), "text", options={"command": "publish --check", "strict": True})
     _publish_all(cards, found, wanted)
 
 
-def _refuse_contradictions(wanted: Wanted, check: bool) -> None:
+def _refuse_contradictions(wanted: PublishOptions, check: bool) -> None:
     """Raises UsageError for options that contradict each other or the target."""
     kind, _, rest = wanted.target.partition(":")
     hub_only = {
@@ -118,21 +119,21 @@ def _refuse_contradictions(wanted: Wanted, check: bool) -> None:
     }
     given = [name for name, value in hub_only.items() if value]
     if kind not in ("hf", "folder") or not rest:
-        raise UsageError(f"--to {wanted.target} is no place to publish to", mend="give hf:ORG/REPO or folder:PATH")
+        raise UsageError(f"--to {wanted.target} is no place to publish to", hint="give hf:ORG/REPO or folder:PATH")
     if kind == "folder" and given:
-        raise UsageError(f"{', '.join(given)} means something on the Hub only", mend="give --to hf:ORG/REPO")
+        raise UsageError(f"{', '.join(given)} means something on the Hub only", hint="give --to hf:ORG/REPO")
     if bool(wanted.allow) != bool(wanted.reason and wanted.reason.strip()):
         raise UsageError(
-            "--allow and --reason go together", mend='--allow accuracy --reason "the data set is not public"'
+            "--allow and --reason go together", hint='--allow accuracy --reason "the data set is not public"'
         )
     if wanted.signature and not check:
-        raise UsageError("--signature verifies a signature: it goes with --check", mend="--sign KEY makes one")
+        raise UsageError("--signature verifies a signature: it goes with --check", hint="--sign KEY makes one")
 
 
-def _chosen(found: Catalog, names: Sequence[str], everything: bool, wanted: Wanted) -> list[Card | Broken]:
+def _chosen(found: Catalog, names: Sequence[str], everything: bool, wanted: PublishOptions) -> list[Card | Broken]:
     """The cards that were named, or all, or those of the family; one that is not of the family is a UsageError."""
-    from zoo.card import Card
     from zoo.errors import UnknownName
+    from zoo.registry.card import Card
 
     if wanted.collection and not found.sharing("collection", wanted.collection):
         raise UnknownName("collection", wanted.collection, (item.name for item in found.collections))
@@ -145,7 +146,7 @@ def _chosen(found: Catalog, names: Sequence[str], everything: bool, wanted: Want
     return cards
 
 
-def _publish_all(cards: Sequence[Card | Broken], found: Catalog, wanted: Wanted) -> NoReturn:
+def _publish_all(cards: Sequence[Card | Broken], found: Catalog, wanted: PublishOptions) -> NoReturn:
     """Publish one after another; what one raises stops none of the others. Exits with 1, else 3, else 0."""
     done: Counter[str] = Counter()
     failed: dict[str, int] = {}
@@ -163,35 +164,42 @@ def _publish_all(cards: Sequence[Card | Broken], found: Catalog, wanted: Wanted)
     sys.exit(next((code for code in (1, 2, 3) if code in failed.values()), 0))
 
 
-def _publish(card: Card | Broken, found: Catalog, wanted: Wanted, *, several: bool) -> str:
+def _publish(card: Card | Broken, found: Catalog, wanted: PublishOptions, *, several: bool) -> str:
     """Publish one model; `published`, `unchanged` or, in a dry run, `shown`."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from zoo import gate, publishing
-    from zoo.readme import template
+    from zoo.publishing import gate
+    from zoo.publishing.readme import template
+    from zoo.publishing.release import (
+        README,
+        compose_release,
+        measure_files,
+        readme_difference,
+        released_weights,
+    )
 
     card = _sound(card)
     place = _place(card.name, wanted, several=several)
     admission = _admitted(card, found, wanted)
     place.preflight(is_dry=wanted.dry_run)
     with ThreadPoolExecutor(max_workers=1) as reader, tempfile.TemporaryDirectory(prefix="zoo-") as temporary:
-        reading = reader.submit(publishing.measure, card)  # hashing leaves the other core to what the README needs
-        readme, _ = place.read(publishing.README), template()
+        reading = reader.submit(measure_files, card)  # hashing leaves the other core to what the README needs
+        readme, _ = place.read(README), template()
         proof = gate.prove(admission, reading.result())
-        source, weights = publishing.weights_of(proof, Path(temporary))
-        release = publishing.compose(
+        source, weights = released_weights(proof, Path(temporary))
+        release = compose_release(
             proof, source, weights, address=place.address, readme=readme, find_readme=place.find_readme
         )
         release = _signed(release, place, wanted)
         if wanted.dry_run:
-            _show_plan(place.changes(release), publishing.readme_difference(release, readme))
+            _show_plan(place.changes(release), readme_difference(release, readme))
             return "shown"
         return _put(place, release, admission, wanted)
 
 
-def _put(place: Place, release: Release, admission: Admission, wanted: Wanted) -> str:
+def _put(place: Target, release: Release, admission: Admission, wanted: PublishOptions) -> str:
     """Put it there, into the family's Collection too, and say what was done; results go to stdout."""
-    from zoo.hub import Repository
+    from zoo.publishing.hub import Repository
 
     changes = place.changes(release)
     where = place.put(
@@ -210,8 +218,8 @@ def _put(place: Place, release: Release, admission: Admission, wanted: Wanted) -
     return "published" if changed else "unchanged"
 
 
-def _admitted(card: Card, found: Catalog, wanted: Wanted) -> Admission:
-    from zoo import gate
+def _admitted(card: Card, found: Catalog, wanted: PublishOptions) -> Admission:
+    from zoo.publishing import gate
 
     report = gate.report_from(wanted.report_file, card, found.collection_of(card))
     allowance = gate.Allowance(wanted.allow, wanted.reason) if wanted.allow and wanted.reason else None
@@ -220,29 +228,35 @@ def _admitted(card: Card, found: Catalog, wanted: Wanted) -> Admission:
     return gate.admit(card, found, report, now=now, max_age=max_age, allowance=allowance)
 
 
-def _signed(release: Release, place: Place, wanted: Wanted) -> Release:
+def _signed(release: Release, place: Target, wanted: PublishOptions) -> Release:
     """With a signature when one is wanted; one that is there already, by that key over these files, is kept."""
-    from zoo import publishing, signing
+    from zoo.publishing import signing
+    from zoo.publishing.release import (
+        SIGNATURE,
+        digests_of,
+        with_signature,
+    )
 
     if wanted.sign is None:
         return release
-    digests = publishing.digests(release.files)
-    there = place.read(publishing.SIGNATURE)
+    digests = digests_of(release.files)
+    there = place.read(SIGNATURE)
     if there is not None and signing.is_by(there, digests, wanted.sign):
-        return publishing.signed(release, there)
-    return publishing.signed(release, signing.sign(digests, wanted.sign, release.model))
+        return with_signature(release, there)
+    return with_signature(release, signing.sign(digests, wanted.sign, release.model))
 
 
-def _place(name: str, wanted: Wanted, *, several: bool) -> Place:
+def _place(name: str, wanted: PublishOptions, *, several: bool) -> Target:
     """Where that model goes: for several models the target is what holds their folders or repositories."""
-    from zoo import hub, publishing
+    from zoo.publishing import hub
+    from zoo.publishing.targets import FolderTarget
 
     kind, _, rest = wanted.target.partition(":")
     if kind == "folder":
-        return publishing.Folder(Path(rest) / name if several else Path(rest))
+        return FolderTarget(Path(rest) / name if several else Path(rest))
     if several and "/" in rest:
         raise UsageError(
-            f"hf:{rest} is one repository, and there are several models", mend=f"give hf:{rest.partition('/')[0]}"
+            f"hf:{rest} is one repository, and there are several models", hint=f"give hf:{rest.partition('/')[0]}"
         )
     repo_id = rest if "/" in rest else f"{rest}/{name}"
     destination = hub.Destination(
@@ -259,19 +273,19 @@ def _show_plan(changes: Sequence[Change], diff: str) -> None:
 
 def _sound(card: Card | Broken) -> Card:
     """The card; raises CardError when its file is none."""
-    from zoo.card import Card
     from zoo.errors import CardError
+    from zoo.registry.card import Card
 
     if isinstance(card, Card):
         return card
     problem = card.problems[0]
-    raise CardError(problem.what, where=str(problem.place), mend=problem.mend)
+    raise CardError(problem.what, where=str(problem.place), hint=problem.hint)
 
 
-def _checked(cards: Sequence[Card | Broken], found: Catalog, wanted: Wanted) -> Iterator[Verified]:
+def _checked(cards: Sequence[Card | Broken], found: Catalog, wanted: PublishOptions) -> Iterator[Verified]:
     """What is found about each published model; that it cannot be looked at is a finding too."""
-    from zoo.report import Finding, Status
-    from zoo.verifying import Verified
+    from zoo.verification.report import Finding, Status
+    from zoo.verification.runner import Verified
 
     for card in cards:
         try:
@@ -280,15 +294,15 @@ def _checked(cards: Sequence[Card | Broken], found: Catalog, wanted: Wanted) -> 
             interrupts.obey()
             status = Status.WRONG if error.exit_code == 1 else Status.UNKNOWN
             finding = Finding(
-                card.name, "published", "release", status, where=error.where, reason=error.what, mend=error.mend
+                card.name, "published", "release", status, where=error.where, reason=error.what, hint=error.hint
             )
             yield Verified(None, (finding,))
 
 
-def _check(card: Card, found: Catalog, wanted: Wanted, *, several: bool) -> tuple[Finding, ...]:
-    from zoo import published
+def _check(card: Card, found: Catalog, wanted: PublishOptions, *, several: bool) -> tuple[Finding, ...]:
+    from zoo.publishing import audit
 
     place = _place(card.name, wanted, several=several)
     there = place.there()
-    findings = published.examine(card, found.collection_of(card), there, place.count_elements)
-    return (*findings, published.examine_signature(card, there, wanted.signature)) if wanted.signature else findings
+    findings = audit.examine(card, found.collection_of(card), there, place.count_elements)
+    return (*findings, audit.examine_signature(card, there, wanted.signature)) if wanted.signature else findings

@@ -22,8 +22,9 @@ from zoo.commands import cards_option, complete_names, find
 @cards_option
 def command(name: str, format_name: str, cards_dirs: tuple[Path, ...]) -> None:
     """Show all that a card and its family say."""
-    from zoo import catalog, listing
+    from zoo.registry import tables
+    from zoo.registry.catalog import load_catalog
 
-    found = catalog.load(cards_dirs)
+    found = load_catalog(cards_dirs)
     card = find(found, name)
-    click.echo(listing.whole(card, found.collection_of(card), format_name), nl=False)
+    click.echo(tables.whole(card, found.collection_of(card), format_name), nl=False)

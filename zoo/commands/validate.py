@@ -13,16 +13,16 @@ from zoo.commands import cards_option, find, format_option, paint, part_options,
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from zoo.catalog import Broken, Catalog
-    from zoo.report import Finding
-    from zoo.validating import Checked
+    from zoo.registry.catalog import Broken, Catalog
+    from zoo.verification.lint import LintResult
+    from zoo.verification.report import Finding
 
 
 def _explain(context: click.Context, parameter: click.Parameter, rule: str | None) -> None:
     if rule is not None and not context.resilient_parsing:
-        from zoo import validating
+        from zoo.verification import lint
 
-        click.echo(validating.explained(rule), nl=False)
+        click.echo(lint.explained(rule), nl=False)
         context.exit()
 
 
@@ -60,13 +60,13 @@ def command(
 
     A PATH is a card's file or a folder of cards; it is checked together with the zoo's other cards.
     """
-    from zoo import validating
+    from zoo.verification import lint
 
     found, positions, broken = _chosen(targets, everything, changed_since, cards_dirs)
     if fix and _fixed(found, positions, broken):
         found, positions, broken = _chosen(targets, everything, changed_since, cards_dirs)
-    positions = validating.shard(positions, shard) if shard else positions
-    checked = validating.validate(found, positions, broken, select=select, ignore=ignore)
+    positions = lint.shard(positions, shard) if shard else positions
+    checked = lint.validate(found, positions, broken, select=select, ignore=ignore)
     options = {"command": "validate", "strict": strict, "select": list(select), "ignore": list(ignore)}
     sys.exit(_tell(checked, format_name, options, strict=strict))
 
@@ -75,23 +75,25 @@ def _chosen(
     targets: tuple[str, ...], everything: bool, revision: str | None, folders: tuple[Path, ...]
 ) -> tuple[Catalog, list[int], list[Broken]]:
     """The catalogue, and which of its cards and unreadable files were asked for."""
-    from zoo import catalog, validating
     from zoo.errors import CardError, UsageError
+    from zoo.registry import catalog
+    from zoo.registry.catalog import load_catalog
+    from zoo.verification import lint
 
     paths = [
         Path(target)
         for target in targets
         if "/" in target or target.endswith((".yaml", ".yml")) or Path(target).exists()
     ]
-    found = catalog.load(folders).with_files(paths)
+    found = load_catalog(folders).with_files(paths)
     if revision is not None:
-        return found, *validating.changed_since(found, revision, catalog.used_folders(folders))
+        return found, *lint.changed_since(found, revision, catalog.used_folders(folders))
     if everything:
         return found, list(range(len(found.cards))), list(found.broken)
     names = [target for target in targets if Path(target) not in paths]
     if not targets:
-        raise UsageError("no model was named", mend="name some, or give --all")
-    chosen = {position for position, slot in enumerate(found.cards.slots) if slot.path in found.selected}
+        raise UsageError("no model was named", hint="name some, or give --all")
+    chosen = {position for position, entry in enumerate(found.cards.entries) if entry.path in found.selected}
     broken = [item for item in found.broken if item.document.path in found.selected]
     for name in names:
         try:
@@ -103,17 +105,18 @@ def _chosen(
 
 def _fixed(found: Catalog, positions: list[int], broken: list[Broken]) -> bool:
     """Mend the files and say on stderr what was changed; whether anything was."""
-    from zoo import fixing
+    from zoo.verification import fix
 
-    documents = [found.cards.slots[position].document for position in positions] + [item.document for item in broken]
-    done = [line for document in documents for line in fixing.fix(document)]
+    documents = [found.cards.entries[position].document for position in positions] + [item.document for item in broken]
+    done = [line for document in documents for line in fix.fix(document)]
     click.echo("".join(f"{line}\n" for line in done), nl=False, err=True)
     return bool(done)
 
 
-def _tell(checked: Iterator[Checked], format_name: str, options: dict[str, object], *, strict: bool) -> int:
+def _tell(checked: Iterator[LintResult], format_name: str, options: dict[str, object], *, strict: bool) -> int:
     """Print what was found, text as it comes; the exit code."""
-    from zoo import plugins, report, validating
+    from zoo import plugins
+    from zoo.verification import lint, report
 
     if format_name != "text":
         parts = list(checked)
@@ -123,7 +126,7 @@ def _tell(checked: Iterator[Checked], format_name: str, options: dict[str, objec
         return whole.exit_code
     text = plugins.load("formats", "text")
     everything: list[Finding] = []
-    for lines, parts in validating.texts(checked, lambda findings: text.model(findings, paint)):
+    for lines, parts in lint.texts(checked, lambda findings: text.model(findings, paint)):
         click.echo(lines, nl=False)
         everything += [finding for part in parts for finding in part.counted]
     click.echo(text.summary(everything), nl=False)

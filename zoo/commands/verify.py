@@ -9,19 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo import plugins
-from zoo.commands import (
-    cards_option,
-    choose_part,
-    conclude,
-    format_option,
-    names_argument,
-    part_options,
-    split_commas,
-)
+from zoo.commands import cards_option, choose_part, conclude, format_option, names_argument, part_options, split_commas
 from zoo.commands._evaluation import described, settings_options, watched
 
 if TYPE_CHECKING:
-    from zoo.model import Settings
+    from zoo.models.subject import Settings
 
 
 @click.command()
@@ -71,14 +63,16 @@ def command(
     """
     from dataclasses import replace
 
-    from zoo import catalog, completing, verifying
+    from zoo.registry import catalog
+    from zoo.registry.catalog import load_catalog
+    from zoo.verification import runner, write_back
 
-    found = catalog.load(cards_dirs)
+    found = load_catalog(cards_dirs)
     options = {"command": "verify", "strict": strict, "checks": list(checks), "remote": remote, **described(settings)}
     chosen = choose_part(
         found, names, everything, changed_since=changed_since, shard=shard, folders=catalog.used_folders(cards_dirs)
     )
     with watched(replace(settings, remote=remote)) as shown:
-        verified = verifying.verify(chosen, found, shown, checks)
-        verified = completing.write(verified, found, shown, partial(click.echo, err=True)) if write else verified
-        conclude(verifying.kept(verified, options), format_name, options=options, report_file=report_file)
+        verified = runner.verify(chosen, found, shown, checks)
+        verified = write_back.write(verified, found, shown, partial(click.echo, err=True)) if write else verified
+        conclude(runner.kept(verified, options), format_name, options=options, report_file=report_file)

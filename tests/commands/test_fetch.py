@@ -1,0 +1,226 @@
+"""`zoo fetch` and `zoo cache` as a user runs them: what goes to stdout, what to stderr, and the exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from test_store import leave_behind
+
+from tests.helpers.fetching import MIB, card_about, files_below, noise, sha256
+from tests.servers.fault_server import FaultServer, first, good, status
+
+CONTENT = noise(300_000)
+OTHER = noise(2_000_000, seed=4)
+ROOT = Path(__file__).parents[2]
+ZOO = [sys.executable, "-c", "import zoo_cli; zoo_cli.main()"]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("TORCH_HOME", "HF_HOME", "HF_HUB_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ZOO_CARDS", str(tmp_path / "cards"))
+    monkeypatch.setenv("NO_COLOR", "1")
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    with FaultServer() as server:
+        server.site["/net"], server.site["/other"] = good(CONTENT), good(OTHER)
+        yield server
+
+
+@pytest.fixture
+def cards(server: FaultServer, home: Path, tmp_path: Path) -> Path:
+    card_about(tmp_path / "cards", CONTENT, [server.url("/net")])
+    card_about(tmp_path / "cards", OTHER, [server.url("/other")], name="other")
+    return tmp_path / "cards"
+
+
+def zoo(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*ZOO, *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
+def place(home: Path, content: bytes, name: str) -> str:
+    return str(home / "blobs" / sha256(content) / f"{name}.pth")
+
+
+def test_paths_go_to_stdout_and_talk_to_stderr(cards: Path, home: Path, server: FaultServer) -> None:
+    done = zoo("fetch", "other", "net")
+    assert done.stdout == f"{place(home, OTHER, 'other')}\n{place(home, CONTENT, 'net')}\n"
+    assert done.stderr == (
+        f"other: other.pth, 2.0 MB, from {server.url('/other')}\nnet: net.pth, 300.0 kB, from {server.url('/net')}\n"
+    )
+    assert done.returncode == 0
+
+
+def test_the_plan_lists_what_is_here_what_is_not_and_the_room(cards: Path, home: Path) -> None:
+    zoo("fetch", "net")
+    card_about(cards, None, ["https://host/unsized"], name="unsized")
+    done = zoo("fetch", "--all", "--dry-run")
+    *lines, total = done.stdout.splitlines()
+    assert lines == [
+        f"here       300.0 kB  net  {place(home, CONTENT, 'net')}",
+        "download     2.0 MB  other  other.pth",
+        "download          ?  unsized  unsized.pth",
+    ]
+    assert total.startswith("3 files, 2 to download: 2.0 MB and 1 of unknown size; ")
+    assert total.endswith(" free on the disk")
+
+
+def test_offline_says_what_is_missing_and_exits_with_3(cards: Path, home: Path, server: FaultServer) -> None:
+    done = zoo("fetch", "net", "--offline")
+    assert (done.returncode, done.stdout, server.connections) == (3, "", 0)
+    assert done.stderr.endswith("net.pth is not on this machine\n  hint: run `zoo fetch net`\n")
+
+
+def test_what_is_wrong_beats_what_is_missing(cards: Path, home: Path, server: FaultServer) -> None:
+    server.site["/other"] = good(CONTENT)
+    card_about(cards, CONTENT, [server.url("/none")], name="gone", size_bytes=7)
+    done = zoo("fetch", "--all")
+    assert done.returncode == 1
+    assert done.stdout == f"{place(home, CONTENT, 'net')}\n"  # the wrong ones stopped nothing
+    del server.site["/other"]
+    assert zoo("fetch", "other").returncode == 3
+
+
+def test_the_format_chooses_the_file(cards: Path, home: Path, server: FaultServer) -> None:
+    story = json.loads((cards / "net.yaml").read_text())
+    second = {**story["weights"][0], "file": "net.safetensors", "format": "safetensors", "urls": [server.url("/other")]}
+    story["weights"].append({**second, "size_bytes": len(OTHER), "sha256": sha256(OTHER)})
+    (cards / "net.yaml").write_text(json.dumps(story))
+    assert [Path(line).name for line in zoo("fetch", "net", "--format", "safetensors").stdout.split()] == [
+        "net.safetensors"
+    ]
+    assert [Path(line).name for line in zoo("fetch", "net").stdout.split()] == ["net.pth"]
+    both = zoo("fetch", "net", "--format", "all").stdout.split()
+    assert [Path(line).name for line in both] == ["net.pth", "net.safetensors"]
+    missing = zoo("fetch", "other", "--format", "safetensors")
+    assert (missing.returncode, missing.stdout) == (3, "")
+    assert missing.stderr == "other: the card has no such weights file\n"
+
+
+def test_an_unknown_name_is_a_mistake_of_the_user(cards: Path) -> None:
+    done = zoo("fetch", "nett")
+    assert done.returncode == 2
+    assert "did you mean net?" in done.stderr
+
+
+def test_a_server_that_is_waited_for_is_told_of_once(cards: Path, home: Path, server: FaultServer) -> None:
+    server.site["/net"] = first(1, status(503, {"Retry-After": "1"}), then=good(CONTENT))
+    done = zoo("fetch", "net")
+    assert done.stderr.splitlines()[0] == "net: net.pth: the server answers 503; again in 1 s"
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_a_terminal_gets_bars_and_the_pipe_the_path(cards: Path, home: Path, server: FaultServer) -> None:
+    server.site["/other"], server.bytes_per_second = good(OTHER), 4e6
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*ZOO, "fetch", "other", "net"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+        text=True,
+    )
+    os.close(theirs)
+    shown = b""
+    with io.FileIO(ours) as terminal:
+        while block := _read(terminal):
+            shown += block
+    assert process.communicate()[0] == f"{place(home, OTHER, 'other')}\n{place(home, CONTENT, 'net')}\n"
+    for sign in (b"2 files", b"other.pth", b"/2.0 MB", b"MB/s", b"0:00:0"):
+        assert sign in shown
+
+
+def _read(terminal: io.FileIO) -> bytes:
+    try:
+        return terminal.read(4096)
+    except OSError:  # what Linux says when the other end has been closed
+        return b""
+
+
+def test_the_cache_says_where_it_is_and_what_it_holds(cards: Path, home: Path, server: FaultServer) -> None:
+    zoo("fetch", "net")
+    assert zoo("cache", "path").stdout == f"{home}\n"
+    listed = zoo("cache", "list")
+    assert listed.stdout == f"{sha256(CONTENT)[:12]}   300.0 kB     0 d  net.pth  {server.url('/net')}\n"
+    assert listed.stderr == "1 files, 300.0 kB\n"
+
+
+def test_interrupted_downloads_are_listed(cards: Path, home: Path) -> None:
+    leave_behind(home, b"\0" * MIB, [[0, MIB]], url="https://host/net")
+    leave_behind(home, b"", [], pid=1).with_suffix(".json").rename(home / "partial/x.1.json")
+    (home / "partial/x.1.part").write_bytes(b"")
+    lines = zoo("cache", "list", "--partial").stdout.splitlines()
+    assert lines == ["         0 B of 9.4 MB  at work  net.pth  u"]
+    leave_behind(home, b"\0" * MIB, [[0, MIB]], url="https://host/net")
+    assert (
+        zoo("cache", "list", "--partial").stdout.splitlines()[0]
+        == "      1.0 MB of 9.4 MB  broken off  net.pth  https://host/net"
+    )
+
+
+def test_a_file_that_rotted_is_put_aside_and_the_exit_code_is_1(cards: Path, home: Path) -> None:
+    zoo("fetch", "--all")
+    assert zoo("cache", "verify").returncode == 0
+    rotten = Path(place(home, CONTENT, "net"))
+    times = rotten.stat()
+    rotten.chmod(0o644)
+    rotten.write_bytes(CONTENT[:-1] + b"\0")
+    os.utime(rotten, ns=(times.st_atime_ns, times.st_mtime_ns))  # as a disk does it: no stamp tells
+    done = zoo("cache", "verify", "--jobs", "3")
+    assert done.returncode == 1
+    wrong = sha256(CONTENT[:-1] + b"\0")
+    aside = home / "quarantine" / f"{wrong[:16]}-net.pth"
+    assert sorted(done.stdout.splitlines()) == sorted(
+        [f"{sha256(CONTENT)[:12]}  net.pth  WRONG, has {wrong}, now {aside}", f"{sha256(OTHER)[:12]}  other.pth  ok"]
+    )
+    assert zoo("fetch", "net", "--offline").returncode == 3
+
+
+def test_prune_removes_the_longest_unused_until_the_rest_fits(cards: Path, home: Path) -> None:
+    zoo("fetch", "--all")
+    record = Path(place(home, CONTENT, "net")).parent / ".record.json"
+    os.utime(record, (time.time() - 1000, time.time() - 1000))
+    planned = zoo("cache", "prune", "--max-size", "2MB", "--dry-run")
+    assert (planned.stdout, planned.stderr) == (f"{place(home, CONTENT, 'net')}\n", "would remove 1 files, 300.0 kB\n")
+    assert zoo("cache", "prune", "--max-size", "2MB").stderr == "removed 1 files, 300.0 kB\n"
+    assert [name for name in files_below(home) if name.endswith(".pth")] == [f"blobs/{sha256(OTHER)}/other.pth"]
+    assert not record.parent.exists()
+
+
+def test_prune_removes_what_was_not_used_for_so_long_and_a_use_counts(cards: Path, home: Path) -> None:
+    zoo("fetch", "--all")
+    for content, name in ((CONTENT, "net"), (OTHER, "other")):
+        os.utime(Path(place(home, content, name)).parent / ".record.json", (1, 1))
+    zoo("fetch", "net")
+    assert zoo("cache", "prune", "--older-than", "30d").stdout == f"{place(home, OTHER, 'other')}\n"
+
+
+def test_prune_without_options_removes_old_leftovers_only(cards: Path, home: Path) -> None:
+    zoo("fetch", "net")
+    old = leave_behind(home, b"x", [[0, 1]])
+    (home / "quarantine").mkdir()
+    (home / "quarantine/new").write_bytes(b"x")
+    for path in (old, old.with_suffix(".json")):
+        os.utime(path, (1, 1))
+    assert sorted(zoo("cache", "prune").stdout.splitlines()) == sorted([str(old.with_suffix(".json")), str(old)])
+    assert [name for name in files_below(home) if not name.startswith("blobs")] == ["quarantine/new"]
+
+
+@pytest.mark.parametrize("arguments", [("--older-than", "soon"), ("--max-size", "much"), ("--max-size", "5ib")])
+def test_an_age_or_size_that_is_none_is_refused(home: Path, arguments: tuple[str, str]) -> None:
+    assert zoo("cache", "prune", *arguments).returncode == 2

@@ -1,0 +1,91 @@
+"""`zoo pin`: what a card leaves out of size and digest is written into it, and nothing else changes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.fetching import noise, sha256
+from tests.servers.fault_server import FaultServer, good
+
+CONTENT = noise(300_000)
+SECOND = noise(1000, seed=2)
+ROOT = Path(__file__).parents[2]
+CARD = """\
+# a comment at the top
+schema: 1
+name: net   # a comment at the side
+weights:
+  - file: net.pth
+    format: pickle
+    sha256: "{known}"   # as the publisher has it in the name
+    urls:
+      # the mirror first
+      - {url}
+  - {{file: second.pth, urls: ["{second}"]}}
+license: mit
+"""
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    with FaultServer() as server:
+        server.site["/net"], server.site["/second"] = good(CONTENT), good(SECOND)
+        yield server
+
+
+@pytest.fixture
+def card(server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("TORCH_HOME", "HF_HOME", "HF_HUB_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ZOO_CARDS", str(tmp_path / "cards"))
+    path = tmp_path / "cards/net.yaml"
+    path.parent.mkdir()
+    path.write_text(CARD.format(known=sha256(CONTENT)[:8], url=server.url("/net"), second=server.url("/second")))
+    return path
+
+
+def pin(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "import zoo_cli; zoo_cli.main()", "pin", "net", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_pin_adds_what_is_missing_and_touches_no_other_line(card: Path, server: FaultServer) -> None:
+    before = card.read_text()
+    done = pin()
+    assert done.returncode == 0, done.stderr
+    second = f'  - {{file: second.pth, urls: ["{server.url("/second")}"]'
+    after = before.replace(f'"{sha256(CONTENT)[:8]}"', f'"{sha256(CONTENT)}"')
+    after = after.replace(
+        f"{second}}}", f'    size_bytes: 300000\n{second}, size_bytes: 1000, sha256: "{sha256(SECOND)}"}}'
+    )
+    assert card.read_text() == after
+    assert done.stdout == (
+        f"net: wrote sha256, size_bytes into {card};"
+        " nothing was known to check second.pth against: look at it before you trust it\n"
+    )
+
+
+def test_what_is_complete_is_left_alone_and_not_asked_for(card: Path, server: FaultServer) -> None:
+    pin()
+    text, connections = card.read_text(), server.connections
+    assert pin().stdout == "net: complete already\n"
+    assert (card.read_text(), server.connections) == (text, connections)
+
+
+def test_a_file_that_is_not_what_the_card_says_is_not_pinned(card: Path, server: FaultServer) -> None:
+    server.site["/net"] = good(SECOND)
+    text = card.read_text()
+    done = pin()
+    assert (done.returncode, card.read_text()) == (1, text)
+    assert "the publisher's net.pth is not what the card says" in done.stderr
+
+
+def test_offline_what_is_not_here_is_not_pinned(card: Path, server: FaultServer) -> None:
+    done = pin("--offline")
+    assert (done.returncode, server.connections) == (3, 0)

@@ -1,0 +1,350 @@
+"""Foreign formats: what is read of them, what is kept, and where a page is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zoo.conversion.dialects import Draft, File, Harvest, csv, hf, model_index
+from zoo.registry.quantities import count, digest_in_name, heading_multiple, image_size, measure, whole_bytes
+from zoo.runtime.spelling import is_slip
+
+
+def read(text: str, name: str = "metafile.yml") -> Harvest:
+    return model_index.read(File(Path(name), name, text))
+
+
+def only(text: str, name: str = "metafile.yml") -> Draft:
+    harvest = read(text, name)
+    assert harvest.problems == ()
+    (draft,) = [draft for draft in harvest.drafts if draft.kind == "card"]
+    return draft
+
+
+MODEL = """\
+Models:
+  - Name: net
+    Metadata: {FLOPs: 54.75G, Parameters: 25.6M, File Size: 102530333, Image Size: 3x224x224, Crop Pct: '0.875'}
+    Weights: https://example.org/net_8xb32_in1k_20210831-ea4938fc.pth
+    Results:
+      - {Task: Image Classification, Dataset: ImageNet-1k, Metrics: {Top 1 Accuracy: 72.50, Top 5 Accuracy: '91.30%'}}
+"""
+
+
+def test_counts_sizes_and_accuracies_are_read_with_unit_rounding_and_place() -> None:
+    data = only(MODEL).data
+    said = {"origin": "upstream", "source": "metafile.yml:3"}
+    assert data["claims"]["params"] == {"value": 25_600_000, "rounded_to": 100_000, **said}
+    assert data["claims"]["flops"] == [{"value": 54_750_000_000, "rounded_to": 10_000_000, **said}]
+    first, five = data["claims"]["results"]
+    assert (first["value"], first["rounded_to"], first.get("unit"), first["source"]) == (
+        72.5,
+        0.01,
+        None,
+        "metafile.yml:6",
+    )
+    assert (five["metric"], five["value"], five["unit"]) == ("top5", 91.3, "percent")
+    assert data["input"] == {"size": [3, 224, 224], "crop_pct": 0.875}
+    assert data["weights"][0]["sha256"] == "ea4938fc"
+    assert data["weights"][0]["size_bytes"] == 102_530_333
+    assert data["task"] == "image-classification"
+
+
+@pytest.mark.parametrize(
+    ("weights", "urls"),
+    [
+        ("https://example.org/a.pth", [["https://example.org/a.pth"]]),
+        ("[https://example.org/a.pth, https://mirror.example.org/x/a.pth]", [["https://example.org/a.pth", "https://mirror.example.org/x/a.pth"]]),
+        ("[https://example.org/a.pth, https://example.org/b.pth]", [["https://example.org/a.pth"], ["https://example.org/b.pth"]]),
+        ("", None),
+        ("null", None),
+        ("TBD", None),
+        ("7", None),
+        ("see the README of the project", None),
+        ("[https://example.org/a.pth, 3]", None),
+        ("checkpoints/a.pth", [["checkpoints/a.pth"]]),
+    ],
+)  # fmt: skip
+def test_weights_as_text_list_nothing_or_nonsense(weights: str, urls: list[list[str]] | None) -> None:
+    draft = only(f"Models:\n  - Name: net\n    Weights: {weights}\n")
+    found = [item["urls"] for item in draft.data["weights"]] if "weights" in draft.data else None
+    assert found == urls
+    if urls is None:
+        assert "Weights" in draft.data["extra"]["model_index"]
+
+
+def test_a_file_size_without_weights_is_kept_and_makes_none() -> None:
+    data = only("Models:\n  - Name: net\n    Weights: null\n    Metadata: {File Size: 5000}\n").data
+    assert data == {"extra": {"model_index": {"Weights": None, "Metadata": {"File Size": 5000}}}}
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        "{Task: T, Dataset: D, Metrics: {Top 1 Accuracy: 70.1}}",
+        "[{Task: T, Dataset: D, Metrics: {Top 1 Accuracy: 70.1}}]",
+        "[{task: T, dataset: D, metrics: [{Top 1 Accuracy: 70.1}]}]",
+        "[{Dataset: {Name: D}, Metrics: [{Name: Top-1 Accuracy, Value: 70.1}]}]",
+        "{D: {Acc@1: 70.1}}",
+    ],
+)
+def test_results_as_list_and_mapping(results: str) -> None:
+    (claim,) = only(f"Models:\n  - Name: net\n    Results: {results}\n").data["claims"]["results"]
+    assert (claim["dataset"], claim["metric"], claim["value"]) == ("D", "top1", 70.1)
+
+
+def test_nested_metrics_several_tasks_and_results_without_a_dataset() -> None:
+    text = """\
+Models:
+  Name: net
+  Results:
+    - {Task: A, Dataset: COCO, Metrics: {AP: {box: 40.1, mask: 35.2}, note: soon, none: null}}
+    - {Task: B, Metrics: {mIoU: '77.1'}}
+"""
+    claims = [(c["dataset"], c["metric"], c["value"]) for c in only(text).data["claims"]["results"]]
+    assert claims == [("COCO", "AP/box", 40.1), ("COCO", "AP/mask", 35.2), ("unknown", "mIoU", 77.1)]
+
+
+def test_keys_are_found_in_any_case_and_under_their_other_names() -> None:
+    data = only("models:\n  - name: net\n    in collections: Fam\n    metadata: {Params(M): 3.1, GFLOPs: 0.3}\n").data
+    assert data["collection"] == "Fam"
+    assert data["claims"]["params"]["value"] == 3_100_000
+    assert data["claims"]["flops"][0]["value"] == 300_000_000
+
+
+def test_of_two_equal_keys_the_last_counts_and_it_is_noted() -> None:
+    harvest = read("Models:\n  - Name: net\n    Weights: https://a/x.pth\n    Weights: https://b/x.pth\n")
+    assert harvest.drafts[0].data["weights"][0]["urls"] == ["https://b/x.pth"]
+    assert harvest.notes == ("metafile.yml:4:5: 'Weights' is here twice; the last counts",)
+
+
+def test_a_comment_that_contradicts_its_value_is_noted() -> None:
+    text = "Models:\n  - Name: net\n    Metadata:\n      FLOPs: 810000000     # 0.81G\n      Parameters: 3210000   # 32.1M\n"
+    assert read(text).notes == ("metafile.yml:5:7: Parameters is 3,210,000, and the comment beside it says 32.1M",)
+
+
+PAGE = """\
+# Net
+
+A **net** is a net.
+
+## How
+
+```markdown
+<!-- Type: model-index -->
+```
+
+## Citation
+
+```BibTeX
+@misc{net}
+```
+
+<!--
+Type: model-index
+Collections:
+- Name: Net
+  Paper: {Title: 'On: Nets', URL: https://example.org/p}
+Models:
+- Name: net
+  In Collection: Net
+-->
+"""
+
+
+@pytest.mark.parametrize("comment", [("<!--", "-->"), ("{/*", "*/}")])
+def test_a_page_gives_the_comment_at_its_lines_and_its_prose_to_the_family(comment: tuple[str, str]) -> None:
+    text = PAGE.replace("<!--\nType", f"{comment[0]}\nType").replace("Net\n-->", f"Net\n{comment[1]}")
+    family, model = read(text, "net.mdx").drafts
+    assert (family.line, model.line) == (20, 23)
+    assert family.data["description"] == "A **net** is a net."
+    assert family.data["citation"] == "@misc{net}"
+    assert family.data["extra"]["page"] == {"How": "```markdown\n<!-- Type: model-index -->\n```"}
+
+
+def test_a_page_that_was_cut_off_is_refused_where_it_ends() -> None:
+    harvest = read(PAGE.replace("-->\n", "").replace("<!-- Type: model-index ", ""), "net.md")
+    assert harvest.drafts == ()
+    assert [(problem.place.line, problem.what) for problem in harvest.problems] == [
+        (23, "the comment that holds the model-index is not closed: the page was cut off")
+    ]
+
+
+FLAT = PAGE.replace("'On: Nets', URL: https://example.org/p}", "").replace("{Title: ", "") + "Footer\n"
+LINES = """\
+<!--
+Type: model-index
+Collections:
+- Name: Net
+Paper:
+Title: Rethinking the Net and the Impact on
+Learning
+URL: https://example.org/p
+Models:
+- Name: net
+In Collection: Net
+Metadata:
+FLOPs: 1000000000
+Architecture:
+- 1x1 Convolution
+- ReLU
+Crop Pct: '0.875'
+Code: https://example.org/c
+Weights: https://example.org/net.pth
+Results:
+- Task: Image Classification
+Dataset: ImageNet
+Metrics:
+Top 1 Accuracy: 81.11%
+Top 5 Accuracy: 95.55%
+- Name: net2
+In Collection: Net
+-->
+409 lines
+"""
+
+
+def flattened(lines: str) -> str:
+    """The page as it was saved: chrome, and a `|` line after each line."""
+    return "11 KiB\n# Net\n" + "".join(f"{line}\n|\n|\n" for line in lines.splitlines())
+
+
+def test_a_page_that_lost_its_indentation_is_recovered_line_for_line() -> None:
+    harvest = read(flattened(LINES), "page.txt")
+    assert harvest.problems == ()
+    family, net, net2 = harvest.drafts
+    assert family.data["paper"] == {
+        "title": "Rethinking the Net and the Impact on Learning",
+        "url": "https://example.org/p",
+    }
+    assert net.data["claims"]["flops"] == [
+        {"value": 10**9, "rounded_to": 10**9, "origin": "upstream", "source": "page.txt:39"}
+    ]
+    assert net.data["extra"]["model_index"]["Metadata"]["Architecture"] == ["1x1 Convolution", "ReLU"]
+    assert [claim["value"] for claim in net.data["claims"]["results"]] == [81.11, 95.55]
+    assert (net2.title, net2.line) == ("net2", 78)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "what"),
+    [
+        ("Dataset: ImageNet\n", "Dataset: ImageNet\nDataset: ImageNet\n", 69, "'dataset' is here twice"),
+        ("Code: https", "Color: https", 0, ""),  # an unknown key of Metadata: kept
+        ("Paper:\n", "Paper:\nsome words\n", 18, "no `key: value`"),
+        ("- Name: Net\n", "", 12, "stands before the first"),
+        ("- 1x1 Convolution", "- 1x1: Convolution", 45, "an item or a key"),
+        ("Title: Rethinking", "Journal: Rethinking", 18, "has no place here"),
+        ("Title: Rethinking the", "Title: 'Rethinking the", 0, "not YAML"),
+    ],
+)
+def test_a_flattened_page_is_refused_at_the_line_that_makes_no_sense(old: str, new: str, line: int, what: str) -> None:
+    assert old in LINES
+    harvest = read(flattened(LINES.replace(old, new)), "page.txt")
+    if not what:
+        assert harvest.problems == ()
+        return
+    (problem,) = harvest.problems
+    assert harvest.drafts == ()
+    assert what in problem.what
+    if line:
+        assert problem.place.line == line
+
+
+README = """\
+---
+license: apache-2.0
+library_name: timm
+pipeline_tag: image-classification
+created: 2023-01-01
+model-index:
+- name: net
+  results:
+  - task: {type: image-classification}
+    dataset: {name: ImageNet-1k, type: imagenet-1k, split: validation}
+    metrics:
+    - {type: accuracy, value: 81.30, name: Top-1 Accuracy, verified: true}
+---
+# Net
+"""
+
+
+def test_a_hub_card_gives_licence_task_and_results_and_comes_back_equal(tmp_path: Path) -> None:
+    file = File(tmp_path / "net" / "README.md", "net/README.md", README)
+    assert hf.recognises(file)
+    (draft,) = hf.read(file).drafts
+    assert draft.data["license"] == "apache-2.0"
+    assert draft.data["task"] == "image-classification"
+    (claim,) = draft.data["claims"]["results"]
+    assert (claim["metric"], claim["split"], claim["value"], claim["rounded_to"]) == ("top1", "validation", 81.3, 0.01)
+    assert draft.data["extra"]["readme"] == "# Net\n"
+
+
+def test_prose_with_front_matter_is_no_model_card() -> None:
+    text = "---\ntitle: A post\ntags: [x]\n---\nprose\n"
+    assert not hf.recognises(File(Path("post.md"), "post.md", text))
+
+
+def test_a_results_table_gives_claims_with_their_lines() -> None:
+    text = "model,img_size,top1,top1_err,top5,top5_err,param_count,crop_pct,interpolation\nnet,448,90.056,9.944,99.054,0.946,305.08,1.000,bicubic\n"
+    file = File(Path("results-imagenet.csv"), "results-imagenet.csv", text)
+    assert csv.recognises(file)
+    (draft,) = csv.read(file).drafts
+    said = {"origin": "upstream", "source": "results-imagenet.csv:2"}
+    assert draft.data["claims"]["params"] == {"value": 305_080_000, "rounded_to": 10_000, **said}
+    assert draft.data["input"] == {"size": [3, 448, 448], "interpolation": "bicubic", "crop_pct": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "step"),
+    [
+        ("54.75G", 54_750_000_000, 10_000_000),
+        ("25.6 M", 25_600_000, 100_000),
+        ("33 GFLOPs", 33_000_000_000, 10**9),
+        ("1,234,567", 1_234_567, 1),
+        (25_560_000, 25_560_000, 10_000),
+        ("1.3B", 1_300_000_000, 10**8),
+        ("1e9", 10**9, 10**9),
+    ],
+)
+def test_counts(text: Any, value: float, step: float) -> None:
+    read = count(text)
+    assert read is not None
+    assert (read.value, read.rounded_to) == (value, step)
+
+
+@pytest.mark.parametrize("text", ["", "-", "3 or 4", "58.17/87.00", None, True, [], {}, "1" * 100, "NaN", "inf", "五"])
+def test_what_is_no_number_is_none(text: Any) -> None:
+    assert (count(text), measure(text), whole_bytes(text)) == (None, None, None)
+
+
+def test_sizes_digests_headings_and_slips() -> None:
+    assert [image_size(text) for text in ("224", "3x224x320", 224, [224, 320], "short-side 320", True, 0)] == [
+        (3, 224, 224), (3, 224, 320), (3, 224, 224), (3, 224, 320), None, None, None,
+    ]  # fmt: skip
+    names = (
+        "a_20210528-bd6371c8.pth",
+        "a-7c227391_20230807.pth?x=1",
+        "a-20210528.pth",
+        "a_00160000.pth",
+        "a-75117900.pth",
+    )
+    assert [digest_in_name(name) for name in names] == ["bd6371c8", "7c227391", None, None, "75117900"]
+    assert (heading_multiple("Params (M)"), heading_multiple("FLOPs(G)"), heading_multiple("FLOPs")) == (6, 9, 0)
+    slips = [
+        ("models.org", "modles.org"),
+        ("license", "licence"),
+        ("host1.org", "host2.org"),
+        ("abc", "abcd"),
+        ("same", "same"),
+    ]
+    assert [is_slip(*pair) for pair in slips] == [True, True, False, False, False]
+
+
+def test_json_is_read_as_the_yaml_that_it_is() -> None:
+    text = json.dumps({"Models": [{"Name": "net", "Metadata": {"Parameters": 1000}}]})
+    file = File(Path("model-index.json"), "model-index.json", text)
+    assert model_index.recognises(file)
+    assert only(text, "model-index.json").data["claims"]["params"]["value"] == 1000

@@ -1,0 +1,70 @@
+"""A maintainer's first card: everything that can be measured is filled in, and the card verifies."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.project import ROOT, RunZoo
+
+OPTIONS = ("--option", "num_classes=10", "--option", "channels=[8, 16, 24, 32]", "--option", "stem_width=8")
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    file = tmp_path / "mine.safetensors"
+    shutil.copy(next((ROOT / "cards" / "digits").glob("*.safetensors")), file)
+    return file
+
+
+def test_a_new_card_is_filled_in_and_verifies(run_zoo: RunZoo, weights: Path) -> None:
+    ran = run_zoo("new", "mine", "--weights", weights, "--builder", "timm:resnest14d", *OPTIONS)
+    assert ran.code == 0, ran.err
+    assert ran.out == f"{weights.parent / 'mine.yaml'}\n"
+    shown = json.loads(run_zoo("show", "mine", "--cards", weights.parent, "--format", "json").out)["card"]
+    assert shown["claims"]["params"] == {"value": 64482, "origin": "computed"}
+    assert shown["weights"][0]["size_bytes"] == weights.stat().st_size
+    assert shown["weights"][0]["dtype"] == "float32" and shown["weights"][0]["format"] == "safetensors"
+    verified = run_zoo("verify", "mine", "--cards", weights.parent, "--format", "json")
+    assert verified.code == 0
+    assert {finding["status"] for finding in json.loads(verified.out)["findings"]} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("--builder", "timm:resnest14d"), 1, "do not fit the architecture"),
+        (("--builder", "timm:resnest14x", *OPTIONS), 1, "did you mean resnest14d"),
+        (("--builder", "tim:resnest14d", *OPTIONS), 2, "did you mean timm?"),
+        (("--builder", "resnest14d", *OPTIONS), 2, "give --builder timm:ARCHITECTURE"),
+        (("--builder", "timm:resnest14d", "--option", "num_classes=[10"), 2, "num_classes=[10"),
+        (("--builder", "timm:resnest14d", "--option", "nonsense=1"), 1, "correct the options"),
+    ],
+)
+def test_what_does_not_fit_is_said_and_nothing_is_written(
+    arguments: tuple[str, ...], code: int, said: str, run_zoo: RunZoo, weights: Path
+) -> None:
+    ran = run_zoo("new", "mine", "--weights", weights, *arguments)
+    assert ran.code == code and said in ran.err
+    assert [path.name for path in weights.parent.iterdir()] == [weights.name]
+
+
+def test_a_card_that_is_there_is_not_overwritten(run_zoo: RunZoo, weights: Path) -> None:
+    card = weights.parent / "mine.yaml"
+    card.write_text("name: mine\n")
+    ran = run_zoo("new", "mine", "--weights", weights, "--builder", "timm:resnest14d", *OPTIONS)
+    assert ran.code == 2 and "the file is there already" in ran.err
+    assert card.read_text() == "name: mine\n"
+
+
+def test_a_name_with_a_path_in_it_is_refused(run_zoo: RunZoo, weights: Path) -> None:
+    ran = run_zoo("new", "../mine", "--weights", weights, "--builder", "timm:resnest14d", *OPTIONS)
+    assert ran.code == 2 and "does not fit: The model's name" in ran.err
+
+
+def test_a_file_that_is_not_there_is_a_usage_error(run_zoo: RunZoo, tmp_path: Path) -> None:
+    ran = run_zoo("new", "mine", "--weights", tmp_path / "none.pth", "--builder", "timm:resnest14d")
+    assert ran.code == 2 and "there is no file" in ran.err

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.helpers.digit_images import NAMES, save_digits
+from tests.helpers.project import RunZoo
+
+
+def test_the_most_probable_classes_of_each_image_are_named(run_zoo: RunZoo, tmp_path: Path) -> None:
+    save_digits(tmp_path, 2)  # the model takes the very first five for a nine
+    paths = [max((tmp_path / name).iterdir()) for name in NAMES]
+    ran = run_zoo("predict", "resnest_digits", *paths, "--format", "json")
+    found = json.loads(ran.out)
+    assert ran.code == 0 and [item["image"] for item in found] == [str(path) for path in paths]
+    seen = {Path(item["image"]).parent.name: item["guesses"][0]["name"] for item in found}
+    assert seen == {path.parent.name: str(NAMES.index(path.parent.name)) for path in paths}
+    for item in found:
+        shares = [guess["probability"] for guess in item["guesses"]]
+        assert len(shares) == 5 and shares == sorted(shares, reverse=True) and 0 < sum(shares) <= 1
+
+
+def test_text_shows_each_image_and_its_classes(run_zoo: RunZoo, tmp_path: Path) -> None:
+    (name, *_) = save_digits(tmp_path, 1)
+    lines = run_zoo("predict", "resnest_digits", tmp_path / name).out.splitlines()
+    assert lines[0] == str(tmp_path / name) and len(lines) == 6 and lines[1].endswith(" %  0")
+
+
+def test_what_is_no_image_is_a_usage_error(run_zoo: RunZoo, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_text("no image")
+    ran = run_zoo("predict", "resnest_digits", tmp_path / "x.png")
+    assert ran.code == 2 and "is no image that can be decoded" in ran.err
+    ran = run_zoo("predict", "resnest_digits", tmp_path / "absent.png")
+    assert ran.code == 2 and "No such file" in ran.err
+
+
+def test_names_come_from_the_data_set_when_the_card_has_none(run_zoo: RunZoo, digits_zoo: Path, tmp_path: Path) -> None:
+    path = digits_zoo / "digits" / "resnest_digits.yaml"
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith("class_names")))
+    (name, *_) = save_digits(tmp_path / "copy", 1)
+    ran = run_zoo("predict", "resnest_digits", tmp_path / "copy" / name, "--cards", digits_zoo)
+    assert ran.out.splitlines()[1].endswith(" %  0")

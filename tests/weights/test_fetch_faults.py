@@ -1,0 +1,556 @@
+"""Each way in which a server fails, and what comes of it: the right file or an error, and never anything between."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import itertools
+import shutil
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.fetching import HASTY, MIB, card_about, fetch, files_below, noise, sha256
+from tests.servers.fault_server import (
+    Exchange,
+    FaultServer,
+    broken_after,
+    chunked,
+    first,
+    good,
+    in_turn,
+    redirect,
+    status,
+    without_length,
+    without_ranges,
+)
+from zoo.errors import TransferFailed, WrongContent
+from zoo.weights.transfer.partial import Part
+from zoo.weights.transfer.policy import MOST_BLOCK_BYTES
+
+SMALL = noise(300_000)
+LARGE = noise(14 * MIB, seed=1)
+OTHER = noise(300_000, seed=2)
+SLOW = 30e6
+"""Bytes a second of a connection, so that one alone is not enough."""
+HTML = b"<!DOCTYPE html>\n<html><body>Please log in</body></html>\n"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("TORCH_HOME", "HF_HOME", "HF_HUB_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    with FaultServer() as server:
+        yield server
+
+
+def stored(home: Path, content: bytes) -> list[str]:
+    """What the store holds once it has this file and nothing else."""
+    return [f"blobs/{sha256(content)}/.record.json", f"blobs/{sha256(content)}/net.pth"]
+
+
+def test_a_good_server_gives_the_file_and_nothing_else_is_left(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/net"] = good(SMALL)
+    artifact = fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")]))
+    assert artifact.path.read_bytes() == SMALL
+    assert (artifact.sha256, artifact.size_bytes, artifact.origin) == (sha256(SMALL), len(SMALL), server.url("/net"))
+    assert artifact.path.stat().st_mode & 0o777 == 0o444
+    assert files_below(home) == stored(home, SMALL)
+    assert (server.connections, server.bytes_served) == (1, len(SMALL))
+
+
+def test_a_large_file_comes_over_several_connections_and_no_byte_twice(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
+    server.site["/net"], server.bytes_per_second = good(LARGE), SLOW
+    artifact = fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")]), connections=3)
+    assert artifact.path.read_bytes() == LARGE
+    assert server.connections == 3
+    assert server.bytes_served == len(LARGE)
+    assert files_below(home) == stored(home, LARGE)
+
+
+def test_a_large_file_of_unknown_size_comes_over_several_connections(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
+    server.site["/net"], server.bytes_per_second = good(LARGE), SLOW
+    card = card_about(tmp_path / "cards", LARGE, [server.url("/net")], size_bytes=None)
+    assert fetch(card, connections=2).sha256 == sha256(LARGE)
+    assert (server.connections, server.bytes_served) == (2, len(LARGE))
+
+
+def test_a_file_that_always_breaks_off_but_gets_on_is_whole_in_the_end(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
+    server.site["/net"] = broken_after(MIB, LARGE)
+    assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")]), connections=1).path.read_bytes() == LARGE
+    assert len(server.asked("/net")) == 14 > HASTY.tries
+    assert server.bytes_served == len(LARGE)
+
+
+def test_a_login_from_netrc_goes_to_its_host_only(
+    server: FaultServer, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login anna password s3cret\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    server.site["/net"], server.site["/there"] = redirect(server.url("/there", host="localhost")), good(SMALL)
+    fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")]))
+    assert server.asked("/net")[0].headers["authorization"] == "Basic YW5uYTpzM2NyZXQ="
+    assert "authorization" not in server.asked("/there")[0].headers
+
+
+def test_a_proxy_of_the_environment_is_used(
+    server: FaultServer, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", server.url(""))
+    monkeypatch.setenv("no_proxy", "")
+    url = "http://weights.invalid/net"
+    server.site[url] = good(SMALL)  # a proxy is asked for whole addresses
+    assert fetch(card_about(tmp_path / "cards", SMALL, [url])).origin == url
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl makes the certificate")
+def test_https_is_believed_to_whom_the_ca_bundle_knows(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    request = ["req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-days", "2"]
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(["openssl", *request, *subject, *files], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with FaultServer(tls=context, bytes_per_second=SLOW) as server:
+        server.site["/net"] = good(LARGE)
+        card = card_about(tmp_path / "cards", LARGE, [server.url("/net")])
+        with pytest.raises(TransferFailed, match=r"the server cannot prove that it is 127\.0\.0\.1") as caught:
+            fetch(card)
+        assert "REQUESTS_CA_BUNDLE" in caught.value.hint
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        assert fetch(card, connections=2).path.read_bytes() == LARGE
+        assert server.bytes_served == len(LARGE)
+
+
+def test_a_server_without_ranges_gives_one_stream(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/net"] = without_ranges(LARGE)
+    assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")])).sha256 == sha256(LARGE)
+    assert (server.connections, server.bytes_served) == (1, len(LARGE))
+
+
+@pytest.mark.parametrize("size_bytes", [len(SMALL), None])
+def test_a_body_in_chunks_is_taken(server: FaultServer, home: Path, tmp_path: Path, size_bytes: int | None) -> None:
+    server.site["/net"] = chunked(SMALL)
+    card = card_about(tmp_path / "cards", SMALL, [server.url("/net")], size_bytes=size_bytes)
+    assert fetch(card).sha256 == sha256(SMALL)
+
+
+def test_a_short_body_with_its_length_goes_on_where_it_broke_off(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
+    server.site["/net"] = first(1, broken_after(200_000, SMALL), then=good(SMALL))
+    assert fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")])).path.read_bytes() == SMALL
+    assert server.bytes_served == len(SMALL)
+    assert [request.range for request in server.asked("/net")] == [None, (200_000, len(SMALL))]
+    assert server.asked("/net")[1].headers["if-range"] == '"1"'
+
+
+def test_a_short_body_for_ever_is_refused_and_what_came_is_kept(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
+    server.site["/net"] = first(1, broken_after(200_000, SMALL), then=broken_after(0, SMALL))
+    with pytest.raises(TransferFailed, match="the body broke off"):
+        fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")]))
+    assert len(server.asked("/net")) == 1 + HASTY.tries - 1
+    assert [Path(name).suffix for name in files_below(home)] == [".json", ".part"]
+
+
+def test_a_short_body_without_length_is_refused(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/net"] = without_length(SMALL[:100_000])
+    with pytest.raises(TransferFailed, match="ended 200000 bytes too early"):
+        fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")]))
+    assert not [name for name in files_below(home) if name.startswith("blobs")]
+
+
+def test_a_short_body_without_length_goes_on_from_the_next_mirror(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
+    server.site["/cut"] = first(1, without_length(SMALL[:100_000]), then=status(404))
+    server.site["/net"] = good(SMALL)
+    artifact = fetch(card_about(tmp_path / "cards", SMALL, [server.url("/cut"), server.url("/net")]))
+    assert artifact.path.read_bytes() == SMALL
+    assert artifact.origin == server.url("/net")
+    assert server.bytes_served == len(SMALL)
+
+
+def test_a_body_that_is_announced_too_long_is_refused_before_it_comes(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
+    server.site["/net"] = without_ranges(LARGE)
+    card = card_about(tmp_path / "cards", SMALL, [server.url("/net")])
+    with pytest.raises(WrongContent, match=f"has {len(LARGE)} bytes, the card says {len(SMALL)}"):
+        fetch(card)
+    assert server.bytes_served < len(LARGE)
+    assert files_below(home) == []
+
+
+def test_a_long_body_without_length_is_refused(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/net"] = without_length(SMALL + b"more")
+    with pytest.raises(WrongContent, match=f"more than {len(SMALL)} bytes"):
+        fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")]))
+    assert not [name for name in files_below(home) if name.startswith("blobs")]
+
+
+def test_the_same_wrong_bytes_twice_are_the_publishers(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/net"] = good(OTHER)
+    card = card_about(tmp_path / "cards", SMALL, [server.url("/net")])
+    with pytest.raises(WrongContent) as caught:
+        fetch(card)
+    assert "the publisher's net.pth is not what the card says, two downloads were the same" in caught.value.what
+    assert sha256(OTHER) in caught.value.what and sha256(SMALL) in caught.value.what
+    assert caught.value.where == str(card.weights[0].where["sha256"])
+    kept = f"quarantine/{sha256(OTHER)[:16]}-net.pth"
+    assert files_below(home) == [kept, f"{kept}.json"]
+    assert (home / kept).read_bytes() == OTHER
+    assert len(server.asked("/net")) == 2
+
+
+def test_other_wrong_bytes_each_time_are_a_damaged_download(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/net"] = in_turn(*(good(noise(len(SMALL), seed)) for seed in (11, 12, 13)))
+    with pytest.raises(TransferFailed, match=r"the download of net\.pth is damaged: 3 tries brought 3 different files"):
+        fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")]))
+    assert [name for name in files_below(home) if not name.startswith("quarantine")] == []
+
+
+def test_wrong_bytes_once_are_put_aside_and_asked_for_again(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/net"] = first(1, good(OTHER), then=good(SMALL))
+    artifact = fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")]))
+    assert artifact.path.read_bytes() == SMALL
+    assert any(sha256(OTHER) in line for line in artifact.evidence)
+
+
+def test_after_wrong_bytes_the_next_mirror_is_asked(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/bad"], server.site["/net"] = good(OTHER), good(SMALL)
+    artifact = fetch(card_about(tmp_path / "cards", SMALL, [server.url("/bad"), server.url("/net")]))
+    assert (artifact.origin, len(server.asked("/bad")), len(server.asked("/net"))) == (server.url("/net"), 1, 1)
+
+
+def test_a_body_that_is_compressed_all_the_same_is_unpacked(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/net"] = status(200, {"Content-Encoding": "gzip", "ETag": '"z"'}, gzip.compress(SMALL))
+    assert fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")])).path.read_bytes() == SMALL
+    assert server.asked("/net")[0].headers["accept-encoding"] == "identity"
+
+
+def test_a_compressed_range_is_not_taken_for_bytes_of_the_file(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    packed = gzip.compress(LARGE, 1)
+
+    def behave(x: Exchange) -> None:
+        if x.request.range is None:
+            status(200, {"Content-Encoding": "gzip"}, packed)(x)
+        else:
+            span = f"bytes {x.request.range[0]}-{len(packed) - 1}/{len(packed)}"
+            status(206, {"Content-Encoding": "gzip", "Content-Range": span}, packed[x.request.range[0] :])(x)
+
+    server.site["/net"] = behave
+    assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")])).path.read_bytes() == LARGE
+
+
+def test_a_200_to_the_range_of_a_resumed_file_begins_anew(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/net"] = first(1, broken_after(200_000, SMALL), then=without_ranges(SMALL))
+    assert fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")])).path.read_bytes() == SMALL
+
+
+def test_a_206_with_another_range_is_not_written(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    def shifted(x: Exchange) -> None:
+        if x.request.range is None or x.request.range[0] == 0:
+            good(LARGE)(x)
+        else:
+            wrong = x.request.range[0] + 1
+            part = LARGE[wrong : x.request.range[1]]
+            status(206, {"Content-Range": f"bytes {wrong}-{wrong + len(part) - 1}/{len(LARGE)}"}, part)(x)
+
+    server.site["/net"] = shifted
+    assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")])).path.read_bytes() == LARGE
+
+
+def test_a_416_on_resuming_begins_anew(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    stale = status(416, {"Content-Range": "bytes */100"})
+    server.site["/net"] = in_turn(broken_after(200_000, SMALL), stale, good(SMALL))
+    assert fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")])).path.read_bytes() == SMALL
+
+
+def test_a_file_that_changes_in_the_middle_begins_anew(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/net"] = first(3, good(noise(len(LARGE), 5), etag='"old"'), then=good(LARGE, etag='"new"'))
+    card = card_about(tmp_path / "cards", LARGE, [server.url("/net")])
+    artifact = fetch(card, connections=2)
+    assert artifact.path.read_bytes() == LARGE
+    assert not (home / "quarantine").exists()  # noticed by the entity tag, not by the digest
+
+
+def test_a_changed_entity_tag_is_noticed_where_if_range_is_ignored(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
+    def deaf(content: bytes, etag: str) -> Exchange:
+        def behave(x: Exchange) -> None:
+            kept = {name: value for name, value in x.request.headers.items() if name != "if-range"}
+            object.__setattr__(x.request, "headers", kept)
+            good(content, etag=etag)(x)
+
+        return behave  # type: ignore[return-value]
+
+    server.site["/net"] = first(3, deaf(noise(len(LARGE), 5), '"old"'), then=deaf(LARGE, '"new"'))
+    card = card_about(tmp_path / "cards", LARGE, [server.url("/net")])
+    assert fetch(card, connections=2).path.read_bytes() == LARGE
+    assert not (home / "quarantine").exists()
+
+
+def test_a_stall_ends_the_connection_and_the_file_goes_on(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/net"] = first(1, broken_after(2 * MIB, LARGE, Exchange.stall), then=good(LARGE))
+    card = card_about(tmp_path / "cards", LARGE, [server.url("/net")])
+    assert fetch(card, connections=1).path.read_bytes() == LARGE
+    assert server.bytes_served <= len(LARGE) + MOST_BLOCK_BYTES
+
+
+def test_a_server_that_never_answers_is_given_up(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/net"] = Exchange.stall
+    with pytest.raises(TransferFailed, match=r"no answer within 0\.5 s"):
+        fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")]))
+    assert len(server.asked("/net")) == HASTY.tries
+
+
+def test_a_reset_goes_on_where_it_was(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/net"] = first(2, broken_after(MIB, LARGE, Exchange.reset), then=good(LARGE))
+    assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")]), connections=1).path.read_bytes() == LARGE
+    assert len(server.asked("/net")) == 3
+
+
+def test_a_429_waits_as_long_as_the_server_says(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    notes: list[str] = []
+    server.site["/net"] = first(1, status(429, {"Retry-After": "1"}), then=good(SMALL))
+    card = card_about(tmp_path / "cards", SMALL, [server.url("/net")])
+    assert fetch(card, progress=lambda event: notes.append(event.note)).sha256 == sha256(SMALL)
+    assert "the server answers 429; again in 1 s" in notes
+
+
+def test_a_429_that_asks_for_more_patience_than_there_is_fails_at_once(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
+    until = format_datetime(datetime.now(timezone.utc) + timedelta(hours=1), usegmt=True)
+    server.site["/net"] = status(429, {"Retry-After": until})
+    with pytest.raises(TransferFailed, match="the server answers 429"):
+        fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")]))
+    assert len(server.asked("/net")) == 1
+
+
+def test_503_twice_is_outlasted(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/net"] = first(2, status(503), then=good(SMALL))
+    assert fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")])).sha256 == sha256(SMALL)
+    assert len(server.asked("/net")) == 3
+
+
+def test_503_for_ever_is_asked_five_times(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/net"] = status(503)
+    with pytest.raises(TransferFailed, match="the server answers 503"):
+        fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")]))
+    assert len(server.asked("/net")) == 5
+    assert files_below(home) == []
+
+
+def test_a_404_is_not_asked_again_and_the_second_mirror_serves(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/net"] = good(SMALL)
+    artifact = fetch(card_about(tmp_path / "cards", SMALL, [server.url("/gone"), server.url("/net")]))
+    assert len(server.asked("/gone")) == 1
+    assert artifact.origin == server.url("/net")
+    assert f"not from {server.url('/gone')}: the server answers 404" in artifact.evidence
+
+
+def test_when_all_mirrors_fail_each_is_named(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/login"] = status(403)
+    with pytest.raises(TransferFailed) as caught:
+        fetch(card_about(tmp_path / "cards", SMALL, [server.url("/gone"), server.url("/login")]))
+    assert caught.value.what == (
+        "net.pth could not be had from any of 2 addresses:"
+        f"\n  {server.url('/gone')}: the server answers 404"
+        f"\n  {server.url('/login')}: the server answers 403"
+    )
+    assert caught.value.exit_code == 3
+
+
+def test_a_second_mirror_goes_on_with_the_bytes_of_the_first(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/a"] = first(1, broken_after(9 * MIB, LARGE), then=status(404))
+    server.site["/net"] = good(LARGE, etag='"another server"')
+    card = card_about(tmp_path / "cards", LARGE, [server.url("/a"), server.url("/net")])
+    artifact = fetch(card, connections=1)
+    assert artifact.path.read_bytes() == LARGE
+    assert server.bytes_served == len(LARGE)
+    assert "if-range" not in server.asked("/net")[0].headers
+
+
+def test_without_a_digest_a_second_mirror_begins_anew(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/a"] = first(1, broken_after(200_000, SMALL), then=status(404))
+    server.site["/net"] = good(SMALL)
+    card = card_about(tmp_path / "cards", SMALL, [server.url("/a"), server.url("/net")], sha256=None)
+    artifact = fetch(card)
+    assert artifact.sha256 == sha256(SMALL)
+    assert server.asked("/net")[0].range is None
+    assert "unverified: the card gives no digest" in artifact.evidence
+
+
+def test_credentials_go_to_their_host_and_to_no_other(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/net"] = redirect(server.url("/there", host="localhost"))
+    server.site["/there"] = good(LARGE)
+    url = server.url("/net", login="anna:s3cret")
+    artifact = fetch(card_about(tmp_path / "cards", LARGE, [url]), connections=2)
+    assert server.asked("/net")[0].headers["authorization"].startswith("Basic ")
+    assert len(server.asked("/there")) >= 2
+    assert not [request for request in server.asked("/there") if "authorization" in request.headers]
+    kept = [path.read_bytes() for path in home.rglob("*") if path.is_file()]
+    assert not [content for content in (*kept, repr(artifact).encode()) if b"s3cret" in content]
+
+
+def test_credentials_are_not_in_messages(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    with pytest.raises(TransferFailed) as caught:
+        fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net?access_token=s3cret&b=1", login="anna:s3cret")]))
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.where == server.url("/net?access_token=...&b=1")
+
+
+def test_the_redirects_end_is_asked_for_the_further_ranges(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/net"], server.site["/there"] = redirect(server.url("/there")), good(LARGE)
+    fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")]), connections=1)
+    assert len(server.asked("/net")) == 1
+
+
+def test_a_signed_address_that_expired_is_asked_for_anew(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/net"] = in_turn(redirect(server.url("/signed-1")), redirect(server.url("/signed-2")))
+    server.site["/signed-1"] = first(1, broken_after(MIB, LARGE), then=status(403))
+    server.site["/signed-2"] = good(LARGE)
+    assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")]), connections=1).path.read_bytes() == LARGE
+    assert len(server.asked("/net")) == 2
+
+
+def test_a_circle_of_redirects_fails_at_once(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/net"], server.site["/ten"] = redirect(server.url("/ten")), redirect(server.url("/net"))
+    with pytest.raises(TransferFailed, match="circle of redirects"):
+        fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")]))
+
+
+@pytest.mark.parametrize("size_bytes", [len(SMALL), None])
+def test_a_page_in_place_of_the_file_is_recognised(
+    server: FaultServer, home: Path, tmp_path: Path, size_bytes: int | None
+) -> None:
+    server.site["/net"] = status(200, {"Content-Type": "application/octet-stream"}, HTML)
+    card = card_about(tmp_path / "cards", SMALL, [server.url("/net")], size_bytes=size_bytes)
+    with pytest.raises(WrongContent, match="an HTML page"):
+        fetch(card)
+    assert len(server.asked("/net")) == 1
+
+
+def test_a_git_lfs_pointer_in_place_of_the_file_is_recognised(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256(SMALL)}\nsize {len(SMALL)}\n".encode()
+    server.site["/net"] = without_ranges(pointer)
+    with pytest.raises(WrongContent, match="a git-lfs pointer"):
+        fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")]))
+
+
+def test_an_empty_file_is_recognised_even_without_a_digest(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/net"] = without_ranges(b"")
+    with pytest.raises(WrongContent, match="an empty file"):
+        fetch(card_about(tmp_path / "cards", None, [server.url("/net")]))
+
+
+def test_a_page_from_one_mirror_leaves_the_next_one(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/portal"], server.site["/net"] = without_ranges(HTML), good(SMALL)
+    card = card_about(tmp_path / "cards", SMALL, [server.url("/portal"), server.url("/net")], size_bytes=None)
+    assert fetch(card).origin == server.url("/net")
+
+
+def test_a_right_digest_settles_it_whatever_the_file_looks_like(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
+    server.site["/net"] = good(HTML)
+    assert fetch(card_about(tmp_path / "cards", HTML, [server.url("/net")])).path.read_bytes() == HTML
+
+
+def test_a_server_without_head_is_never_asked_for_one(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    def without_head(x: Exchange) -> None:
+        (good(LARGE) if x.request.method == "GET" else status(405))(x)
+
+    server.site["/net"] = without_head
+    probe = http.client.HTTPConnection("127.0.0.1", server.port)
+    probe.request("HEAD", "/net")
+    assert probe.getresponse().status == 405
+    probe.close()
+    assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")])).path.read_bytes() == LARGE
+    assert {request.method for request in server.asked("/net")[1:]} == {"GET"}
+
+
+def test_a_server_that_takes_one_connection_is_content_with_one(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
+    turn = threading.Lock()
+
+    def one_at_a_time(x: Exchange) -> None:
+        if x.request.range and x.request.range[0] and not turn.acquire(blocking=False):
+            status(503)(x)
+            return
+        good(LARGE)(x)
+        if x.request.range and x.request.range[0]:
+            turn.release()
+
+    server.site["/net"] = one_at_a_time
+    assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")]), connections=8).path.read_bytes() == LARGE
+
+
+def test_what_a_slow_connection_is_at_is_shared_by_the_others(
+    server: FaultServer, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow: list[int] = []
+    written: list[tuple[int, int]] = []
+    write = Part.write
+
+    def noted(part: Part, offset: int, data: bytes) -> None:
+        written.append((offset, offset + len(data)))
+        write(part, offset, data)
+
+    monkeypatch.setattr(Part, "write", noted)
+
+    def one_is_slow(x: Exchange) -> None:
+        if x.request.range and x.request.range[0] and not slow:
+            slow.append(x.request.range[0])
+            send = x.body
+
+            def body(data: bytes) -> None:
+                for start in range(0, len(data), 32768):
+                    send(data[start : start + 32768])
+                    if server.closing.wait(0.1):
+                        return
+
+            x.body = body  # type: ignore[method-assign]  # this exchange only
+        good(LARGE)(x)
+
+    server.site["/net"], server.bytes_per_second = one_is_slow, SLOW
+    artifact = fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")]), connections=2)
+    assert artifact.path.read_bytes() == LARGE
+    begun = [request.range[0] for request in server.asked("/net") if request.range]
+    assert [start for start in begun if slow[0] < start < slow[0] + 4 * MIB]  # somebody began within the slow piece
+    assert all(stop <= start for (_, stop), (start, _) in itertools.pairwise(sorted(written)))  # each byte once
+
+
+def test_nobody_listens_is_a_transfer_that_failed(home: Path, tmp_path: Path) -> None:
+    with FaultServer() as gone:
+        url = gone.url("/net")
+    with pytest.raises(TransferFailed, match="Connection refused"):
+        fetch(card_about(tmp_path / "cards", SMALL, [url]))

@@ -1,0 +1,458 @@
+"""The store: what is found where, what is measured, what is used without a network, what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.fetching import MIB, card_about, fetch, files_below, noise, sha256
+from tests.servers.fault_server import Exchange, FaultServer, good, status
+from zoo.errors import CannotCheck, NotHere, TransferFailed, UsageError, WrongContent
+from zoo.runtime.storage import home as store_home
+from zoo.weights import store
+from zoo.weights.transfer.partial import SILENT_SECONDS, key_of
+
+CONTENT = noise(300_000)
+LARGE = noise(9 * MIB, seed=1)
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("TORCH_HOME", "HF_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    with FaultServer() as server:
+        server.site["/net"] = good(CONTENT)
+        yield server
+
+
+def test_the_home_is_zoo_home_or_the_users_cache(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert store_home() == home
+    monkeypatch.delenv("ZOO_HOME")
+    assert store_home().name == "zoo"
+
+
+def test_a_file_without_address_is_found_beside_its_card(home: Path, tmp_path: Path) -> None:
+    card = card_about(tmp_path / "cards", CONTENT)
+    assert store.locate(card, card.weights[0]) is None
+    (tmp_path / "cards/net.pth").write_bytes(CONTENT)
+    assert store.locate(card, card.weights[0]) == tmp_path / "cards/net.pth"
+    assert fetch(card).origin == "beside the card"
+
+
+def test_a_wrong_file_beside_its_card_is_measured_and_left_alone(home: Path, tmp_path: Path) -> None:
+    card = card_about(tmp_path / "cards", CONTENT)
+    (tmp_path / "cards/net.pth").write_bytes(b"other")
+    measured = store.measure(card.weights[0], tmp_path / "cards/net.pth")
+    assert (measured.size_bytes, measured.sha256) == (5, sha256(b"other"))
+    with pytest.raises(WrongContent, match=r"net\.pth has 5 bytes, the card says 300000"):
+        fetch(card)
+    assert (tmp_path / "cards/net.pth").read_bytes() == b"other"
+
+
+def test_the_size_is_judged_before_the_digest(home: Path, tmp_path: Path) -> None:
+    weights = card_about(tmp_path / "cards", CONTENT).weights[0]
+    assert store.disagreement(weights, 5, sha256(CONTENT)) == "net.pth has 5 bytes, the card says 300000"
+    wrong = f"sha256 of net.pth is {sha256(b'x')}, the card says {sha256(CONTENT)}"
+    assert store.disagreement(weights, len(CONTENT), sha256(b"x")) == wrong
+    assert store.disagreement(weights, len(CONTENT), sha256(CONTENT)) == ""
+
+
+@pytest.mark.parametrize("digits", [64, 8, 0])
+def test_a_stored_file_is_found_by_digest_prefix_or_origin(
+    server: FaultServer, home: Path, tmp_path: Path, digits: int
+) -> None:
+    known = sha256(CONTENT)[:digits] or None
+    card = card_about(tmp_path / "cards", CONTENT, [server.url("/net")], sha256=known)
+    assert store.locate(card, card.weights[0]) is None
+    path = fetch(card).path
+    assert store.locate(card, card.weights[0]) == path
+    assert fetch(card, offline=True).path == path
+    assert server.connections == 1
+
+
+def test_without_a_digest_another_address_is_another_file(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    fetch(card_about(tmp_path / "cards", CONTENT, [server.url("/net")], sha256=None))
+    other = card_about(tmp_path / "others", CONTENT, [server.url("/other")], sha256=None)
+    assert store.locate(other, other.weights[0]) is None
+
+
+def test_a_stored_file_of_another_size_than_the_cards_is_not_found(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
+    fetch(card_about(tmp_path / "cards", CONTENT, [server.url("/net")]))
+    other = card_about(tmp_path / "others", CONTENT, [server.url("/net")], size_bytes=1)
+    assert store.locate(other, other.weights[0]) is None
+
+
+def test_two_names_of_one_file_are_fetched_once(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    fetch(card_about(tmp_path / "cards", CONTENT, [server.url("/net")]))
+    twin = card_about(tmp_path / "cards", CONTENT, [server.url("/net")], name="twin")
+    assert fetch(twin).file == "twin.pth"
+    assert server.connections == 1
+
+
+def test_a_weak_digest_is_checked_and_said_to_be_weak(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    artifact = fetch(card_about(tmp_path / "cards", CONTENT, [server.url("/net")], sha256=sha256(CONTENT)[:8]))
+    assert artifact.sha256 == sha256(CONTENT)
+    assert artifact.evidence == ("weak: the card gives 8 of 64 digits",)
+    wrong = card_about(tmp_path / "others", CONTENT, [server.url("/net")], sha256="0" * 8)
+    with pytest.raises(WrongContent, match="the same"):
+        fetch(wrong)
+
+
+def test_a_stored_file_opens_no_socket_and_is_not_read_again(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    card_about(tmp_path / "cards", CONTENT, [server.url("/net")])
+    trap = (
+        "import sys, os\n"
+        "def trap(event, arguments):\n"
+        "    if event.startswith('socket.') or (event == 'open' and str(arguments[0]).endswith('net.pth')):\n"
+        "        os.write(2, event.encode()); os._exit(99)\n"
+    )
+    run = "import zoo_cli; zoo_cli.main()"
+    command = ["fetch", "net", "--cards", str(tmp_path / "cards")]
+    cold = subprocess.run([sys.executable, "-c", run, *command], cwd=ROOT, capture_output=True, text=True)
+    trapped = f"{trap}sys.addaudithook(trap)\n{run}"
+    warm = subprocess.run([sys.executable, "-c", trapped, *command], cwd=ROOT, capture_output=True, text=True)
+    assert (warm.returncode, warm.stdout) == (0, cold.stdout), warm.stderr
+    Path(cold.stdout.strip()).parent.joinpath(".record.json").unlink()
+    again = subprocess.run([sys.executable, "-c", trapped, *command], cwd=ROOT, capture_output=True, text=True)
+    assert again.returncode == 99  # the trap does close: without its record the file is read
+
+
+def test_a_file_that_is_not_here_is_not_fetched_offline(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    card = card_about(tmp_path / "cards", CONTENT, [server.url("/net")])
+    with pytest.raises(NotHere) as caught:
+        fetch(card, offline=True)
+    assert caught.value.hint == "run `zoo fetch net`"
+    assert server.connections == 0
+
+
+def test_a_file_without_address_that_is_not_beside_its_card_is_not_here(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotHere, match="is not beside its card and has no address"):
+        fetch(card_about(tmp_path / "cards", CONTENT))
+
+
+def test_torch_hubs_file_is_linked_without_a_network(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "TORCH_HOME/hub/checkpoints/net.pth"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(CONTENT)
+    artifact = fetch(card_about(tmp_path / "cards", CONTENT, [server.url("/net")]), offline=True)
+    assert artifact.origin == "torch hub's checkpoints"
+    assert artifact.path.samefile(theirs)
+    assert server.connections == 0
+    assert [name for name in files_below(home) if not name.startswith("blobs/")] == []
+
+
+def test_the_hugging_face_caches_file_is_found_by_its_digest(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "HF_HOME/hub/models--org--net/blobs" / sha256(CONTENT)
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(CONTENT)
+    artifact = fetch(card_about(tmp_path / "cards", CONTENT, ["hf://org/net/net.pth"]), offline=True)
+    assert (artifact.origin, artifact.path.name) == ("the Hugging Face cache", "net.pth")
+    assert artifact.path.read_bytes() == CONTENT
+
+
+def test_where_linking_is_not_possible_the_file_is_copied(
+    server: FaultServer, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as other_disk:
+        monkeypatch.setenv("TORCH_HOME", other_disk)
+        theirs = Path(other_disk) / "hub/checkpoints/net.pth"
+        theirs.parent.mkdir(parents=True)
+        theirs.write_bytes(CONTENT)
+        artifact = fetch(card_about(tmp_path / "cards", CONTENT, [server.url("/net")]), offline=True)
+        assert artifact.path.read_bytes() == CONTENT
+        assert theirs.stat().st_mode & 0o200  # theirs stays writable, it is another file
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"record": 1}', '{"record": 2}'])
+def test_a_record_that_makes_no_sense_is_as_none(server: FaultServer, home: Path, tmp_path: Path, text: str) -> None:
+    card = card_about(tmp_path / "cards", CONTENT, [server.url("/net")])
+    (fetch(card).path.parent / ".record.json").write_text(text)
+    assert fetch(card).origin == "the store"
+    assert server.connections == 1
+
+
+def test_another_tools_wrong_file_is_not_used(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "TORCH_HOME/hub/checkpoints/net.pth"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(CONTENT[::-1])
+    artifact = fetch(card_about(tmp_path / "cards", CONTENT, [server.url("/net")]))
+    assert (artifact.origin, artifact.path.read_bytes()) == (server.url("/net"), CONTENT)
+    assert theirs.read_bytes() == CONTENT[::-1]
+    assert [name for name in files_below(home) if not name.startswith("blobs/")] == []
+
+
+def test_a_file_that_was_changed_in_the_store_is_put_aside_and_fetched_again(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
+    card = card_about(tmp_path / "cards", CONTENT, [server.url("/net")])
+    path = fetch(card).path
+    path.chmod(0o644)
+    path.write_bytes(CONTENT[::-1])
+    assert fetch(card).path.read_bytes() == CONTENT
+    assert (home / "quarantine" / f"{sha256(CONTENT[::-1])[:16]}-net.pth").read_bytes() == CONTENT[::-1]
+
+
+def test_a_file_that_was_only_touched_is_read_again_and_kept(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    card = card_about(tmp_path / "cards", CONTENT, [server.url("/net")])
+    path = fetch(card).path
+    os.utime(path, (1, 1))
+    assert fetch(card).origin == server.url("/net")
+    assert fetch(card).evidence[0].startswith("measured ")
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("name", ["../net.pth", "/etc/net.pth", "a/b", "a\\b", "..", ".record.json", ""])
+def test_a_name_with_a_path_in_it_is_refused(home: Path, tmp_path: Path, name: str) -> None:
+    card = card_about(tmp_path / "cards", CONTENT)
+    with pytest.raises(UsageError, match="no plain file name"):
+        store.fetch(card, replace(card.weights[0], file=name))
+
+
+def test_a_scheme_that_no_source_has_is_named(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no source is called 'gopher'"):
+        fetch(card_about(tmp_path / "cards", CONTENT, ["gopher://host/net"]))
+
+
+def test_a_file_url_is_copied_and_verified(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "a b.bin").write_bytes(LARGE)
+    url = (tmp_path / "a b.bin").as_uri()
+    artifact = fetch(card_about(tmp_path / "cards", LARGE, [url]))
+    assert (artifact.path.read_bytes(), artifact.origin) == (LARGE, url)
+    with pytest.raises(WrongContent, match="the same"):
+        fetch(card_about(tmp_path / "others", LARGE, [url], sha256=sha256(CONTENT)))
+
+
+def test_a_file_url_of_another_machine_or_of_nothing_fails(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(TransferFailed, match="an absolute path on this machine"):
+        fetch(card_about(tmp_path / "cards", CONTENT, ["file://host/net"]))
+    with pytest.raises(TransferFailed, match="No such file"):
+        fetch(card_about(tmp_path / "cards", CONTENT, [(tmp_path / "none").as_uri()]))
+
+
+def test_a_file_that_the_disk_has_no_room_for_is_not_begun(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    petabyte = 10**15
+    server.site["/net"] = status(206, {"Content-Range": f"bytes 0-99/{petabyte}", "Content-Length": 100})
+    card = card_about(tmp_path / "cards", CONTENT, [server.url("/net")], size_bytes=petabyte)
+    with pytest.raises(CannotCheck, match=f"free, {petabyte} are needed"):
+        fetch(card)
+    assert (files_below(home), server.bytes_served) == ([], 0)
+
+
+def test_a_disk_that_takes_no_more_is_said_and_nothing_looks_whole(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
+    server.site["/net"] = good(LARGE)
+    card_about(tmp_path / "cards", LARGE, [server.url("/net")])
+    program = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({MIB}, {MIB})); import zoo_cli; zoo_cli.main()"
+    )
+    command = [sys.executable, "-c", program, "fetch", "net", "--cards", str(tmp_path / "cards")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert "cannot write: File too large" in done.stderr and "hint: set ZOO_HOME" in done.stderr
+    assert not [name for name in files_below(home) if name.startswith("blobs")]
+
+
+def test_a_store_that_cannot_be_written_is_said(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    home.write_text("a file where the folder should be")
+    with pytest.raises(CannotCheck, match=r"cannot write: (Not a directory|File exists)"):
+        fetch(card_about(tmp_path / "cards", CONTENT, [server.url("/net")]))
+
+
+@pytest.fixture
+def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that everybody may read, with a store in it; pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory(prefix="shared-") as folder:
+        Path(folder).chmod(0o755)
+        for name, place in (("ZOO_HOME", "home"), ("TORCH_HOME", "none"), ("HF_HOME", "none")):
+            monkeypatch.setenv(name, str(Path(folder) / place))
+        yield Path(folder)
+
+
+def as_somebody_else(shared: Path) -> subprocess.CompletedProcess[str]:
+    """Fetch the card as a user who owns nothing here."""
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from zoo.registry.catalog import load_catalog\nfrom zoo.weights import store\nfrom pathlib import Path\nimport os\n"
+        f"cards = load_catalog([Path({str(shared / 'cards')!r})])\n"
+        "card, home = cards.find('net'), os.environ['ZOO_HOME']\n"
+        f"os.environ['ZOO_HOME'] = {str(shared / 'warm')!r}\n"  # imports all, from where only root may read
+        "store.fetch(card, card.weights[0])\n"
+        "os.environ['ZOO_HOME'] = home\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        "print(store.fetch(card, card.weights[0]).path)\n"
+    )
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_another_user_uses_a_shared_store_that_he_cannot_write(server: FaultServer, shared: Path) -> None:
+    path = fetch(card_about(shared / "cards", CONTENT, [server.url("/net")])).path
+    done = as_somebody_else(shared)
+    assert (done.stdout.strip(), done.returncode) == (str(path), 0), done.stderr
+    assert server.connections == 2  # ours, and the one that warms up
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_store_that_is_closed_to_a_user_is_said(server: FaultServer, shared: Path) -> None:
+    fetch(card_about(shared / "cards", CONTENT, [server.url("/net")]))
+    (shared / "home/blobs").chmod(0o700)
+    assert "CannotCheck: " in as_somebody_else(shared).stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_two_users_fetch_into_a_store_that_is_open_to_both(server: FaultServer, shared: Path) -> None:
+    home = shared / "home"
+    home.mkdir()
+    home.chmod(0o777)
+    card_about(shared / "cards", CONTENT, [server.url("/net")])
+    (home / "partial").mkdir()
+    (home / "partial").chmod(0o777)
+    (home / "partial" / f"{key_of(sha256(CONTENT))}.lock").touch(0o600)
+    left = leave_behind(home, CONTENT, [[0, 1000]], size_bytes=len(CONTENT))
+    left.chmod(0o600)
+    for path in (left, left.with_suffix(".json")):
+        path.rename(path.with_name(path.name.replace(key_of(sha256(LARGE)), key_of(sha256(CONTENT)))))
+    done = as_somebody_else(shared)
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).read_bytes() == CONTENT
+    assert (home / "blobs").stat().st_mode & 0o777 == 0o777
+
+
+def test_many_files_come_in_the_order_asked_and_one_failure_stops_no_other(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
+    contents = {f"n{i}": noise(1000 + i, seed=i) for i in range(6)}
+    for name, content in contents.items():
+        server.site[f"/{name}"] = good(content)
+    server.site["/n2"] = status(404)
+    cards = [
+        card_about(tmp_path / "cards", content, [server.url(f"/{name}")], name=name)
+        for name, content in contents.items()
+    ]
+    fetched = list(store.fetch_all([(card, card.weights[0]) for card in cards], jobs=3))
+    assert [one.card.name for one in fetched] == list(contents)
+    assert [isinstance(one.outcome, store.Artifact) for one in fetched] == [name != "n2" for name in contents]
+    assert server.connections <= 4  # one for each job, kept open from file to file; the 404 closed one
+
+
+def test_the_plan_tells_what_is_here_and_what_is_not(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    here = card_about(tmp_path / "cards", CONTENT, [server.url("/net")])
+    path = fetch(here).path
+    gone = card_about(tmp_path / "cards", LARGE, [server.url("/gone")], name="gone")
+    planned = store.plan([(here, here.weights[0]), (gone, gone.weights[0])])
+    assert [item.path for item in planned] == [path, None]
+    assert server.connections == 1
+
+
+def leave_behind(home: Path, content: bytes, done: list[list[int]], **changes: object) -> Path:
+    """A part file with its sidecar as another process would have left it; returns the part file."""
+    partial = home / "partial"
+    partial.mkdir(parents=True, exist_ok=True)
+    path = partial / f"{key_of(sha256(LARGE))}.12345678.part"
+    path.write_bytes(content)
+    story = {
+        "part": 1,
+        "file": "net.pth",
+        "url": "u",
+        "size_bytes": len(LARGE),
+        "etag": "",
+        "modified": "",
+        "done": done,
+    }
+    path.with_suffix(".json").write_text(json.dumps({**story, "machine": "other", "pid": 0, **changes}))
+    return path
+
+
+def test_a_part_whose_writer_is_gone_is_built_upon(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/net"] = good(LARGE)
+    leave_behind(home, LARGE, [[0, 5 * MIB], [6 * MIB, 8 * MIB]])
+    assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")])).path.read_bytes() == LARGE
+    assert server.bytes_served == len(LARGE) - 7 * MIB
+
+
+def test_a_whole_part_needs_no_server(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    leave_behind(home, LARGE, [[0, len(LARGE)]])
+    assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")])).path.read_bytes() == LARGE
+    assert server.connections == 0
+
+
+def test_a_part_of_a_live_writer_elsewhere_is_left_alone(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/net"] = good(LARGE)
+    live = leave_behind(home, LARGE, [[0, 5 * MIB]], pid=1)
+    assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")])).path.read_bytes() == LARGE
+    assert server.bytes_served == len(LARGE)
+    assert live.exists() and live.with_suffix(".json").exists()
+
+
+def test_a_part_of_a_silent_writer_elsewhere_is_copied(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/net"] = good(LARGE)
+    silent = leave_behind(home, LARGE, [[0, 5 * MIB]], pid=1)
+    long_ago = time.time() - 2 * SILENT_SECONDS
+    os.utime(silent.with_suffix(".json"), (long_ago, long_ago))
+    with silent.open("r+b") as writer:
+        path = fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")])).path
+        writer.write(b"the silent writer wakes up")
+        writer.flush()
+    assert path.read_bytes() == LARGE
+    assert server.bytes_served == len(LARGE) - 5 * MIB
+    assert [name for name in files_below(home) if not name.startswith("blobs/")] == []
+
+
+def test_a_part_that_lost_bytes_in_a_power_cut_is_found_out(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    server.site["/net"] = good(LARGE)
+    leave_behind(home, b"\0" * len(LARGE), [[0, 5 * MIB]])
+    assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")])).path.read_bytes() == LARGE
+
+
+@pytest.mark.parametrize("done", [[[0, 10**12]], [[5, 2]], [[-4, 9 * MIB]], "nonsense", [[1]], [["a", "b"]]])
+def test_a_sidecar_that_makes_no_sense_does_no_harm(
+    server: FaultServer, home: Path, tmp_path: Path, done: object
+) -> None:
+    server.site["/net"] = good(LARGE)
+    leave_behind(home, b"\0" * MIB, done)  # type: ignore[arg-type]
+    assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")])).path.read_bytes() == LARGE
+
+
+def test_a_part_of_another_version_is_not_built_upon_without_a_digest(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
+    url = server.url("/net")
+    server.site["/net"] = good(LARGE, etag='"new"')
+    old = leave_behind(home, LARGE[::-1], [[0, 5 * MIB]], url=url, etag='"old"')
+    for path in (old, old.with_suffix(".json")):
+        path.rename(path.with_name(path.name.replace(key_of(sha256(LARGE)), key_of(url))))
+    artifact = fetch(card_about(tmp_path / "cards", None, [url], size_bytes=len(LARGE)))
+    assert artifact.sha256 == sha256(LARGE)
+    assert server.asked("/net")[0].headers["if-range"] == '"old"'
+
+
+def test_an_interrupted_transfer_ends_though_the_server_is_silent(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
+    server.site["/net"] = Exchange.stall
+
+    def interrupt(event: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch(card_about(tmp_path / "cards", CONTENT, [server.url("/net")]), progress=interrupt)

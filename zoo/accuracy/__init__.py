@@ -1,0 +1,1 @@
+"""Evaluate models on data sets: counts, intervals, verdicts, diagnosis."""

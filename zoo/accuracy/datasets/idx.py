@@ -1,0 +1,98 @@
+"""The MNIST family: a folder with two files a split, `train-...` and `t10k-...`, images and labels in IDX format.
+
+IDX: two zero bytes, a byte for the type (8: unsigned byte), a byte for the number of dimensions, each dimension as a
+32-bit big-endian integer, then the values (yann.lecun.com/exdb/mnist, "THE IDX FILE FORMAT"). Packed with gzip or not.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.accuracy.datasets import DataProblem, Label
+from zoo.errors import NotHere, WrongContent
+from zoo.registry.card import Dataset
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+UNSIGNED_BYTE = 8
+PREFIX = {"train": "train"}
+"""Any split but `train` is the test set, whose files begin with `t10k`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """The images of one split in the order of the file: rows of grey values, and their labels."""
+
+    side: tuple[int, int]
+    pixels: bytes
+    labels: tuple[Label, ...]
+    problems: tuple[DataProblem, ...] = ()
+
+    def name(self, index: int) -> str:
+        """The image's number in the file, counted from 0."""
+        return str(index)
+
+    def stamp(self, index: int) -> str:
+        """Empty: the pixels are in memory."""
+        return ""
+
+    def read(self, index: int) -> bytes:
+        """The image's pixels, one byte each."""
+        size = prod(self.side)
+        return self.pixels[index * size : (index + 1) * size]
+
+    def decode(self, index: int, content: bytes) -> Image:
+        """The image as RGB with three equal channels."""
+        from PIL import Image
+
+        height, width = self.side
+        return Image.frombytes("L", (width, height), content).convert("RGB")
+
+
+def open(dataset: Dataset, split: str, path: Path) -> Pixels:
+    """The images of a split in the folder.
+
+    Raises NotHere when a file is not there, WrongContent when one is no IDX file or the two do not fit.
+    """
+    prefix = PREFIX.get(split, "t10k")
+    (count, *side), pixels = _read(path / f"{prefix}-images-idx3-ubyte", 3, dataset)
+    (labelled,), labels = _read(path / f"{prefix}-labels-idx1-ubyte", 1, dataset)
+    if labelled != count:
+        raise WrongContent(f"{labelled} labels for {count} images", where=str(path), hint=_mend(dataset))
+    outside = sorted({label for label in labels if label >= len(dataset.classes)})
+    known = tuple((min(label, len(dataset.classes) - 1),) for label in labels)
+    what = f"labels {', '.join(map(str, outside))} are no classes of {dataset.name}"
+    problems = (DataProblem("classes", what, _mend(dataset)),) if outside else ()
+    return Pixels((side[0], side[1]), pixels, known, problems)
+
+
+def _read(path: Path, dimensions: int, dataset: Dataset) -> tuple[tuple[int, ...], bytes]:
+    """(sizes, values) of the file of that name, or of that name and .gz."""
+    packed = path.with_name(f"{path.name}.gz")
+    found = next((file for file in (path, packed) if file.is_file()), None)
+    if found is None:
+        raise NotHere(f"there is no {path.name} of {dataset.name}", where=str(path.parent), hint=_mend(dataset))
+    try:
+        content = gzip.decompress(found.read_bytes()) if found == packed else found.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise WrongContent(f"{found.name} is damaged: {error}", where=str(found), hint=_mend(dataset)) from error
+    head = 4 + 4 * dimensions
+    sizes = tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, head, 4))
+    if content[:4] != bytes((0, 0, UNSIGNED_BYTE, dimensions)) or len(content) != head + prod(sizes):
+        raise WrongContent(
+            f"{found.name} is no IDX file of unsigned bytes in {dimensions} dimensions, or is cut short",
+            where=str(found),
+            hint=_mend(dataset),
+        )
+    return sizes, content[head:]
+
+
+def _mend(dataset: Dataset) -> str:
+    return dataset.obtain or f"get a right copy of {dataset.name}"

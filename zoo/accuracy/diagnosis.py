@@ -1,0 +1,343 @@
+"""A model that is less accurate than its card says -> the usual cause that explains it, found by trying them one by one.
+
+On a sample, each suspected mistake is undone alone: other interpolation, crop, input size, mean and std, channels in the
+other order, labels in another order, other tensors of the same file, weights of a sibling. A cause explains the gap when
+undoing it makes right so many more images than it makes wrong that chance would not, and the claim is then within reach.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from zoo.accuracy.datasets import Images, Label
+from zoo.accuracy.evaluate import RankQuery, counted, grader_of, open_sound_copy, order_of
+from zoo.accuracy.intervals import Claim, clopper_pearson, regularised_beta
+from zoo.accuracy.ranking import Grader
+from zoo.errors import ZooError
+from zoo.models import facts
+from zoo.models.build import build, transform
+from zoo.models.builders import Transform
+from zoo.models.facts import Fact
+from zoo.models.subject import Subject
+from zoo.registry.card import Card, Dataset, Input
+from zoo.weights import tensors
+from zoo.weights.store import locate
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor, nn
+
+
+FIRST_SAMPLE = 128
+SAMPLE = 1024
+FINALISTS = 4
+"""Every cause is tried on 128 images, and the best four on 1,024: about as many as show a gap of two points."""
+CHANCE = 1e-4
+"""How improbable a cause's gain must be under a fair coin (the sign test on the images that change), for some 40 causes
+that are tried at once."""
+LEVEL = 0.01
+"""The claim must lie in the 99 % interval of what undoing a cause gives, or below it."""
+PER_CLASS = 3
+"""Images of each class that it takes to learn which label the model means by it."""
+DISTINCT = 0.8
+"""How many of the outputs that were learned must be different ones; a few classes may be taken for their neighbours."""
+INTERPOLATIONS = ("bilinear", "bicubic", "lanczos")
+CROPS = (1.0, 0.95, 0.9, 0.875, 0.8)
+SIZES = (
+    24,
+    28,
+    32,
+    40,
+    48,
+    64,
+    96,
+    112,
+    128,
+    160,
+    176,
+    192,
+    224,
+    240,
+    256,
+    288,
+    299,
+    320,
+    336,
+    384,
+    416,
+    448,
+    480,
+    512,
+)
+"""Input sizes that published models are evaluated at (timm's results, 1.0.31); the nearest are tried."""
+MEANS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "ImageNet's": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "Inception's": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "CLIP's": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "DPN's": ((124 / 255, 117 / 255, 104 / 255), (1 / (0.0167 * 255),) * 3),
+    "no": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "Caffe's": ((0.485, 0.456, 0.406), (1 / 255,) * 3),
+}
+"""Mean and std of pixel values in 0 to 1 (timm/data/constants.py, 1.0.31); Caffe's models take 0 to 255 and no std."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A mistake that explains the gap: what it is, how to mend it, and the accuracy (a fraction) once it is undone."""
+
+    name: str
+    hint: str
+    accuracy: float = 0.0
+    images: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A mistake that may have been made, and the grader that undoes it; made when it is tried."""
+
+    name: str
+    hint: str
+    undone: Callable[[], Grader]
+
+
+def diagnose(subject: Subject, dataset: Dataset, split: str, claim: Claim, top_k: int) -> Cause | None:
+    """The cause that explains why the model is less accurate than claimed, from the store of facts where it was looked
+    for before; None when none of the usual ones does."""
+    question = RankQuery(subject, open_sound_copy(subject, dataset, split))
+    key = facts.architecture(
+        "diagnosis",
+        subject.builder,
+        code=(
+            "accuracy/diagnosis.py",
+            "accuracy/evaluate.py",
+            "accuracy/ranking.py",
+            "accuracy/intervals.py",
+            "weights/tensors.py",
+        ),
+        manifest_sha256=question.copy.manifest_sha256,
+        siblings=[other.weights[0].sha256 for other in _siblings(subject)],
+        claim=[claim.value, claim.tolerance, top_k],
+        seed=subject.settings.evaluation.seed,
+        **question.inputs,
+    )
+    fact = facts.of(key, lambda: _fact(_find(subject, question, claim, top_k)), refresh=subject.settings.refresh)
+    return Cause(**fact.evidence) if fact.value else None
+
+
+def _fact(cause: Cause | None) -> Fact:
+    return Fact(cause.name if cause else None, asdict(cause) if cause else {})
+
+
+def _find(subject: Subject, question: RankQuery, claim: Claim, top_k: int) -> Cause | None:
+    order = order_of(len(question.copy), subject.settings.evaluation.seed)
+    sample = order[: min(SAMPLE, -(-len(order) // 2))]
+    first, grader = sample[:FIRST_SAMPLE], grader_of(question)
+    before = _right(grader, sample, top_k)
+    tried = [
+        (suspect, _tried(suspect, first, top_k))
+        for suspect in suspects(subject, question, grader, order[len(sample) :])
+    ]
+    promising = sorted(
+        (pair for pair in tried if sum(pair[1]) > sum(before[: len(first)])),
+        key=lambda pair: sum(pair[1]),
+        reverse=True,
+    )
+    best: Cause | None = None
+    for suspect, _ in promising[:FINALISTS]:
+        after = _tried(suspect, sample, top_k)
+        share = sum(after) / len(sample)
+        if _explains(before, after, claim) and (best is None or share > best.accuracy):
+            best = Cause(suspect.name, suspect.hint, share, len(sample))
+    return best
+
+
+def suspects(subject: Subject, question: RankQuery, grader: Grader, others: Sequence[int]) -> Iterator[Suspect]:
+    """The usual mistakes, those first that are made most; `others` are images to learn the labels' order from."""
+    for name, hint, wanted in inputs(subject.input):
+        yield Suspect(name, hint, lambda wanted=wanted: replace(grader, transform=transform(wanted)))  # type: ignore[misc]
+    swapped = "the weights are for BGR images: swap the first layer's channels, or name another file"
+    yield Suspect("channel order", swapped, lambda: replace(grader, transform=_swapped(grader.transform)))
+    for name, mapping in relabelings(question, grader, others):
+        hint = f"{name}: put `classes` of the dataset card, or the copy's labels, into the order of the outputs"
+        yield Suspect("label order", hint, lambda m=mapping: replace(grader, images=Relabelled(grader.images, m)))  # type: ignore[misc]
+    for name, hint, module in _other_weights(subject):
+        yield Suspect(name, hint, lambda module=module: grader.with_model(module()))  # type: ignore[misc]
+
+
+def inputs(said: Input) -> Iterator[tuple[str, str, Input]]:
+    """Other preprocessings than the card's: (what differs, how to write it, the input)."""
+    for mode in INTERPOLATIONS:
+        if mode != (said.interpolation or "bilinear"):
+            yield (
+                "interpolation",
+                f"write `interpolation: {mode}` in the card's input",
+                replace(said, interpolation=mode),
+            )
+    for crop in CROPS:
+        if crop != (said.crop_pct or 0.875):
+            yield "crop", f"write `crop_pct: {crop}` in the card's input", replace(said, crop_pct=crop)
+    for mode in ("center", "squash", "border"):
+        if mode != (said.crop_mode or "center"):
+            hint = f"write `crop_mode: {mode}` in the card's input"
+            yield "crop mode", hint, replace(said, crop_mode=mode, crop_pct=1.0)
+    for name, (mean, std) in MEANS.items():
+        if (mean, std) != (said.mean or MEANS["ImageNet's"][0], said.std or MEANS["ImageNet's"][1]):
+            numbers = f"`mean: {_list(mean)}` and `std: {_list(std)}`"
+            yield "mean and std", f"write {name} {numbers} in the card's input", replace(said, mean=mean, std=std)
+    for size in _near(said.size or (3, 224, 224)):
+        yield "input size", f"write `size: {_list(size)}` in the card's input", replace(said, size=size)
+
+
+def _near(size: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """The three usual sizes below the card's, and the three above."""
+    channels, height = size[0], size[1]
+    below, above = [s for s in SIZES if s < height][-3:], [s for s in SIZES if s > height][:3]
+    yield from ((channels, side, side) for side in (*below, *above))
+
+
+def _list(numbers: Sequence[float]) -> str:
+    return f"[{', '.join(f'{number:.6g}' for number in numbers)}]"
+
+
+def _swapped(honest: Transform) -> Transform:
+    def swapped(image: Image) -> Tensor:
+        from PIL import Image as Images_
+
+        return honest(Images_.merge("RGB", image.split()[::-1]))
+
+    return swapped
+
+
+@dataclass(frozen=True, slots=True)
+class Relabelled:
+    """The same images, each label replaced by the output that the model may mean by it."""
+
+    images: Images
+    mapping: Mapping[int, int]
+
+    @property
+    def labels(self) -> Sequence[Label]:
+        """The labels as the model may number them."""
+        return [tuple(self.mapping.get(label, label) for label in image) for image in self.images.labels]
+
+    @property
+    def problems(self) -> Sequence[Any]:
+        """Those of the images."""
+        return self.images.problems
+
+    def name(self, index: int) -> str:
+        """The image's name."""
+        return self.images.name(index)
+
+    def stamp(self, index: int) -> str:
+        """The image's stamp."""
+        return self.images.stamp(index)
+
+    def read(self, index: int) -> bytes:
+        """The image's bytes."""
+        return self.images.read(index)
+
+    def decode(self, index: int, content: bytes) -> Image:
+        """The image, as RGB."""
+        return self.images.decode(index, content)
+
+
+def relabelings(question: RankQuery, grader: Grader, others: Sequence[int]) -> Iterator[tuple[str, Mapping[int, int]]]:
+    """Other orders of the labels: (what was done to them, label -> output)."""
+    classes = question.copy.dataset.classes
+    places = range(len(classes))
+    yield "the outputs have another class before the first", {place: place + 1 for place in places}
+    yield "the outputs lack the first class", {place: place - 1 for place in places if place}
+    for name, key in (("sorted as text", str), ("sorted as numbers", _as_number)):
+        ordered = sorted(places, key=lambda place: key(classes[place]))
+        mapping = {place: position for position, place in enumerate(ordered)}
+        if any(place != position for place, position in mapping.items()):
+            yield f"the outputs are in the order of the classes {name}", mapping
+    learned = _learned(grader, others[: 2 * PER_CLASS * len(classes)], len(classes))
+    if learned:
+        changed = sum(place != output for place, output in learned.items())
+        yield f"{changed} classes are at other outputs than the dataset card says", learned
+
+
+def _as_number(name: str) -> tuple[int, str]:
+    digits = "".join(character for character in name if character.isdecimal())
+    return int(digits or 0), name
+
+
+def _learned(grader: Grader, indices: Sequence[int], classes: int) -> Mapping[int, int]:
+    """For each class the output that its images mostly have, from images that are not in the sample; empty when they
+    are too few, or too many classes have the same output: a model that always says the same has no order of labels."""
+    if len(indices) < PER_CLASS * classes:
+        return {}
+    seen: defaultdict[int, Counter[int]] = defaultdict(Counter)
+    for index, outputs in zip(indices, grader.best(indices), strict=True):
+        for label in grader.images.labels[index]:
+            seen[label][outputs[0]] += 1
+    learned = {label: outputs.most_common(1)[0][0] for label, outputs in seen.items()}
+    return learned if len(set(learned.values())) >= DISTINCT * len(learned) else {}
+
+
+def _other_weights(subject: Subject) -> Iterator[tuple[str, str, Callable[[], nn.Module]]]:
+    """Other tensors that fit the architecture: those that the file has beside the ones taken, those of siblings."""
+    weights = subject.card.weights[0]
+    artifact = subject.artifact(weights)
+    for name, state in tensors.others(artifact, weights.rename).items():
+        hint = f"the claim is of the tensors under `{name}` in {weights.file}: publish those in a file of their own"
+
+        def made(state: Mapping[str, Tensor] = state) -> nn.Module:
+            module = build(subject.builder, allow_code=subject.settings.allow_code)
+            tensors.fit(module, state, weights.file)
+            return module
+
+        yield "averaged weights", hint, made
+    for other in _siblings(subject):
+        hint = f"the claim is of the weights of {other.name}: which of the two files is the right one?"
+        yield "weights file", hint, partial(_model_of, Subject(other, subject.catalog, subject.settings))
+
+
+def _model_of(subject: Subject) -> nn.Module:
+    return subject.model
+
+
+def _siblings(subject: Subject) -> list[Card]:
+    """The cards of the same architecture whose weights are others and on this machine."""
+    cards = (other for other in subject.catalog.cards if other.name != subject.card.name)
+    return [other for other in cards if _fits(subject.card, other) and locate(other, other.weights[0]) is not None]
+
+
+def _fits(card: Card, other: Card) -> bool:
+    """Whether the other card has weights for the same architecture, and not the same ones."""
+    if not other.weights or other.builder is None or card.builder is None:
+        return False
+    same = (other.builder.library, other.builder.entry.partition(".")[0], dict(other.builder.options)) == (
+        card.builder.library,
+        card.builder.entry.partition(".")[0],
+        dict(card.builder.options),
+    )
+    return same and other.weights[0].sha256 != card.weights[0].sha256
+
+
+def _tried(suspect: Suspect, indices: Sequence[int], top_k: int) -> list[bool]:
+    """Which images are right once the mistake is undone; none where the model cannot do that at all."""
+    try:
+        return _right(suspect.undone(), indices, top_k)
+    except (ZooError, RuntimeError, ValueError, AssertionError, IndexError):
+        # What an architecture raises on an input that does not fit is its own affair: any of these, in practice.
+        return [False] * len(indices)
+
+
+def _right(grader: Grader, indices: Sequence[int], top_k: int) -> list[bool]:
+    (graded,) = grader.grade([indices])
+    return [bool(counted([rank]).of(top_k)) for rank in graded.ranks]
+
+
+def _explains(before: Sequence[bool], after: Sequence[bool], claim: Claim) -> bool:
+    """Whether the gain is no chance and the claim is within reach after it."""
+    gained = sum(new and not old for old, new in zip(before, after, strict=True))
+    lost = sum(old and not new for old, new in zip(before, after, strict=True))
+    by_chance = regularised_beta(0.5, gained, lost + 1) if gained else 1.0
+    return by_chance < CHANCE and clopper_pearson(sum(after), len(after), LEVEL).high >= claim.range[0]

@@ -1,0 +1,401 @@
+"""Subject + split of a data set -> integer counts, exact and mergeable: how many images the model gets right.
+
+Images are graded in parts of a fixed size, in an order drawn with a seed, so that what is done at any moment is a random
+sample. A part is kept as soon as it is graded: a killed run loses the parts in flight, and no image is graded twice for
+the same question (weights, images, preprocessing, precision, kind of device, versions, code). Counts are of known
+images, so parts add up to the whole wherever they were graded, without padding and without rounding.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from functools import cached_property
+from typing import Any
+
+from zoo import plugins
+from zoo.accuracy.datasets import Copy, Damaged, open_copy, outputs
+from zoo.accuracy.ranking import TOP, Graded, Grader, ready
+from zoo.errors import CannotCheck, NotHere
+from zoo.models import facts
+from zoo.models.build import accelerators, device_kind, transform
+from zoo.models.facts import Fact
+from zoo.models.subject import Subject
+from zoo.registry.card import Dataset
+from zoo.runtime import engines
+from zoo.runtime.engines import Outcome
+from zoo.runtime.environment import version_of
+from zoo.runtime.storage import JsonFolder, home
+
+BATCH_SIZE = {"cpu": 16}
+"""On a CPU, a batch that fits its cache, in channels_last, is twice as fast as the usual 64 in NCHW
+(tests/bench/evaluate.py measures it)."""
+ACCELERATOR_BATCH_SIZE = 256
+"""timm's validate.py has the same default; it is halved when the memory does not hold it."""
+PART_BATCHES = 8
+LEAST_PART = 64
+PARTS_OF_A_SPLIT = 8
+"""A part has eight batches, yet at least 64 images and at most an eighth of what there is: small enough to lose, large
+enough to be worth a file."""
+LIBRARIES = ("torch", "torchvision", "timm", "pillow", "numpy")
+"""The distributions whose versions can change a rank: kernels, resizing, decoding."""
+CODE = (
+    "accuracy/evaluate.py",
+    "accuracy/ranking.py",
+    "accuracy/datasets/__init__.py",
+    "models/build.py",
+    "models/subject.py",
+    "models/builders/__init__.py",
+    "weights/tensors.py",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many of `images` have their label first (top1), and among the five highest outputs (top5)."""
+
+    images: int = 0
+    top1: int = 0
+    top5: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.images + other.images, self.top1 + other.top1, self.top5 + other.top5)
+
+    def of(self, top_k: int) -> int:
+        """The count for top-1 or top-5."""
+        return {1: self.top1, 5: self.top5}[top_k]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationProgress:
+    """How far an evaluation is: `counts` of the `total` images it may need, `graded` of them in this run in `seconds`."""
+
+    model: str
+    dataset: str
+    split: str
+    counts: Counts
+    total: int
+    split_images: int
+    graded: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The counts of a split or of a sample of it, and what they rest on as JSON values."""
+
+    counts: Counts
+    split_images: int
+    evidence: Mapping[str, Any]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every image of the split was graded."""
+        return self.counts.images == self.split_images
+
+
+Stop = Callable[[Counts], bool]
+"""Whether an evaluation may end after these counts of the first images of its order."""
+
+
+def measure(subject: Subject, dataset: Dataset, split: str, stop: Stop = lambda counts: False) -> Measured:
+    """The counts of a split, or of as many of its images as the settings and `stop` ask for.
+
+    Raises CannotCheck when the copy of the data is not what the dataset card says or an image is damaged, NotHere when
+    there is no copy, WrongContent when the outputs are not finite or too few.
+    """
+    copy = open_sound_copy(subject, dataset, split)
+    question = RankQuery(subject, copy)
+    known = question.recall_whole()
+    if known is not None:
+        return known
+    try:
+        measured = _grade_all(question, stop)
+    except Damaged as error:
+        name = f"{dataset.name}/{split}"
+        raise CannotCheck(f"needs data {name}, but {error.what}", hint=f"zoo data verify {dataset.name}") from error
+    _refuse(copy, digests=copy.is_hashed)
+    return measured
+
+
+def open_sound_copy(subject: Subject, dataset: Dataset, split: str) -> Copy:
+    """This machine's copy of the split. Raises CannotCheck when it is known not to be what the dataset card says."""
+    copy = open_copy(dataset, split, subject.settings.data)
+    _refuse(copy, digests=copy.is_hashed)
+    return copy
+
+
+def _refuse(copy: Copy, *, digests: bool) -> None:
+    found = copy.problems() if digests else copy.layout_problems
+    if found:
+        key = f"{copy.dataset.name}/{copy.split}"
+        raise CannotCheck(f"needs data {key}, which is wrong", hint=found[0].hint)
+
+
+@dataclass(frozen=True)
+class RankQuery:
+    """What is asked: the ranks of a subject's outputs on a copy of a split. Knows where the answers are kept."""
+
+    subject: Subject
+    copy: Copy
+
+    @cached_property
+    def restriction(self) -> tuple[int, ...] | None:
+        """Which outputs count; all when None."""
+        return outputs(self.copy.dataset, self.subject.catalog)
+
+    @cached_property
+    def inputs(self) -> dict[str, Any]:
+        """All that changes the answer but libraries, code and images, as JSON values."""
+        if not self.subject.card.weights:
+            raise NotHere(
+                "the card lists no weights", where=str(self.subject.card.where), hint="add `weights: [{file: ...}]`"
+            )
+        restriction = {} if self.restriction is None else {"outputs": list(self.restriction)}
+        compiled = {"compiled": True} if self.subject.settings.evaluation.compile else {}
+        weights = self.subject.card.weights[0]
+        return {
+            "sha256": self.subject.artifact(weights).sha256,
+            "renames": [[rename.pattern, rename.replacement] for rename in weights.rename],
+            "preprocessing": self.subject.input.as_data(),
+            "precision": self.subject.settings.evaluation.precision,
+            "device": device_kind(self.subject.settings.device),
+            "classes": list(self.copy.dataset.classes),
+            **restriction,
+            **compiled,
+        }
+
+    @cached_property
+    def pieces(self) -> JsonFolder:
+        """Where the graded parts are."""
+        versions = {name: version_of(name) for name in LIBRARIES}
+        code = (*CODE, f"accuracy/datasets/{self.copy.dataset.kind}.py")
+        key = facts.architecture("ranks", self.subject.builder, code=code, versions=versions, **self.inputs)
+        return JsonFolder(home() / "ranks" / key[:2] / key)
+
+    def whole_key(self, manifest_sha256: str) -> str:
+        """The key of the fact about the whole split, which outlives versions of libraries and of zoo."""
+        builder = self.subject.builder
+        return facts.question(
+            "accuracy",
+            code=(),
+            libraries=(),
+            library=builder.library,
+            entry=builder.entry,
+            options=dict(builder.options),
+            manifest_sha256=manifest_sha256,
+            **self.inputs,
+        )
+
+    def recall_whole(self) -> Measured | None:
+        """What is known of the whole split, if it is not too old."""
+        settings, claimed = self.subject.settings, self.copy.card.manifest_sha256
+        if settings.refresh:
+            self.pieces.clear()
+            return None
+        if not self.copy.is_hashed and claimed is not None and facts.recall(self.whole_key(claimed)):
+            self.copy.hash_all()
+            _refuse(self.copy, digests=True)
+        manifest = self.copy.manifest_sha256
+        fact = facts.recall(self.whole_key(manifest)) if manifest else None
+        if fact is None or _days_since(fact.evidence["measured"]) > (settings.evaluation.max_age_days or float("inf")):
+            return None
+        counts = Counts(**fact.evidence["counts"])
+        return Measured(counts, counts.images, {**fact.evidence, "manifest_sha256": manifest})
+
+    def recall_ranks(self) -> dict[int, str]:
+        """The ranks that are known, by the image's position."""
+        known: dict[int, str] = {}
+        for piece in self.pieces.read():
+            indices = piece["indices"]
+            if max(indices, default=0) < len(self.copy) and self.copy.lines_sha256(indices) == piece["lines_sha256"]:
+                known.update(zip(indices, piece["ranks"], strict=True))
+        return known
+
+    def keep(self, graded: Graded) -> None:
+        """Keep a part, and the digests of its images."""
+        for index, digest in zip(graded.indices, graded.digests, strict=True):
+            self.copy.note(index, digest)
+        lines = self.copy.lines_sha256(graded.indices)
+        self.pieces.add({"indices": graded.indices, "ranks": graded.ranks, "lines_sha256": lines})
+        self.copy.save()
+
+    def keep_whole(self, counts: Counts, evidence: Mapping[str, Any]) -> None:
+        """Keep the counts of the whole split in the place of its parts."""
+        manifest = self.copy.manifest_sha256
+        assert manifest is not None
+        facts.keep(self.whole_key(manifest), Fact(counts.top1, {"counts": asdict(counts), **evidence}))
+        self.pieces.clear()
+
+
+def _grade_all(question: RankQuery, stop: Stop) -> Measured:
+    """Grade what is not known, in the order of the seed, until the sample is whole or `stop` says so."""
+    copy, wanted = question.copy, question.subject.settings.evaluation
+    order = order_of(len(copy), wanted.seed)[: wanted.limit]
+    known = question.recall_ranks()
+    size = part_size(len(order), batch_size(question.subject))
+    parts = [order[start : start + size] for start in range(0, len(order), size)]
+    counts, begun, graded = Counts(), time.monotonic(), 0
+    tell = question.subject.settings.tell or (lambda event: None)
+    for part, found in _answered(question, parts, known):
+        graded += len(found)
+        counts = counts + counted(known[index] for index in part)
+        tell(
+            EvaluationProgress(
+                question.subject.card.name, copy.dataset.name, copy.split, counts, len(order), len(copy), graded,
+                time.monotonic() - begun,
+            )
+        )  # fmt: skip
+        if counts.images < len(order) and stop(counts):
+            break
+    evidence = _evidence(question, counts)
+    if counts.images == len(copy):
+        question.keep_whole(counts, evidence)
+    return Measured(counts, len(copy), evidence)
+
+
+def _answered(
+    question: RankQuery, parts: Sequence[Sequence[int]], known: dict[int, str]
+) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
+    """Each part in order, once the ranks of all its images are in `known`, and which of them were graded for that."""
+    todo = [[index for index in part if index not in known] for part in parts]
+    results = grade_parts(question, [part for part in todo if part])
+    try:
+        for part, unknown in zip(parts, todo, strict=True):
+            if unknown:
+                graded = next(results)
+                known.update(zip(graded.indices, graded.ranks, strict=True))
+            yield part, unknown
+    finally:
+        results.close()
+
+
+def grade_parts(question: RankQuery, parts: Sequence[Sequence[int]]) -> Generator[Graded, None, None]:
+    """The grades of the parts in order, each kept as soon as it is done, here or by an engine's workers."""
+    wanted = question.subject.settings.evaluation
+    jobs = min(wanted.options.jobs, len(parts))
+    if wanted.engine == "local" and jobs <= 1:
+        if parts:
+            for graded in grader_of(question).grade(parts):
+                question.keep(graded)
+                yield graded
+        return
+    settings = question.subject.settings
+    alone = replace(settings, tell=None, evaluation=replace(wanted, engine="local", options=engines.Options()))
+    work = PartWork(
+        replace(question.subject, settings=alone, _artifacts={}), question.copy.dataset, question.copy.split
+    )
+    running = plugins.load("engines", wanted.engine).run(work, parts, wanted.options)
+    try:
+        yield from (outcome.result() for outcome in engines.in_order(_kept(question, running)))
+    finally:
+        running.close()
+
+
+def _kept(question: RankQuery, outcomes: Iterable[Outcome[Graded]]) -> Iterator[Outcome[Graded]]:
+    for outcome in outcomes:
+        if outcome.error is None:
+            question.keep(outcome.result())
+        yield outcome
+
+
+@dataclass
+class PartWork:
+    """What a worker does: grade a part. The model, the copy and the threads are made once in each worker."""
+
+    subject: Subject
+    dataset: Dataset
+    split: str
+
+    def __call__(self, part: Sequence[int]) -> Graded:
+        """The grades of the images at these positions."""
+        (graded,) = self._grader.grade([part])
+        return graded
+
+    @cached_property
+    def _grader(self) -> Grader:
+        return grader_of(RankQuery(self.subject, open_sound_copy(self.subject, self.dataset, self.split)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"subject": self.subject, "dataset": self.dataset, "split": self.split}
+
+
+def grader_of(question: RankQuery) -> Grader:
+    """What grades the images of a question, its model loaded."""
+    import torch
+
+    wanted, model = question.subject.settings.evaluation, ready(question.subject.model)
+    return Grader(
+        torch.compile(model) if wanted.compile else model,
+        question.copy.images,
+        next(model.parameters()).device,
+        transform(question.subject.input),
+        batch_size(question.subject),
+        question.restriction,
+        wanted.precision,
+        wanted.compile,
+    )
+
+
+def counted(ranks: Iterable[str]) -> Counts:
+    """The counts of images with these ranks."""
+    text = "".join(ranks)
+    return Counts(len(text), text.count("0"), len(text) - text.count(str(TOP)))
+
+
+def order_of(images: int, seed: int) -> list[int]:
+    """The order in which a split's images are graded: a permutation drawn with the seed, the same everywhere.
+
+    Sorting by Mersenne Twister's numbers, whose sequence Python guarantees (docs.python.org/3/library/random.html,
+    "Notes on Reproducibility", seen 2026-11-24), unlike that of `shuffle`.
+    """
+    numbers = random.Random(seed)
+    return [index for _, index in sorted((numbers.random(), index) for index in range(images))]
+
+
+def part_size(images: int, batch: int) -> int:
+    """How many images are graded between two files: by the batch and the number of images only, not by who grades."""
+    return max(batch, min(max(LEAST_PART, PART_BATCHES * batch), -(-images // PARTS_OF_A_SPLIT)))
+
+
+def batch_size(subject: Subject) -> int:
+    """Images at a time: what was asked for, or what suits the kind of device."""
+    kind = device_kind(subject.settings.device)
+    return subject.settings.evaluation.batch_size or BATCH_SIZE.get(kind, ACCELERATOR_BATCH_SIZE)
+
+
+def default_jobs(device: str) -> int:
+    """How many workers an evaluation has if nobody says: one for each accelerator, one on a CPU."""
+    return 1 if device != "auto" or device_kind(device) == "cpu" else max(1, accelerators())
+
+
+def _evidence(question: RankQuery, counts: Counts) -> dict[str, Any]:
+    wanted = question.subject.settings.evaluation
+    sample = {"seed": wanted.seed} if counts.images < len(question.copy) else {}
+    return {
+        "device": question.inputs["device"],
+        "precision": wanted.precision,
+        **({"compiled": True} if wanted.compile else {}),
+        "libraries": {name: version_of(name) for name in LIBRARIES},
+        "measured": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        **_tf32(question.inputs["device"]),
+        **sample,
+        **({"manifest_sha256": question.copy.manifest_sha256} if question.copy.is_hashed else {}),
+    }
+
+
+def _tf32(kind: str) -> dict[str, bool]:
+    """Whether CUDA may round 32-bit factors to TF32: in convolutions it does by default, which shows in accuracies."""
+    if kind != "cuda":
+        return {}
+    import torch
+
+    return {"tf32": bool(torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32)}
+
+
+def _days_since(moment: str) -> float:
+    then = datetime.strptime(moment, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+    return (datetime.now(timezone.utc) - then).total_seconds() / 86_400

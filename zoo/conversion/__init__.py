@@ -1,0 +1,1 @@
+"""Convert foreign documents into cards and cards into foreign documents."""

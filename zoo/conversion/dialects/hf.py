@@ -1,0 +1,180 @@
+"""Model cards of the Hugging Face Hub: a README.md whose front matter has licence, task and evaluation results.
+
+`hf:ORG/NAME[@REVISION]` reads a repository's, with its files of weights. Format: huggingface.co/docs/hub/model-cards and
+github.com/huggingface/hub-docs/blob/main/modelcard.md (`model-index` there is a list of models with results), seen 2026-11-24.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from zoo import plugins
+from zoo.conversion.dialects import Draft, File, Harvest, Written
+from zoo.conversion.dialects._model_index_fields import metric_name
+from zoo.conversion.mapping import MISSING, Field, SourceValue, plain_text, to_card, to_entry
+from zoo.registry.card import Card
+from zoo.registry.catalog import Catalog
+from zoo.registry.document import Document, parse_foreign
+from zoo.registry.edit import card_text
+from zoo.registry.position import Place, Problem
+from zoo.registry.quantities import measure
+
+suffixes: tuple[str, ...] = (".md", ".markdown")
+OWN = "hf"
+"""The key under `extra` that keeps what the card's fields do not say; the text below the front matter is beside it."""
+BODY = "readme"
+STALL_SECONDS = 60.0
+WEIGHTS = re.compile(r"(?:.*\.safetensors|pytorch_model.*\.bin|.*\.(?:pth|pt|ckpt))\Z")
+_FRONT = re.compile(r"\A\ufeff?---[ \t]*\n(.*?\n)---[ \t]*(?:\n|\Z)", re.DOTALL)
+_KEYS = re.compile(r"(?m)^(model-index|license|library_name|pipeline_tag|base_model)[ \t]*:")
+
+
+def recognises(file: File) -> bool:
+    """Whether the text begins with front matter that has results, or a licence and another key of a model card."""
+    front = _FRONT.match(file.text)
+    keys = set(_KEYS.findall(front[1])) if front else set()
+    return "model-index" in keys or ("license" in keys and len(keys) > 1)
+
+
+def read(file: File) -> Harvest:
+    """One draft: the README's model."""
+    front = _FRONT.match(file.text)
+    if front is None:
+        problem = Problem((), Place(file.label, 1, 1), "has no front matter", "begin it with `---` and `license: ...`")
+        return Harvest(problems=(problem,))
+    document = parse_foreign("\n" + front[1], file.path, file.label)
+    fatal = tuple(problem for problem in document.problems if "the last counts" not in problem.what)
+    if fatal:
+        return Harvest(problems=fatal)
+    return Harvest((_draft(document, file.text[front.end() :], file.path.resolve().parent.name, file.label),))
+
+
+def published(pattern: str, results: Path | None) -> Harvest:
+    """The draft of a repository's README, with the files of weights that lie beside it, at the commit that it has now."""
+    source: Any = plugins.load("sources", "hf")
+    repository, _, revision = pattern.partition("@")
+    commit, files = source.held(repository, revision or None)
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"hf://{repository}@{commit}/README.md"
+        path = source.connect().download(url, Path(folder), timeout_seconds=STALL_SECONDS, arrived=lambda count: None)
+        file = File(path, f"hf:{repository}/README.md", path.read_text(encoding="utf-8"))
+        harvest = read(file)
+    weights = [_weights(repository, commit, item) for item in files if WEIGHTS.match(item.path)]
+    weights.sort(key=lambda item: item["format"] != "safetensors")
+    drafts = [_with_weights(draft, repository, weights) for draft in harvest.drafts]
+    return Harvest(tuple(drafts), problems=harvest.problems)
+
+
+def write(cards: Sequence[Card], catalog: Catalog) -> Sequence[Written]:
+    """A README.md for each card: its front matter, and the text that it was imported with."""
+    return tuple(Written(f"{card.name}/README.md", _readme(card)) for card in cards)
+
+
+def _draft(document: Document, body: str, folder: str, label: str) -> Draft:
+    data, residue = to_card(document.data, FIELDS, SourceValue(document))
+    index = document.data.get("model-index")
+    named = index[0].get("name") if isinstance(index, list) and index and isinstance(index[0], Mapping) else None
+    extra = {**({OWN: residue} if residue else {}), **({BODY: body} if body.strip() else {})}
+    title = named if isinstance(named, str) and named.strip() else folder
+    return Draft("card", title, {**data, **({"extra": extra} if extra else {})}, label, 1, 0, [document.data, body])
+
+
+def _weights(repository: str, commit: str, item: Any) -> dict[str, Any]:
+    form = "safetensors" if item.path.endswith(".safetensors") else "pickle"
+    size = {"size_bytes": item.size_bytes} if item.size_bytes else {}
+    digest = {"sha256": item.sha256} if item.sha256 else {}
+    url = f"hf://{repository}@{commit}/{item.path}"
+    return {"file": item.path.replace("/", "_"), "format": form, **size, **digest, "urls": [url]}
+
+
+def _with_weights(draft: Draft, repository: str, weights: list[dict[str, Any]]) -> Draft:
+    data = {**draft.data, **({"weights": weights} if weights else {})}
+    if data.get("extra", {}).get(OWN, {}).get("library_name") == "timm":
+        data["builder"] = {"library": "timm", "entry": repository.partition("/")[2]}
+    return Draft("card", repository.partition("/")[2], data, draft.document, draft.line, draft.index, draft.entry)
+
+
+# --- the fields ---------------------------------------------------------------------------------------------------
+
+
+def _text(raw: Any, spot: SourceValue) -> Any:
+    return MISSING if plain_text(raw) is None else raw
+
+
+def _as_it_is(value: Any, data: Mapping[str, Any]) -> Any:
+    return value
+
+
+def _read_results(raw: Any, spot: SourceValue) -> Any:
+    claims = [claim for result, where in _results(raw, spot) for claim in _claims(result, where)]
+    return claims or MISSING
+
+
+def _results(raw: Any, spot: SourceValue) -> Iterator[tuple[Mapping[str, Any], SourceValue]]:
+    for at, model in enumerate(raw if isinstance(raw, list) else [raw]):
+        results = model.get("results") if isinstance(model, Mapping) else None
+        for number, result in enumerate(results if isinstance(results, list) else ()):
+            if isinstance(result, Mapping):
+                yield result, spot / at / "results" / number
+
+
+def _claims(result: Mapping[str, Any], spot: SourceValue) -> Iterator[dict[str, Any]]:
+    dataset = result.get("dataset")
+    about = dataset if isinstance(dataset, Mapping) else {}
+    name = about.get("name") or about.get("type") or "unknown"
+    split = {"split": about["split"]} if isinstance(about.get("split"), str) and about["split"] else {}
+    metrics = result.get("metrics")
+    for number, metric in enumerate(metrics if isinstance(metrics, list) else ()):
+        if not isinstance(metric, Mapping):
+            continue
+        where = spot / "metrics" / number / "value"
+        said = measure(where.written(metric.get("value")))
+        if said is not None and isinstance(name, str):
+            unit = {"unit": said.unit} if said.unit else {}
+            value = {"value": said.value, **unit, "rounded_to": said.rounded_to}
+            yield {"dataset": name, **split, "metric": _metric(metric), **value, "origin": "upstream", **where.source}
+
+
+def _metric(metric: Mapping[str, Any]) -> str:
+    """`top1` or `top5` where the name or the type says so, else the type."""
+    names = [str(metric[key]) for key in ("name", "type") if metric.get(key)]
+    found = next((metric_name(name) for name in names if metric_name(name) in ("top1", "top5")), None)
+    return found or str(metric.get("type") or metric.get("name") or "unknown")
+
+
+def _write_results(value: Any, data: Mapping[str, Any]) -> Any:
+    results: list[dict[str, Any]] = []
+    for claim in value:
+        about = {"name": claim["dataset"], "type": claim["dataset"].lower().replace(" ", "-")}
+        about |= {"split": claim["split"]} if claim.get("split") else {}
+        if not results or results[-1]["dataset"] != about:
+            task = data.get("task", "image-classification")
+            results.append({"task": {"type": task}, "dataset": about, "metrics": []})
+        kind = {"top1": "accuracy", "top5": "accuracy"}.get(claim["metric"], claim["metric"])
+        name = {"top1": "Top-1 Accuracy", "top5": "Top-5 Accuracy"}.get(claim["metric"], claim["metric"])
+        results[-1]["metrics"].append({"type": kind, "name": name, "value": claim["value"]})
+    return [{"name": data["name"], "results": results}] if "name" in data else MISSING
+
+
+FIELDS: tuple[Field, ...] = (
+    Field(("license",), ("license",), _text, _as_it_is),
+    Field(("pipeline_tag",), ("task",), _text, _as_it_is),
+    Field(("base_model",), ("base_model",), _text, _as_it_is),
+    Field(("model-index",), ("claims", "results"), _read_results, _write_results),
+)
+
+
+def _readme(card: Card) -> str:
+    document = card.where.document
+    foreign = parse_foreign(document.text, document.path, document.label).data
+    extra = foreign.get("extra") or {}
+    residue = extra.get(OWN) if isinstance(extra, Mapping) else None
+    entry = to_entry(document.data, residue if isinstance(residue, Mapping) else {}, FIELDS)
+    if residue is None and card.builder is not None:
+        entry = {"library_name": card.builder.library, **entry}
+    body = extra.get(BODY) if isinstance(extra, Mapping) else None
+    return f"---\n{card_text(entry)}---\n{body if isinstance(body, str) else ''}"

@@ -1,0 +1,1 @@
+"""Count what a forward pass costs under every convention."""

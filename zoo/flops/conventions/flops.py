@@ -1,0 +1,18 @@
+"""Floating-point operations: a multiply-add counts as two, everything else as nothing.
+
+What torch.utils.flop_counter.FlopCounterMode prints, and what papers on language models call FLOPs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from zoo.flops.conventions import Share, Trace
+
+EVERY_OPERATOR = True
+VARIANTS: Mapping[str, Callable[[Trace], int]] = {}
+
+
+def tally(trace: Trace) -> Iterator[Share]:
+    """Twice the multiply-adds of each operator."""
+    return (Share(call.path, call.operator, 2 * call.macs) for call in trace.operators if call.macs)

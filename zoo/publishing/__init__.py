@@ -1,0 +1,1 @@
+"""Turn a card and its report into a release, and put the release onto the Hub."""

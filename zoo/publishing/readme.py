@@ -1,0 +1,298 @@
+"""Proof -> the text of a release's README: metadata that the Hub accepts, what was measured, how to load it.
+
+What is generated (the metadata's own keys, and the text between two marks) belongs to zoo; whatever a person writes
+around it is kept. The first mark carries a digest of what was generated, so that a change on either side is noticed.
+Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from zoo.accuracy.intervals import confidence_interval
+from zoo.models.facts import Value
+from zoo.publishing.gate import Admission, is_whole
+from zoo.publishing.licenses import LICENSES
+from zoo.publishing.merge import Generated
+from zoo.registry.card import METRICS, Card, ResultClaim
+from zoo.verification.report import Finding, Status
+
+METRIC_TYPES = {"top1": "accuracy", "top5": "top_5_accuracy"}
+"""How the Hub calls them in `metrics` and `model-index`."""
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+"""A name that the Hub can take for a data set's (huggingface_hub 2.4.0, utils/_validators.py, validate_repo_id)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseAddress:
+    """How the release will be called where it is published: a repository of the Hub with its web page, or a folder.
+
+    A folder's own path is nobody's business: it is this machine's, and whoever reads the README has another one.
+    """
+
+    repository: str = "path/to/this/folder"
+    page: str = ""
+
+    @property
+    def for_timm(self) -> str:
+        """What timm.create_model takes."""
+        return f"hf-hub:{self.repository}" if self.page else f"local-dir:{self.repository}"
+
+
+def generate(admission: Admission, weights_file: str, address: ReleaseAddress, *, is_converted: bool) -> Generated:
+    """What zoo says about a proved model. weights_file: which of the card's files became the release's model.safetensors."""
+    return Generated(_metadata(admission, address), _body(admission, weights_file, address, is_converted))
+
+
+# --- metadata -----------------------------------------------------------------------------------------------------
+
+
+def _metadata(admission: Admission, address: ReleaseAddress) -> dict[str, Any]:
+    card, measured = admission.card, _measured_results(admission)
+    library = card.builder.library if card.builder else None
+    tags = [
+        card.task,
+        *({"timm": ("timm", "transformers"), "python": ()}.get(library or "", (library,))),
+        card.collection,
+    ]
+    values: dict[str, Any] = {
+        **_license(card),
+        "library_name": library if library != "python" else None,  # a factory of the card's own is no library
+        "pipeline_tag": card.task,
+        "tags": [tag for tag in dict.fromkeys(tags) if tag],
+        "datasets": [name for name in _datasets(admission) if HUB_ID.fullmatch(name)],
+        "metrics": list(dict.fromkeys(METRIC_TYPES[claim.metric] for claim, _ in measured)),
+        "base_model": card.base_model if card.base_model and "/" in card.base_model else None,
+        "model-index": _model_index(admission, measured, address) if measured else None,
+    }
+    return {key: value for key, value in values.items() if value}
+
+
+def _license(card: Card) -> dict[str, str]:
+    """What the card says; nothing when it says nothing."""
+    if card.license is None:
+        return {}
+    if card.license.lower() in LICENSES - {"other"}:
+        return {"license": card.license.lower()}
+    link = {"license_link": "LICENSE"} if card.license_file else {}
+    return {"license": "other", "license_name": re.sub(r"[^a-z0-9.-]+", "-", card.license.lower()), **link}
+
+
+def _datasets(admission: Admission) -> list[str]:
+    """What the model was trained on by the card or its family, then what it was evaluated on."""
+    collection = admission.collection
+    trained = admission.card.training.get("data") or (collection.training.get("data") if collection else None) or ()
+    names = [trained] if isinstance(trained, str) else [str(name) for name in trained]
+    known = {alias: item.name for item in admission.datasets.values() for alias in (item.name, *item.aliases)}
+    return list(dict.fromkeys(known.get(name, name) for name in (*names, *admission.datasets)))
+
+
+def _model_index(
+    admission: Admission, measured: Sequence[tuple[ResultClaim, Finding]], address: ReleaseAddress
+) -> list[dict[str, Any]]:
+    """One result a data set and split, with the measured values.
+
+    Source: huggingface_hub 2.4.0, repocard_data.py, eval_results_to_model_index.
+    """
+    results: dict[tuple[str, str], dict[str, Any]] = {}
+    for claim, finding in measured:
+        dataset = admission.datasets.get(claim.dataset)
+        group = results.setdefault(
+            (claim.dataset, claim.split),
+            {
+                "task": {"type": admission.card.task or "image-classification"},
+                "dataset": {
+                    "name": dataset.title or dataset.name if dataset else claim.dataset,
+                    "type": dataset.name if dataset else claim.dataset,
+                    "split": claim.split,
+                },
+                "metrics": [],
+                **(
+                    {"source": {"name": "zoo verify", "url": f"{address.page}/blob/main/verification.json"}}
+                    if address.page
+                    else {}
+                ),
+            },
+        )
+        name = f"{METRICS[claim.metric].title}, {claim.unit or 'percent'}"
+        group["metrics"].append({"type": METRIC_TYPES[claim.metric], "value": finding.measured, "name": name})
+    return [{"name": admission.card.name, "results": list(results.values())}]
+
+
+def _measured_results(admission: Admission) -> list[tuple[ResultClaim, Finding]]:
+    """The claims that were measured over a whole split, with what was measured."""
+    by_key = {item.key: item for item in admission.report.findings if item.check == "accuracy"}
+    pairs = [(claim, by_key.get(f"{claim.dataset}/{claim.split}/{claim.metric}")) for claim in admission.card.results]
+    return [
+        (claim, finding)
+        for claim, finding in pairs
+        if finding
+        and finding.status is Status.OK
+        and is_whole(finding, admission.datasets)
+        and claim.metric in METRIC_TYPES
+    ]
+
+
+# --- text ---------------------------------------------------------------------------------------------------------
+
+
+@cache
+def template() -> Any:
+    """The README's template, compiled on first use."""
+    import jinja2
+
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)  # Markdown, not HTML
+    return environment.from_string((Path(__file__).parent / "readme.md.j2").read_text(encoding="utf-8"))
+
+
+def _body(admission: Admission, weights_file: str, address: ReleaseAddress, is_converted: bool) -> str:
+    card, collection = admission.card, admission.collection
+    rows = [_row(finding) for finding in _shown(admission.report.findings)]
+    text: str = template().render(
+        name=card.name,
+        summary=(collection.description or "").strip() if collection else "",
+        warnings=_warnings(admission),
+        zoo=admission.report.zoo,
+        rows=rows,
+        interval_note=_interval_note(rows),
+        library=card.builder.library if card.builder else "",
+        address=address.for_timm,
+        repository=address.repository,
+        facts=list(_facts(admission, weights_file, is_converted)),
+        provenance=list(_provenance(card)),
+        verification=list(_verification(admission)),
+        citation=(collection.citation or "").strip() if collection else "",
+    )
+    return text
+
+
+def _warnings(admission: Admission) -> list[str]:
+    allowance = admission.allowance
+    if allowance is None:
+        return []
+    missing = ", ".join(f"{item.check} {item.key} ({item.status.value})" for item in admission.unproven)
+    return [f"**Not verified: {missing}.** Published without it on purpose: {' '.join(allowance.reason.split())}"]
+
+
+def _shown(findings: Sequence[Finding]) -> Iterator[Finding]:
+    """The findings that are about a number or the files, in the order in which people ask for them."""
+    for check in ("accuracy", "params", "flops", "files", "loading", "fingerprint", "data"):
+        for finding in findings:
+            if finding.check == check and not finding.key.endswith("/size"):
+                yield finding
+
+
+def _row(finding: Finding) -> dict[str, str]:
+    return {
+        "what": _escaped(finding.check if finding.key == finding.check else f"{finding.check} {finding.key}"),
+        "claimed": _escaped(_value(finding.claimed, finding.unit)),
+        "measured": _escaped(_value(finding.measured, finding.unit)),
+        "interval": _interval(finding),
+        "found": finding.status.value,
+    }
+
+
+def _value(value: Value, unit: str) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return f"`{value[:16]}...`" if len(value) == 64 else value
+    return (
+        f"{value:,} {unit}".strip() if isinstance(value, int) else f"{value:,.4f}".rstrip("0").rstrip(".") + f" {unit}"
+    )
+
+
+def _interval(finding: Finding) -> str:
+    """95 % of a share of counted images, or how far claim and measurement may differ."""
+    correct, images = finding.evidence.get("correct"), finding.evidence.get("images")
+    if isinstance(correct, int) and isinstance(images, int) and images:
+        interval = confidence_interval(correct, images)
+        unit = 1.0 if finding.unit == "fraction" else 100.0
+        return f"{interval.low * unit:.2f} to {interval.high * unit:.2f} ({correct:,} of {images:,})"
+    if finding.tolerance:
+        return f"claim ± {finding.tolerance:g}"
+    return "exact" if isinstance(finding.measured, (int, float)) else "-"
+
+
+def _interval_note(rows: Sequence[Mapping[str, str]]) -> str:
+    if not any(" of " in row["interval"] for row in rows):
+        return "An interval says how far claim and measurement may differ."
+    return (
+        "The interval of an accuracy is the 95 % one for other images like these (Clopper-Pearson), with the images that"
+        " were right; any other says how far claim and measurement may differ."
+    )
+
+
+def _facts(admission: Admission, weights_file: str, is_converted: bool) -> Iterator[tuple[str, str]]:
+    card, collection = admission.card, admission.collection
+    measured = {item.file: item for item in admission.subject.weights}[weights_file]
+    if card.builder:
+        options = ", ".join(f"{key}={value}" for key, value in card.builder.options.items())
+        yield (
+            "architecture",
+            f"`{card.builder.entry}` of {card.builder.library}" + (f", with {options}" if options else ""),
+        )
+    if card.input and card.input.size:
+        yield "input", f"{' x '.join(map(str, card.input.size))}, {card.input.interpolation or 'bilinear'}"
+    yield "weights", f"`{measured.file}`, {measured.size_bytes:,} bytes, SHA-256 `{measured.sha256}`"
+    if is_converted:
+        yield "`model.safetensors`", f"the same tensors as `{measured.file}`, compared bit by bit after the conversion"
+    yield "licence", card.license or "the card names none"
+    if card.base_model:
+        yield "made from", card.base_model
+    if collection and collection.paper and collection.paper.title:
+        yield (
+            "paper",
+            f"[{collection.paper.title}]({collection.paper.url})" if collection.paper.url else collection.paper.title,
+        )
+    if card.code:
+        yield "code", card.code
+    for title, values in (
+        (("parts", collection.architecture), ("techniques", collection.techniques)) if collection else ()
+    ):
+        if values:
+            yield title, ", ".join(values)
+    training = {**(collection.training if collection else {}), **card.training}
+    if training:
+        yield "training", "; ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in training.items())
+
+
+def _plain(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _provenance(card: Card) -> Iterator[dict[str, str]]:
+    """Who says so, for every claim; `read in` is the source that the card names, else the card's own line."""
+    claims: list[tuple[str, Any]] = [("parameters", card.claims.params)] if card.claims and card.claims.params else []
+    claims += [(f"{item.convention or 'FLOPs'}", item) for item in card.flops]
+    claims += [(f"{item.metric} on {item.dataset}, {item.split}", item) for item in card.results]
+    for title, claim in claims:
+        source = claim.source or f"{card.path.name}, line {claim.where['value'].line}"
+        yield {
+            "claim": _escaped(f"{title}: {claim.value:,}"),
+            "origin": claim.origin or "not said",
+            "source": _escaped(source),
+        }
+
+
+def _verification(admission: Admission) -> Iterator[tuple[str, str]]:
+    report = admission.report
+    libraries = report.environment.get("libraries", {})
+    yield "when", report.created
+    yield "with", f"zoo {report.zoo}, " + ", ".join(f"{name} {found}" for name, found in libraries.items())
+    yield (
+        "on",
+        f"{report.environment.get('platform', 'an unknown machine')}, Python {report.environment.get('python', '?')}",
+    )
+    for data in admission.subject.datasets:
+        yield "data", f"{data.name}, {data.split} split, manifest SHA-256 `{data.manifest_sha256}`"
+    yield "again", f"`zoo verify {admission.card.name} --fetch --strict`"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

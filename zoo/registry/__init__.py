@@ -1,0 +1,1 @@
+"""Read cards from YAML: documents, schemas, cards, the catalog of a zoo, queries and edits."""

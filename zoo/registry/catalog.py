@@ -1,0 +1,242 @@
+"""Folders of YAML -> Catalog: the cards, families and data sets of a zoo, what could not be read, and finding them.
+
+A folder's `collection.yaml` is a family; what lies in a folder called `datasets` is a data set; any other `*.yaml` is a
+card. A file that is no valid card becomes Broken, with its problems, and hides nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+from zoo.errors import CardError, UnknownName, UsageError
+from zoo.registry import index
+from zoo.registry.card import Card, Collection, Dataset
+from zoo.registry.document import Document
+from zoo.registry.index import IndexEntry, Key
+from zoo.registry.position import Problem
+from zoo.registry.schema import data_root
+
+_Kind = TypeVar("_Kind", bound="Card | Collection | Dataset")
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A file that is no valid card, family or data set, called by its `name` if it has one, else by its file name."""
+
+    kind: str
+    name: str
+    document: Document
+    problems: tuple[Problem, ...]
+
+
+class LazyList(Sequence[_Kind]):
+    """Cards, families or data sets in the order of their files, each built when it is first asked for.
+
+    entries: the files, or what reads them when somebody first asks for one.
+    """
+
+    def __init__(
+        self, cls: type[_Kind], entries: Iterable[IndexEntry] | Callable[[], Iterable[IndexEntry]] = ()
+    ) -> None:
+        self.cls: type[_Kind] = cls
+        self._entries = entries if callable(entries) else tuple(entries)
+
+    @overload
+    def __getitem__(self, index: int) -> _Kind: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[_Kind, ...]: ...
+    def __getitem__(self, index: int | slice) -> _Kind | tuple[_Kind, ...]:
+        if isinstance(index, slice):
+            return tuple(entry.built(self.cls) for entry in self.entries[index])
+        item: _Kind = self.entries[index].built(self.cls)
+        return item
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    @cached_property
+    def entries(self) -> tuple[IndexEntry, ...]:
+        """The files."""
+        return tuple(self._entries() if callable(self._entries) else self._entries)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Their names, without building one."""
+        return tuple(entry.name for entry in self.entries)
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The cards of a zoo in the order of their files, with its families, data sets and unreadable files."""
+
+    cards: LazyList[Card] = field(default_factory=lambda: LazyList(Card))
+    collections: LazyList[Collection] = field(default_factory=lambda: LazyList(Collection))
+    datasets: LazyList[Dataset] = field(default_factory=lambda: LazyList(Dataset))
+    broken: tuple[Broken, ...] = ()
+    selected: frozenset[Path] = field(default=frozenset(), repr=False)
+    _derived: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def find(self, name: str) -> Card:
+        """The card of that name or alias.
+
+        Raises UnknownName with the nearest names, CardError when its file is there and is no valid card.
+        """
+        position = self._by_name.get(name)
+        if position is not None:
+            return self.cards[position]
+        for item in self.broken:
+            if item.kind == "card" and item.name == name:
+                problem = item.problems[0]
+                raise CardError(problem.what, where=str(problem.place), hint=problem.hint)
+        raise UnknownName("model", name, self._by_name)
+
+    def collection_of(self, card: Card) -> Collection | None:
+        """The family that the card names, if there is one."""
+        position = self._collections.get(card.collection) if card.collection else None
+        return None if position is None else self.collections[position]
+
+    def dataset(self, name: str) -> Dataset | None:
+        """The data set of that name or alias, if there is one; case, spaces and punctuation do not count."""
+        return self._datasets.get(_bare(name))
+
+    @property
+    def dataset_names(self) -> tuple[str, ...]:
+        """The names and aliases of the data sets."""
+        return tuple(name for item in self.datasets for name in (item.name, *item.aliases))
+
+    def derived(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What was made of the whole catalogue under that key, made when it is first asked for."""
+        if key not in self._derived:
+            self._derived[key] = make()
+        return self._derived[key]
+
+    def sharing(self, key: str, value: str | int | None, *, most: int | None = None) -> tuple[Card, ...]:
+        """The cards, or the first `most`, that have this `name`, `url`, `sha256` (by its first 8 digits), `size_bytes` or
+        `collection`."""
+        return tuple(self.cards[position] for position in self.positions.get((key, value), ())[:most])
+
+    def with_files(self, paths: Iterable[Path]) -> Catalog:
+        """This catalogue with the cards of some files or folders put in, and those selected; they replace namesakes."""
+        paths = tuple(paths)
+        found = _sorted_out(entry for top in paths for entry in _entries(top))
+        families = {path.parent / "collection.yaml" for path in paths if path.is_file()}
+        around = _sorted_out(index.read(path) for path in sorted(families) if path.is_file())
+        names = {entry.name for entry in found.cards.entries} | {item.name for item in found.broken}
+        return replace(
+            self,
+            cards=LazyList(
+                Card, (*(entry for entry in self.cards.entries if entry.name not in names), *found.cards.entries)
+            ),
+            collections=_merged(self.collections, around.collections, found.collections),
+            datasets=_merged(self.datasets, found.datasets),
+            broken=(*self.broken, *found.broken),
+            selected=frozenset(entry.path for entry in found.cards.entries)
+            | frozenset(item.document.path for item in found.broken),
+            _derived={},
+        )
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of the cards, in their order."""
+        return self.cards.names
+
+    @cached_property
+    def positions(self) -> Mapping[Key, Sequence[int]]:
+        """By each value that cards are found by, their positions."""
+        found: dict[Key, list[int]] = {}
+        for position, entry in enumerate(self.cards.entries):
+            for key in entry.keys:
+                found.setdefault(key, []).append(position)
+        return found
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, int]:
+        named = {str(value): positions[0] for (key, value), positions in self.positions.items() if key == "name"}
+        return named | {name: position for position, name in reversed(list(enumerate(self.names)))}
+
+    @cached_property
+    def _collections(self) -> Mapping[str, int]:
+        return {name: position for position, name in enumerate(self.collections.names)}
+
+    @cached_property
+    def _datasets(self) -> Mapping[str, Dataset]:
+        named = {_bare(alias): item for item in self.datasets for alias in item.aliases}
+        return named | {_bare(item.name): item for item in self.datasets}
+
+
+def load_catalog(folders: Iterable[Path] = ()) -> Catalog:
+    """The catalogue of these folders, or of the shipped cards when there are none.
+
+    ZOO_CARDS (folders, separated as in PATH) does the same. The shipped data sets are visible in either case.
+    Raises UsageError when a folder is not there.
+    """
+    folders = own_folders(folders)
+    if not folders:
+        return _sorted_out(index.scan(data_root() / "cards"))
+    own = _sorted_out(entry for folder in folders for entry in index.scan(folder))
+    return replace(own, datasets=LazyList(Dataset, partial(_and_shipped, own.datasets)))
+
+
+def own_folders(folders: Iterable[Path] = ()) -> tuple[Path, ...]:
+    """The folders of cards that were given, else those of ZOO_CARDS; none for the shipped cards."""
+    folders = tuple(folders) or tuple(Path(part) for part in os.environ.get("ZOO_CARDS", "").split(os.pathsep) if part)
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"there is no folder of cards at {folder}", hint="give a folder that holds *.yaml cards")
+    return folders
+
+
+def used_folders(folders: Iterable[Path] = ()) -> tuple[Path, ...]:
+    """The folders that `load` reads cards from."""
+    return own_folders(folders) or (data_root() / "cards",)
+
+
+def selected(catalog: Catalog) -> list[Card | Broken]:
+    """The cards that `with_files` put in, and its unreadable files."""
+    chosen: list[Card | Broken] = [
+        entry.built(Card) for entry in catalog.cards.entries if entry.path in catalog.selected
+    ]
+    return chosen + [item for item in catalog.broken if item.document.path in catalog.selected]
+
+
+def _entries(top: Path) -> Iterable[IndexEntry]:
+    if top.is_dir():
+        return index.scan(top)
+    if not top.exists():
+        raise UsageError(f"there is no file or folder {top}")
+    return [index.read(top)]
+
+
+def _sorted_out(entries: Iterable[IndexEntry]) -> Catalog:
+    kinds: dict[str, list[IndexEntry]] = {"card": [], "collection": [], "dataset": []}
+    broken: list[Broken] = []
+    for entry in entries:
+        if entry.is_valid:
+            kinds[entry.kind].append(entry)
+        else:
+            broken.append(Broken(entry.kind, entry.name, entry.document, entry.document.problems))
+    cards, families = LazyList(Card, kinds["card"]), LazyList(Collection, kinds["collection"])
+    return Catalog(cards, families, LazyList(Dataset, kinds["dataset"]), tuple(broken))
+
+
+def _and_shipped(datasets: LazyList[Dataset]) -> Iterable[IndexEntry]:
+    """Read when a data set is asked for: to list or fetch models, none is."""
+    return _merged(_sorted_out(index.scan(data_root() / "cards" / "datasets")).datasets, datasets).entries
+
+
+def _bare(name: str) -> str:
+    """ImageNet-1k and imagenet_1k are one data set."""
+    return re.sub(r"[\W_]", "", name.casefold())
+
+
+def _merged(old: LazyList[_Kind], *new: LazyList[_Kind]) -> LazyList[_Kind]:
+    """Those of the old whose names none of the new has, and the new."""
+    added = [entry for shelf in new for entry in shelf.entries]
+    names = {entry.name for entry in added}
+    return LazyList(old.cls, (*(entry for entry in old.entries if entry.name not in names), *added))

@@ -1,0 +1,286 @@
+"""Card text + planned change -> card text: the only writer of cards.
+
+A change shows as the lines that it changes and no others: comments, order and layout stay. The new text is parsed again
+and refused if anything but the planned values differs, and it replaces the file atomically, only if nobody changed the
+file meanwhile. Also writes new cards.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import CannotCheck, UsageError
+from zoo.registry.document import Document, parse
+from zoo.registry.position import Pointer, json_pointer
+from zoo.registry.yaml_nodes import Plain, scalar
+
+WIDEST = 120
+"""A mapping or list that fits this many columns is written on one line."""
+
+
+def apply(document: Document, changes: Mapping[Pointer, Any]) -> str:
+    """The document's text with a value set at each pointer: replaced where there is one, added where there is none.
+
+    A pointer that ends in the length of a list appends to it. The parent of what is added must exist.
+    Raises CannotCheck when the layout is one that this cannot write into without touching more.
+    """
+    for pointer, value in changes.items():
+        text = _put(document, pointer, value)
+        changed = parse(text, document.path, document.label)
+        if changed.problems or changed.data != _planned(document.data, pointer, value):
+            raise CannotCheck(
+                f"{json_pointer(pointer)} cannot be written without touching more than that",
+                where=str(document.place(pointer)),
+                hint=f"write it by hand: {json_pointer(pointer)}: {flow(value)}",
+            )
+        document = changed
+    return document.text
+
+
+def renamed(document: Document, pointer: Pointer, name: str) -> str:
+    """The document's text with another name for a key; raises CannotCheck when that cannot be done without touching more."""
+    mark = document.marks[pointer]
+    lines = document.text.splitlines(keepends=True)
+    start = sum(map(len, lines[: mark.line - 1])) + mark.column - 1
+    old = str(pointer[-1])
+    for written in (old, f'"{old}"', f"'{old}'"):
+        if document.text.startswith(written, start):
+            text = document.text[:start] + _text(name) + document.text[start + len(written) :]
+            return _checked(document, text, _with_key(document.data, pointer, name), pointer)
+    raise CannotCheck(f"the key {old} is not where it should be", where=str(document.place(pointer)))
+
+
+def headed(document: Document, line: str, fields: Mapping[str, Any]) -> str:
+    """The document's text with a line of fields before its first one."""
+    lines = document.text.splitlines(keepends=True)
+    at = document.start[0] - 1
+    text = "".join([*lines[:at], line, *lines[at:]])
+    return _checked(document, text, {**document.data, **fields}, ())
+
+
+def _checked(document: Document, text: str, planned: Any, pointer: Pointer) -> str:
+    changed = parse(text, document.path, document.label)
+    if changed.data != planned:
+        raise CannotCheck(f"{json_pointer(pointer)} cannot be changed alone", where=str(document.place(pointer)))
+    return text
+
+
+def _with_key(data: Any, pointer: Pointer, name: str) -> Any:
+    if len(pointer) == 1:
+        return {name if key == pointer[0] else key: value for key, value in data.items()}
+    first, rest = pointer[0], pointer[1:]
+    if isinstance(data, list):
+        return [_with_key(item, rest, name) if at == first else item for at, item in enumerate(data)]
+    return {key: _with_key(value, rest, name) if key == first else value for key, value in data.items()}
+
+
+def save(document: Document, text: str) -> None:
+    """Replace the document's file by the text, atomically.
+
+    Raises UsageError when the file is no longer what the document was read from, CannotCheck when it cannot be written.
+    """
+    if document.path.read_text(encoding="utf-8") != document.text:
+        raise UsageError(
+            "the file was changed by somebody else meanwhile", where=document.label, hint="run the command again"
+        )
+    create(document.path, text, replace=True)
+
+
+def create(path: Path, text: str, *, replace: bool = False) -> None:
+    """Write the text to a new file, whole or not at all. Raises UsageError when there is one already."""
+    if path.exists() and not replace:
+        raise UsageError("the file is there already", where=str(path), hint="give another name, or remove it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise CannotCheck(f"cannot be written: {error.strerror}", where=str(path)) from error
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        Path(temporary).chmod(path.stat().st_mode if replace else 0o644)
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def card_text(data: Mapping[str, Any] | Sequence[Any]) -> str:
+    """A new card, collection or dataset in the house layout: fields in their order, what is short on one line.
+
+    A document that is a list, which no card is, comes out as one.
+    """
+    return "".join(_block(data, 0) if isinstance(data, Mapping) else (part for item in data for part in _item(item, 0)))
+
+
+def flow(value: Any) -> str:
+    """The value as YAML on one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_text(key)}: {flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(flow(item) for item in value) + "]"
+    return _text(value) if isinstance(value, str) else _number(value) if isinstance(value, float) else json.dumps(value)
+
+
+def _number(value: float) -> str:
+    """The shortest spelling; with a point before the exponent, as YAML 1.1 wants it (`1e-05` would be text there)."""
+    return re.sub(r"^(-?\d+)e", r"\1.0e", json.dumps(value))
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_./(+](?:[A-Za-z0-9_./()+@=~%$^*<>&;! -]|:(?=[A-Za-z0-9_./(+@])|(?<=[^ ])#)*\Z")
+
+
+def _text(value: str) -> str:
+    """The text as a YAML scalar: plain where YAML 1.1 and 1.2 readers agree that it is text, else in double quotes."""
+    if isinstance(value, Plain):
+        return str.__str__(value)
+    plain = (
+        _PLAIN.match(value)
+        and value == value.strip()
+        and isinstance(scalar(value), str)
+        and not value.startswith(("- ", "? "))
+        and not re.match(r"[-+.0-9]|(?i:y|n|yes|no|on|off|true|false|null|\.inf|\.nan)\Z", value)
+    )
+    return value if plain else _quoted(value)
+
+
+def _quoted(value: str) -> str:
+    """JSON is YAML, but for code points that YAML forbids unescaped: DEL, C1 controls, surrogates, U+FFFE and U+FFFF."""
+    quoted = json.dumps(value, ensure_ascii=False)
+    return re.sub(
+        "[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]", lambda match: f"\\u{ord(match[0]):04x}", quoted
+    )
+
+
+def _block(data: Mapping[str, Any], depth: int) -> Iterator[str]:
+    pad = "  " * depth
+    for key, value in data.items():
+        head = f"{pad}{_text(key)}:"
+        line = f"{head} {flow(value)}"
+        if isinstance(value, str) and _reads_as_block(value):
+            body = "".join(f"{pad}  {part}\n" if part else "\n" for part in value.rstrip("\n").split("\n"))
+            yield f"{head} |{'' if value.endswith(chr(10)) else '-'}\n{body}"
+        elif isinstance(value, Mapping) and value and (depth == 0 or len(line) > WIDEST):
+            yield f"{head}\n"
+            yield from _block(value, depth + 1)
+        elif (
+            isinstance(value, (list, tuple))
+            and value
+            and (len(line) > WIDEST or any(isinstance(i, Mapping) for i in value))
+        ):
+            yield f"{head}\n"
+            for item in value:
+                yield from _item(item, depth + 1)
+        else:
+            yield f"{line}\n"
+
+
+def _item(value: Any, depth: int) -> Iterator[str]:
+    pad = "  " * depth
+    line = f"{pad}- {flow(value)}"
+    if isinstance(value, Mapping) and value and len(line) > WIDEST:
+        lines = list(_block(value, depth + 1))
+        yield f"{pad}- {lines[0][len(pad) + 2 :]}"
+        yield from lines[1:]
+    else:
+        yield f"{line}\n"
+
+
+def _reads_as_block(value: str) -> bool:
+    """Whether a text of several lines comes back unchanged from a block scalar."""
+    body = value[:-1] if value.endswith("\n") else value
+    lines = body.split("\n")
+    printable = all(part.isprintable() for part in lines)
+    return len(lines) > 1 and printable and bool(lines[0]) and not lines[0][0].isspace() and bool(lines[-1].strip())
+
+
+# --- changing -----------------------------------------------------------------------------------------------------
+
+
+def _put(document: Document, pointer: Pointer, value: Any) -> str:
+    if pointer in document.marks and pointer:
+        return _replaced(document, pointer, value)
+    parent, last = pointer[:-1], pointer[-1]
+    if parent not in document.marks:
+        return _put(document, parent, [value] if isinstance(last, int) else {last: value})
+    mark = document.marks[parent]
+    if document.text[mark.start : mark.start + 1] in ("{", "["):
+        return _added_to_flow(document, parent, last, value)
+    return _added_to_block(document, parent, last, value)
+
+
+def _replaced(document: Document, pointer: Pointer, value: Any) -> str:
+    mark = document.marks[pointer]
+    old = document.text[mark.start : mark.end]
+    kept = f'"{value}"' if isinstance(value, str) and old[:1] == '"' and _quoted(value) == f'"{value}"' else flow(value)
+    return document.text[: mark.start] + kept + document.text[mark.end :]
+
+
+def _added_to_flow(document: Document, parent: Pointer, last: str | int, value: Any) -> str:
+    mark = document.marks[parent]
+    inside = document.text[mark.start + 1 : mark.end - 1]
+    entry = flow(value) if isinstance(last, int) else f"{_text(last)}: {flow(value)}"
+    comma = ", " if inside.strip() and not inside.rstrip().endswith(",") else ""
+    kept = inside.rstrip() if "#" not in inside else inside
+    return f"{document.text[: mark.start + 1]}{kept}{comma}{entry}{document.text[mark.end - 1 :]}"
+
+
+def _added_to_block(document: Document, parent: Pointer, last: str | int, value: Any) -> str:
+    """A new line after the last one of the parent, indented as its first key or item is."""
+    children = [at for at in document.marks if len(at) == len(parent) + 1 and at[: len(parent)] == parent]
+    end = max(
+        mark.end for at, mark in document.marks.items() if at[: len(parent)] == parent and not _is_block(document, at)
+    )
+    line_end = document.text.find("\n", max(end - 1, 0))
+    head = document.text if line_end < 0 else document.text[: line_end + 1]
+    tail = "" if line_end < 0 else document.text[line_end + 1 :]
+    if not head.endswith("\n"):
+        head += "\n"
+    first = document.marks[children[0]]
+    indent = first.column - 1 - (2 if isinstance(last, int) else 0)
+    lines = _item(value, 0) if isinstance(last, int) else _block({last: value}, 1 if parent else 0)
+    body = "".join(lines)
+    if not isinstance(last, int) and parent:
+        body = "".join(part[2:] if part.startswith("  ") else part for part in body.splitlines(keepends=True))
+    added = "".join(" " * indent + part if part.strip() else part for part in body.splitlines(keepends=True))
+    return head + added + tail
+
+
+def _is_block(document: Document, pointer: Pointer) -> bool:
+    """Whether the value is a block mapping or list, whose end mark lies behind the comments that follow it."""
+    value: Any = document.data
+    for part in pointer:
+        value = value[part]
+    mark = document.marks[pointer]
+    return isinstance(value, (dict, list)) and document.text[mark.start : mark.start + 1] not in ("{", "[")
+
+
+def _planned(data: Mapping[str, Any], pointer: Pointer, value: Any) -> Any:
+    """What the data must be after the change, as YAML can say it: tuples are lists."""
+    planned: Any = copy.deepcopy(dict(data))
+    node = planned
+    for part, following in pairwise(pointer):
+        if isinstance(node, list) and isinstance(part, int) and part == len(node):
+            node.append([] if isinstance(following, int) else {})
+        elif isinstance(node, dict) and part not in node:
+            node[part] = [] if isinstance(following, int) else {}
+        node = node[part]
+    last, plain = pointer[-1], json.loads(json.dumps(value))
+    if isinstance(node, list) and last == len(node):
+        node.append(plain)
+    else:
+        node[last] = plain
+    return planned
+
+
+def in_order(data: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:
+    """The data with its keys in that order, what is not named there last."""
+    rank = {key: index for index, key in enumerate(order)}
+    return dict(sorted(data.items(), key=lambda item: rank.get(item[0], len(rank))))

@@ -1,0 +1,124 @@
+"""Cards -> tables and pages: what `zoo list`, `zoo show` and `zoo compare` print. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from types import MappingProxyType
+from typing import Any
+
+from zoo.registry.card import Card, Collection
+from zoo.registry.catalog import Catalog
+from zoo.registry.index import Row, row_of
+from zoo.registry.query import FIELDS, condition, known_field
+
+SHOWN = ("name", "collection", "params", "macs", "top1", "dataset", "license")
+"""The columns of a table when none are asked for."""
+
+
+def rows(catalog: Catalog, query: str = "", *, where: str = "", sort: str = "") -> list[Row]:
+    """A row for each card whose name has the query in it and that meets the condition, sorted by a field, `-` for the
+    largest first; what has no such value comes last. Raises UsageError for a condition that is none."""
+    wanted, meets = query.lower(), condition(where)
+    entries = (entry for entry in catalog.cards.entries if wanted in entry.name.lower())
+    found = sorted((row for entry in entries if meets(row := entry.as_row())), key=lambda row: row.name)
+    if not sort:
+        return found
+    name = known_field(sort.removeprefix("-"))
+    known = [row for row in found if getattr(row, name) is not None]
+    unknown = [row for row in found if getattr(row, name) is None]
+    return sorted(known, key=lambda row: getattr(row, name), reverse=sort.startswith("-")) + unknown
+
+
+def render(rows: Sequence[Row], format_name: str, columns: Sequence[str] = ()) -> str:
+    """The rows as `text` (a table), `json`, or `names` (one a line), with these fields of Row."""
+    chosen = [known_field(column) for column in columns] or list(SHOWN)
+    if format_name == "json":
+        kept = [asdict(row) if not columns else {name: getattr(row, name) for name in chosen} for row in rows]
+        return json.dumps(kept, indent=2) + "\n"
+    if format_name == "names":
+        return "".join(f"{row.name}\n" for row in rows)
+    lines = [tuple(chosen), *(tuple(_cell(name, getattr(row, name)) for name in chosen) for row in rows)]
+    return _table(lines) if rows else "no models\n"
+
+
+def compared(cards: Sequence[Card], format_name: str) -> str:
+    """Some cards beside each other, one field a line, an asterisk where they differ."""
+    beside = [row_of(card) for card in cards]
+    results = [{f"{c.dataset} {c.metric}": f"{c.value:g}" for c in card.results} for card in cards]
+    if format_name == "json":
+        return (
+            json.dumps(
+                [{**asdict(row), "results": result} for row, result in zip(beside, results, strict=True)], indent=2
+            )
+            + "\n"
+        )
+    named = {
+        name: [_cell(name, getattr(row, name)) for row in beside]
+        for name in FIELDS
+        if name not in ("name", "where", "top1", "top5", "dataset")
+    }
+    named |= {
+        key: [result.get(key, "-") for result in results]
+        for key in dict.fromkeys(key for result in results for key in result)
+    }
+    lines = [("", *(row.name for row in beside))]
+    lines += [
+        (f"{'*' if len(set(cells)) > 1 else ' '} {name}", *cells)
+        for name, cells in named.items()
+        if set(cells) != {"-"}
+    ]
+    return _table(lines)
+
+
+def whole(card: Card, collection: Collection | None, format_name: str) -> str:
+    """All that a card and its family say, with places as `text`, as data as `json`."""
+    if format_name == "json":
+        family = dict(collection.where.document.data) if collection else None
+        return (
+            json.dumps({"card": dict(card.where.document.data), "collection": family}, indent=2, ensure_ascii=False)
+            + "\n"
+        )
+    parts = [card.where.document] + ([collection.where.document] if collection else [])
+    return "".join(f"# {part.label}\n" + "".join(_lines(part.data, 0)) for part in parts)
+
+
+_UNITS = MappingProxyType(
+    {"params": (1e6, "M", 2), "macs": (1e9, "G", 3), "flops": (1e9, "G", 3), "size_bytes": (1e6, " MB", 1)}
+)
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if name in _UNITS:
+        scale, unit, digits = _UNITS[name]
+        return f"{value / scale:,.{digits}f}{unit}"
+    return f"{value:.2f}%" if name in ("top1", "top5") else str(value)
+
+
+def _table(lines: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines
+    )
+
+
+def _lines(data: Mapping[str, Any], depth: int) -> Iterator[str]:
+    for key, value in data.items():
+        pad = "  " * depth
+        if isinstance(value, Mapping):
+            yield f"{pad}{key}:\n"
+            yield from _lines(value, depth + 1)
+        elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+            for index, item in enumerate(value):
+                yield f"{pad}{key} {index + 1}:\n"
+                yield from _lines(item if isinstance(item, Mapping) else {"": item}, depth + 1)
+        else:
+            shown = (
+                ", ".join(map(str, value))
+                if isinstance(value, list)
+                else str(value).strip().replace("\n", f"\n{pad}  ")
+            )
+            yield f"{pad}{key}: {shown}\n"

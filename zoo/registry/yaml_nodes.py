@@ -1,0 +1,298 @@
+"""Turn the nodes of a YAML text into plain data, strictly, and note where each value stands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import yaml
+from zoo.registry.position import Mark, Place, Pointer, Problem
+
+DEEPEST = 100
+"""Levels of nesting; no schema here has more than eight, `extra` holds what people write by hand."""
+MOST_VALUES = 100_000
+"""Values after aliases are expanded: what makes an alias bomb harmless."""
+
+
+class Plain(str):
+    """A plain scalar of a foreign document that readers of YAML 1.1 and 1.2 take for different things, as it is written.
+
+    `1e-4`, `no`, `2021-05-28`, `012`: written back plain, it means to every reader what it meant in the source.
+    """
+
+    __slots__ = ()
+
+
+ROOT = ""
+"""The key under which `parse_foreign` puts what a document holds when that is no mapping."""
+
+
+class Unacceptable(Exception):
+    """The text may be YAML, but is not one that can be a card."""
+
+    def __init__(self, what: str, line: int, column: int, hint: str) -> None:
+        super().__init__(what)
+        self.what, self.line, self.column, self.hint = what, line, column, hint
+
+
+@cache
+def yaml_loader() -> type[yaml.SafeLoader]:
+    """Return PyYAML's fastest safe loader."""
+    import yaml
+
+    # The C parser is 3.5 times as fast; PyYAML is built without it where libyaml is missing.
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@cache
+def _composer() -> Any:
+    """A loader that composes nodes and does not resolve their tags, which takes half of the time: `scalar` does that."""
+    import yaml
+
+    text = "tag:yaml.org,2002:str"
+    methods = {
+        "resolve": lambda self, kind, value, implicit: text,
+        "descend_resolver": lambda self, node, index: None,
+        "ascend_resolver": lambda self: None,
+    }
+    return type("Composer", (yaml_loader(),), methods) if hasattr(yaml, "CSafeLoader") else yaml_loader()
+
+
+def compose(text: str) -> Any:
+    """Return the root node of a YAML text, None when it is empty; raises yaml.YAMLError."""
+    loader = _composer()(text)
+    try:
+        return loader.get_single_node()
+    finally:
+        loader.dispose()
+
+
+_FAR_IN = re.compile(r"^[ \-?:]{250}", re.MULTILINE)
+
+
+def refuse_deep(text: str) -> None:
+    """Refuse nesting that would exhaust the C stack: the C parser composes recursively, libyaml before 0.2.6 without limit.
+
+    A block level takes at least one more column of indentation (two levels share it when a list stands in a mapping),
+    a flow level a bracket, so the events are only counted when that bound is exceeded.
+    """
+    import yaml
+
+    if text.count("[") + text.count("{") <= 500 and not _FAR_IN.search(text):
+        return
+    try:
+        _count_levels(text, yaml_loader())
+    except yaml.scanner.ScannerError as error:
+        # libyaml's own limit, from 0.2.6 on: it looks ahead, and says so before the events tell where DEEPEST is passed
+        if error.problem == "exceeded maximum nesting depth":
+            _count_levels(text, yaml.SafeLoader)
+        raise
+
+
+def _count_levels(text: str, loader: Any) -> None:
+    """Raises _Unacceptable where a text passes DEEPEST."""
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, Loader=loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            mark: Any = event.start_mark
+            raise Unacceptable(f"nested deeper than {DEEPEST} levels", mark.line + 1, mark.column + 1, "flatten it")
+
+
+def yaml_message(text: str, error: yaml.MarkedYAMLError, line: int) -> tuple[str, str]:
+    """(what, hint) for a text that the parser refuses."""
+    lines = text.splitlines()
+    written = lines[line - 1] if line <= len(lines) else ""
+    if "\t" in written[: len(written) - len(written.lstrip())]:
+        return "a tab in the indentation, which YAML forbids", "indent with spaces"
+    context = f", {error.context}" if error.context else ""
+    return f"not YAML: {error.problem}{context}", ""
+
+
+_INT = re.compile(r"[-+]?[0-9]+\Z|0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
+_WORDS: dict[str, bool | None] = {
+    "": None,
+    "~": None,
+    "null": None,
+    "Null": None,
+    "NULL": None,
+    "true": True,
+    "True": True,
+    "TRUE": True,
+    "false": False,
+    "False": False,
+    "FALSE": False,
+}
+_IMPLICIT = tuple(
+    f"tag:yaml.org,2002:{name}"
+    for name in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value", "yaml", "map", "seq")
+)
+
+
+def scalar(written: str) -> Any:
+    """The value of a plain scalar under YAML 1.2's core schema (yaml.org/spec/1.2.2, 10.3.2), less `.inf` and `.nan`.
+
+    A number that no double can hold stays text: it is a digest or a version that lost its quotes.
+    """
+    if written in _WORDS:
+        return _WORDS[written]
+    if written[0] in "0123456789-+.":
+        try:
+            if _INT.match(written):
+                return int(written, 0 if written[:2] in ("0o", "0x") else 10)
+            if _FLOAT.match(written) and abs(number := float(written)) != float("inf"):
+                return number
+        except ValueError:  # more digits than int() takes from a text
+            return written
+    return written
+
+
+UNSURE = object()
+
+
+def construct_quickly(root: Any) -> Any:
+    """The data of nodes that hold nothing to complain of, or _UNSURE: then _Construction looks closely."""
+    left = MOST_VALUES
+
+    def value(node: Any, depth: int) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0 or depth > DEEPEST or node.tag not in _IMPLICIT:
+            raise _Doubt
+        held = node.value
+        if isinstance(held, str):
+            return held if node.style else scalar(held)
+        depth += 1
+        if node.id == "sequence":
+            return [value(item, depth) for item in held]
+        data = {key.value: value(item, depth) for key, item in held if isinstance(key.value, str)}
+        if len(data) != len(held):
+            raise _Doubt
+        return data
+
+    try:
+        return value(root, 0)
+    except _Doubt:
+        return UNSURE
+
+
+class _Doubt(Exception):
+    """Something that is not plainly right."""
+
+
+def marks_of(text: str, label: str, is_foreign: bool) -> Mapping[Pointer, Mark]:
+    """Where each value of a text stands that was read before; empty where it is no YAML."""
+    import yaml
+
+    try:
+        root: Any = yaml.compose(text, Loader=yaml_loader()) if is_foreign else compose(text)
+        construction = ForeignConstruction(label) if is_foreign else Construction(label)
+        if root is not None:
+            construction.value(root, () if root.id == "mapping" or not is_foreign else (ROOT,), 0)
+    except (yaml.YAMLError, ValueError, Unacceptable):
+        return {}
+    return construction.marks
+
+
+class Construction:
+    """Nodes -> plain data, with a mark for each value; collects the problems that leave the data usable."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.marks: dict[Pointer, Mark] = {}
+        self.problems: list[Problem] = []
+        self.values = 0
+
+    def value(self, node: Any, pointer: Pointer, depth: int, at: Any = None) -> Any:
+        """Return the data of a node; `at` is the node that its mark begins at, its key's where it has one."""
+        begin = (at or node).start_mark
+        self.values += 1
+        if self.values > MOST_VALUES:
+            what = f"more than {MOST_VALUES} values once its aliases are expanded"
+            raise Unacceptable(what, begin.line + 1, begin.column + 1, "write the values out")
+        if depth > DEEPEST:
+            what = f"nested deeper than {DEEPEST} levels"
+            raise Unacceptable(what, begin.line + 1, begin.column + 1, "flatten it, and use no alias of itself")
+        if node.tag not in _IMPLICIT:
+            self._problem(pointer, begin, f"the tag {node.tag} means nothing in a card", "remove the tag")
+        self.marks[pointer] = Mark(begin.line + 1, begin.column + 1, node.start_mark.index, node.end_mark.index)
+        if isinstance(node.value, str):
+            return node.value if node.style else scalar(node.value)
+        if node.id == "sequence":
+            return [self.value(item, (*pointer, index), depth + 1) for index, item in enumerate(node.value)]
+        return self._mapping(node, pointer, depth)
+
+    def _mapping(self, node: Any, pointer: Pointer, depth: int) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        for key, item in node.value:
+            if not isinstance(key.value, str):
+                self._problem(pointer, key.start_mark, "a key must be text", "write a plain name before the colon")
+                continue
+            name = str(key.value)
+            here = (*pointer, name)
+            if name in data:
+                first = self.marks[here].line
+                self._problem(
+                    here,
+                    key.start_mark,
+                    f"the key {name!r} is here twice, first in line {first}",
+                    "remove one of the two",
+                )
+                continue
+            data[name] = self.value(item, here, depth + 1, key)
+        return data
+
+    def _problem(self, pointer: Pointer, mark: Any, what: str, hint: str) -> None:
+        self.problems.append(Problem(pointer, Place(self.label, mark.line + 1, mark.column + 1), what, hint))
+
+
+_YAML_1_1 = {"null": type(None), "bool": bool, "int": int, "float": float}
+"""What the tags that PyYAML resolves plain scalars to are read as; any other is text or a date."""
+
+
+class ForeignConstruction(Construction):
+    """Nodes of a document that was not written for zoo -> plain data."""
+
+    def value(self, node: Any, pointer: Pointer, depth: int, at: Any = None) -> Any:
+        """Return the data of a node, a Plain where readers of YAML 1.1 and 1.2 differ."""
+        data = super().value(node, pointer, depth, at)
+        return _plain(node, data) if isinstance(node.value, str) and not node.style else data
+
+    def _mapping(self, node: Any, pointer: Pointer, depth: int) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        merged: list[Any] = []
+        for key, item in node.value:
+            if not isinstance(key.value, str):
+                what = "a key must be text"
+                raise Unacceptable(what, key.start_mark.line + 1, key.start_mark.column + 1, "write a plain name")
+            if key.value == "<<" and not key.style:
+                merged += item.value if item.id == "sequence" else [item]
+                continue
+            name = key.value if key.style else str.__str__(key.value)
+            if not key.style and not isinstance(scalar(name), str):
+                name = Plain(name)
+            if name in data:
+                self._problem(
+                    (*pointer, name), key.start_mark, f"{name!r} is here twice; the last counts", "remove one"
+                )
+                del data[name]
+            data[name] = self.value(item, (*pointer, name), depth + 1, key)
+        for base in merged:
+            if base.id == "mapping":
+                for name, item in self._mapping(base, pointer, depth + 1).items():
+                    data.setdefault(name, item)
+        return data
+
+
+def _plain(node: Any, data: Any) -> Any:
+    """The value of a plain scalar, or the scalar itself where YAML 1.1 reads something else in it."""
+    tag = node.tag.rpartition(":")[2]
+    same = isinstance(data, _YAML_1_1.get(tag, str)) and tag != "timestamp"
+    octal = tag == "int" and not re.match(r"[-+]?(0|[1-9][0-9]*)\Z", node.value)
+    return data if same and not octal else Plain(node.value)

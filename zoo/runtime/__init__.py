@@ -1,0 +1,1 @@
+"""Provide what every process needs: storage, environment, engines, memory, interrupts."""

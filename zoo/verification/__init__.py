@@ -1,0 +1,1 @@
+"""Turn cards into findings and reports: checks, rules, output formats."""

@@ -1,0 +1,117 @@
+"""Whether the model is as accurate as the card says: counts on the claimed split, and how sure the answer is.
+
+On the whole split claimed and measured may differ by half the claim's rounding and its tolerance. On a sample the claim is
+`wrong` when an exact interval has nothing of what agrees with it, `ok` when it has nothing else, and else `unknown`.
+Needs no `data` finding: images are hashed as they are decoded, and a copy that is not the right one is seen here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from zoo.accuracy import intervals
+from zoo.accuracy.diagnosis import Cause, diagnose
+from zoo.accuracy.evaluate import Counts, Measured, measure
+from zoo.accuracy.intervals import Answer, Claim, ClaimVerdict
+from zoo.models.subject import Subject
+from zoo.registry.card import DEFAULT_TOLERANCE_PERCENT, METRICS, Card, ResultClaim
+from zoo.registry.catalog import Catalog
+from zoo.verification.checks import Question
+from zoo.verification.report import Finding, Status
+
+needs = ("loading",)
+
+
+def questions(card: Card, catalog: Catalog) -> Iterable[Question]:
+    """One for each claimed result."""
+    for claim in card.results:
+        key = f"{claim.dataset}/{claim.split}/{claim.metric}"
+        about = (claim, catalog.dataset(claim.dataset))
+        where, unit = str(claim.where["value"]), claim.unit or "percent"
+        yield Question(card.name, "accuracy", key, where, claim.value, unit, tolerance(claim), about)
+
+
+def answer(subject: Subject, question: Question) -> Finding:
+    """The measured accuracy in the claim's unit, with the counts and the interval as evidence."""
+    claim, dataset = question.about
+    top_k = METRICS[claim.metric].top_k if claim.metric in METRICS else 0
+    if not top_k or dataset is None:
+        return question.finding(Status.SKIPPED, reason=f"zoo has no evaluator for {claim.metric} on {claim.dataset}")
+    wanted = subject.settings.evaluation
+    asked = Claim(claim.value / scale(claim), tolerance(claim) / scale(claim))
+
+    def verdict(counts: Counts, split_images: int) -> ClaimVerdict:
+        right = counts.of(top_k)
+        return intervals.judge(asked, right, counts.images, split_images, level=wanted.level, anytime=wanted.early_stop)
+
+    def stop(counts: Counts) -> bool:
+        return wanted.early_stop and verdict(counts, split_images).answer is Answer.REFUTED
+
+    split_images = dataset.splits[claim.split].images if claim.split in dataset.splits else 0
+    measured = measure(subject, dataset, claim.split, stop)
+    decided = verdict(measured.counts, measured.split_images)
+    finding = _finding(question, measured, top_k, decided)
+    if decided.answer is Answer.REFUTED and decided.interval.high < asked.range[0]:
+        return _explained(finding, diagnose(subject, dataset, claim.split, asked, top_k), scale(claim))
+    return finding
+
+
+def _explained(finding: Finding, cause: Cause | None, unit: float) -> Finding:
+    """The finding with the mistake that explains it, where one does."""
+    if cause is None:
+        return finding
+    share = round(cause.accuracy * unit, 2)
+    hint = f"{cause.hint}: {share:g} on {cause.images} images then; else {finding.hint}"
+    return replace(finding, hint=hint, evidence={**finding.evidence, "cause": cause.name})
+
+
+def _finding(question: Question, measured: Measured, top_k: int, verdict: ClaimVerdict) -> Finding:
+    claim, counts = question.about[0], measured.counts
+    value = round(counts.of(top_k) / counts.images * scale(claim), 6)
+    evidence = _evidence(measured, top_k, verdict, claim)
+    status = {Answer.REFUTED: Status.WRONG, Answer.PROVED: Status.OK, Answer.OPEN: Status.UNKNOWN}[verdict.answer]
+    reason = "" if measured.is_whole else _reason(measured, verdict, claim)
+    hint = ""
+    if status is Status.WRONG:
+        hint = f"write {round(value, 4)} in the card, or find out what is different"
+        hint = hint if measured.is_whole else "find out what is different; the whole split gives the number"
+    elif status is Status.UNKNOWN:
+        hint = f"evaluate {counts.images + verdict.more:,} images (--limit), or all {measured.split_images:,}"
+    return question.finding(status, measured=value, reason=reason, hint=hint, evidence=evidence)
+
+
+def _reason(measured: Measured, verdict: ClaimVerdict, claim: ResultClaim) -> str:
+    low, high = (round(end * scale(claim), 4) for end in (verdict.interval.low, verdict.interval.high))
+    said = f"{measured.counts.images:,} of {measured.split_images:,} images say {low:g} to {high:g}"
+    return said + (f"; about {verdict.more:,} more images would decide" if verdict.more else "")
+
+
+def _evidence(measured: Measured, top_k: int, verdict: ClaimVerdict, claim: ResultClaim) -> dict[str, Any]:
+    counts = measured.counts
+    interval = {
+        "low": round(verdict.interval.low * scale(claim), 6),
+        "high": round(verdict.interval.high * scale(claim), 6),
+    }
+    sure = (
+        {} if measured.is_whole else {"interval": interval, **({"more_images": verdict.more} if verdict.more else {})}
+    )
+    return {
+        "correct": counts.of(top_k),
+        "images": counts.images,
+        "split_images": measured.split_images,
+        **sure,
+        **{key: value for key, value in measured.evidence.items() if key != "counts"},
+    }
+
+
+def scale(claim: ResultClaim) -> float:
+    """What a fraction is multiplied by to have the claim's unit."""
+    return 1.0 if claim.unit == "fraction" else 100.0
+
+
+def tolerance(claim: ResultClaim) -> float:
+    """How far a measurement may be from the claim, in its unit: half its rounding and its tolerance."""
+    default = DEFAULT_TOLERANCE_PERCENT / 100 * scale(claim)
+    return (claim.rounded_to or 0) / 2 + (default if claim.tolerance is None else claim.tolerance)

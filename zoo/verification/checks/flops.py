@@ -1,0 +1,66 @@
+"""Whether a forward pass of one image costs what the card says, exactly, under the convention that the claim names."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from zoo import plugins
+from zoo.flops import costs
+from zoo.models.subject import Subject
+from zoo.registry.card import Card, FlopsClaim
+from zoo.registry.catalog import Catalog
+from zoo.verification.checks import Question
+from zoo.verification.report import Finding, Status
+
+needs = ("build",)
+UNSAID = "unsaid"
+"""The key of a claim that names no convention."""
+
+
+def questions(card: Card, catalog: Catalog) -> Iterable[Question]:
+    """One for each claim; the multiply-adds are asked for even when they are not claimed."""
+    often = Counter(claim.convention for claim in card.flops)
+    seen: Counter[str] = Counter()
+    for claim in card.flops:
+        key = claim.convention or UNSAID
+        if often[claim.convention] > 1:
+            key += "@" + "x".join(map(str, claim.input or (card.input.size if card.input else None) or ("card",)))
+        seen[key] += 1
+        numbered = key if seen[key] == 1 else f"{key}#{seen[key]}"
+        unit, tolerance = claim.convention or "", (claim.rounded_to or 0) / 2
+        yield Question(card.name, "flops", numbered, str(claim.where["value"]), claim.value, unit, tolerance, claim)
+    if "macs" not in often:
+        yield Question(card.name, "flops", "macs", str(card.where), unit="macs")
+
+
+def answer(subject: Subject, question: Question) -> Finding:
+    """The count under the claim's convention, at the claim's input or else the card's."""
+    claim: FlopsClaim | None = question.about
+    if claim is not None and claim.convention is None:
+        return _solved(subject, question, claim)
+    convention = claim.convention if claim and claim.convention else "macs"
+    shape = _shape(claim.input) if claim and claim.input else subject.input_size
+    plugins.load("conventions", convention, where=question.where)
+    cost = costs.cost(subject, convention, shape)
+    evidence = {"convention": convention, "input": list(shape), "by_operator": dict(cost.by_operator)}
+    hint = f"write {cost.value} in the card, or correct its convention or input"
+    return question.compare(cost.value, hint=hint, evidence=evidence)
+
+
+def _solved(subject: Subject, question: Question, claim: FlopsClaim) -> Finding:
+    """Unknown, with the convention and input that give the number: what was counted is for the card to say."""
+    solution = costs.solve(subject, claim)
+    fit = costs.writable(solution)
+    evidence = {"solution": {"convention": fit.convention, "input": list(fit.input_shape)}} if fit else {}
+    return question.finding(
+        Status.UNKNOWN,
+        measured=fit.value if fit else None,
+        reason=f"the claim does not say what was counted; {costs.explanation(solution)}",
+        hint=costs.hint(solution, subject.card.name, subject.input_size),
+        evidence={**evidence, "macs": solution.macs, "ratio": solution.ratio},
+    )
+
+
+def _shape(size: tuple[int, ...]) -> tuple[int, int, int]:
+    return (size[0], size[1], size[2])

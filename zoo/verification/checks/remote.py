@@ -1,0 +1,77 @@
+"""What the files' servers say, without a download: size, and from a safetensors header parameters, shapes and types.
+
+Only with `zoo verify --remote`. The bytes behind a header are not read, so nothing here is proof that a file is the right
+one: to publish, `files` and `loading` must be ok.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import prod
+from typing import Any
+
+from zoo.errors import WrongContent
+from zoo.models.subject import Subject
+from zoo.registry.card import Card, Weights
+from zoo.registry.catalog import Catalog
+from zoo.verification.checks import Question
+from zoo.verification.report import Finding, Status
+from zoo.weights import tensors
+from zoo.weights.remote import Header, RemoteFile
+
+needs: tuple[str, ...] = ()
+
+
+def questions(card: Card, catalog: Catalog) -> Iterable[Question]:
+    """For each file that has addresses: its size, and unless it is said to be a pickle, parameters and type."""
+    params = card.claims.params if card.claims else None
+    for weights in card.weights:
+        if not weights.urls:
+            continue
+        where = str(weights.where["size_bytes"])
+        yield Question(card.name, "remote", f"{weights.file}/size", where, weights.size_bytes, "bytes", about=weights)
+        if weights.format == "pickle":
+            continue
+        where, claimed = str(params.where["value"] if params else card.where), params.value if params else None
+        tolerance = (params.rounded_to or 0) / 2 if params else None
+        yield Question(card.name, "remote", f"{weights.file}/params", where, claimed, "parameters", tolerance, weights)
+        where = str(weights.where["dtype"])
+        yield Question(card.name, "remote", f"{weights.file}/dtype", where, weights.dtype, about=weights)
+
+
+def answer(subject: Subject, question: Question) -> Finding:
+    """What the first server that answers says, beside the claim."""
+    weights: Weights = question.about
+    found = subject.look(weights)
+    name = question.key.rpartition("/")[2]
+    if name == "size":
+        if found.size_bytes is None:
+            reason = "the server does not say how large the file is"
+            return question.finding(Status.UNKNOWN, reason=reason, hint=f"zoo fetch {subject.card.name}")
+        return question.compare(found.size_bytes, hint="correct size_bytes or urls", evidence=_evidence(found))
+    if found.header is None:
+        reason = "only the header of a safetensors file says what is in it"
+        return question.finding(Status.SKIPPED, reason=reason, hint=f"zoo fetch {subject.card.name}")
+    evidence = _evidence(found)
+    if name == "dtype":
+        return question.compare(found.header.main_dtype, hint="correct dtype in the card", evidence=evidence)
+    hint = "correct the claim, or name the right file"
+    return question.compare(_parameters(subject, weights, found.header), hint=hint, evidence=evidence)
+
+
+def _parameters(subject: Subject, weights: Weights, header: Header) -> int:
+    """The parameters that the header announces, the buffers left out; its shapes must be the architecture's."""
+    if subject.card.builder is None:
+        return tensors.parameters(header.shapes)
+    module = subject.meta
+    different = tensors.misfit(tensors.shapes(module.state_dict()), header.shapes)
+    if different:
+        raise WrongContent(
+            f"the header of {weights.file} does not fit {subject.builder.entry}: {different}", where=str(weights.where)
+        )
+    return sum(prod(header.shapes[name]) for name, _ in module.named_parameters())
+
+
+def _evidence(found: RemoteFile) -> dict[str, Any]:
+    notes = list(found.header.notes) if found.header else []
+    return {"url": found.url, "read": f"{found.read_bytes} bytes: the header only, no tensor", "notes": notes}

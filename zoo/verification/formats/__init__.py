@@ -1,0 +1,14 @@
+"""The contract of an output format: one file each, pure, a Report -> text."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from zoo.verification.report import Report
+
+
+class Format(Protocol):
+    """What a module in this folder offers."""
+
+    def render(self, report: Report) -> str:
+        """The whole report, ending in a newline."""

@@ -1,0 +1,35 @@
+"""The report as GitHub's workflow commands: an annotation at the line of each thing that is not ok.
+
+Source: docs.github.com/actions/reference/workflow-commands-for-github-actions, "Setting a notice message", seen 2026-11-24.
+"""
+
+from __future__ import annotations
+
+from zoo.registry.position import position
+from zoo.verification.formats import text
+from zoo.verification.report import Finding, Report, Status
+
+LEVELS = {Status.WRONG: "error", Status.UNKNOWN: "warning", Status.SUSPECT: "warning"}
+
+
+def render(report: Report) -> str:
+    """A line for each finding that is wrong, unknown or suspect, and the summary, which is no command."""
+    lines = [_annotation(finding) for finding in report.findings if finding.status in LEVELS]
+    return "".join(lines) + text.summary(report.findings)
+
+
+def _annotation(finding: Finding) -> str:
+    file, line, column = position(finding.where)
+    said = "; ".join(part for part in (finding.reason, text.compared(finding)) if part)
+    message = f"{finding.model}: {said}" + (f"\nmend: {finding.hint}" if finding.hint else "")
+    places = f"file={_property(file)},line={line},col={column}," if file else ""
+    title = _property(f"{finding.check} {finding.key}")
+    return f"::{LEVELS[finding.status]} {places}title={title}::{_data(message)}\n"
+
+
+def _data(value: str) -> str:
+    return value.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(value: str) -> str:
+    return _data(value).replace(":", "%3A").replace(",", "%2C")

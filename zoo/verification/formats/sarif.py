@@ -1,0 +1,63 @@
+"""The report as SARIF 2.1.0, which code hosts show at the lines that it names.
+
+Source: docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html, sections 3.14 (run), 3.27 (result), 3.49 (rule).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+from urllib.parse import quote
+
+from zoo.registry.position import position
+from zoo.verification.formats import text
+from zoo.verification.report import Finding, Report, Status
+
+LEVELS = {Status.WRONG: "error", Status.UNKNOWN: "warning", Status.SUSPECT: "warning"}
+_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+
+
+def render(report: Report) -> str:
+    """One run, with a result for each finding that is wrong, unknown or suspect."""
+    findings = [finding for finding in report.findings if finding.status in LEVELS]
+    rules = sorted({_rule(finding) for finding in findings})
+    driver = {
+        "name": "zoo",
+        "version": report.zoo,
+        "rules": [{"id": rule, "name": rule.replace("/", "-")} for rule in rules],
+    }
+    results = [_result(finding, rules.index(_rule(finding))) for finding in findings]
+    invocation = {"executionSuccessful": True, "exitCode": report.exit_code, "endTimeUtc": report.created}
+    run = {
+        "tool": {"driver": driver},
+        "invocations": [invocation],
+        "columnKind": "unicodeCodePoints",
+        "results": results,
+    }
+    return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=False) + "\n"
+
+
+def _result(finding: Finding, rule_index: int) -> dict[str, Any]:
+    said = "; ".join(part for part in (finding.reason, text.compared(finding)) if part) or finding.status.value
+    message = f"{finding.model}: {said}" + (f" (hint: {finding.hint})" if finding.hint else "")
+    identity = f"{finding.model}\0{finding.check}\0{finding.key}"
+    result: dict[str, Any] = {
+        "ruleId": _rule(finding),
+        "ruleIndex": rule_index,
+        "level": LEVELS[finding.status],
+        "message": {"text": message},
+        "partialFingerprints": {"zoo/v1": hashlib.sha256(identity.encode()).hexdigest()[:32]},
+    }
+    file, line, column = position(finding.where)
+    if file:
+        region = {"startLine": line, "startColumn": column}
+        place = {"artifactLocation": {"uri": quote(file)}, "region": region}
+        result["locations"] = [{"physicalLocation": place}]
+    return result
+
+
+def _rule(finding: Finding) -> str:
+    """`consistency/size-params`; the check alone where keys are places or files."""
+    rule = finding.key.partition("#")[0]
+    return f"{finding.check}/{rule}" if finding.check == "consistency" else finding.check

@@ -1,0 +1,83 @@
+"""The report for people: one line a model, the details of what is not ok, a summary line, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
+
+from zoo.verification.report import Finding, Report, Status, count
+
+Paint = Callable[[Status, str], str]
+"""Gives a word the colour of its status; the command decides whether there are colours."""
+WORST_FIRST = (Status.WRONG, Status.UNKNOWN, Status.SUSPECT, Status.SKIPPED, Status.OK, Status.UNCLAIMED)
+MOST_NAMES = 10
+"""How many models a line of advice names."""
+
+
+def render(report: Report) -> str:
+    """The whole report, without colours."""
+    models = groupby(report.findings, key=lambda finding: finding.model)
+    return "".join(model(tuple(findings)) for _, findings in models) + summary(report.findings)
+
+
+def model(findings: Sequence[Finding], paint: Paint = lambda status, text: text) -> str:
+    """The lines about one model: its verdict and counts, then what is wrong, suspect or unknown."""
+    if not findings:
+        return ""
+    verdict = next(status for status in WORST_FIRST if any(finding.status is status for finding in findings))
+    skipped = dict.fromkeys(finding.check for finding in findings if finding.status is Status.SKIPPED)
+    which = f" ({', '.join(skipped)})" if skipped else ""
+    head = f"{findings[0].model:<24} {paint(verdict, f'{verdict.value:<9}')} {counts(findings)}{which}\n"
+    shown = (Status.WRONG, Status.UNKNOWN, Status.SUSPECT)
+    return head + "".join(_whole(finding, paint) for finding in findings if finding.status in shown)
+
+
+def summary(findings: Iterable[Finding]) -> str:
+    """The last lines: how many models, how many findings of each status, and what would prove what was skipped."""
+    findings = tuple(findings)
+    models = len({finding.model for finding in findings})
+    head = f"{models} model{'s' if models != 1 else ''}: {counts(findings) or 'nothing to check'}\n"
+    return head + "".join(_hints(finding for finding in findings if finding.status is Status.SKIPPED))
+
+
+def counts(findings: Iterable[Finding]) -> str:
+    """`12 ok, 3 skipped`."""
+    return ", ".join(f"{number} {status.value}" for status, number in count(findings).items())
+
+
+def number(value: object) -> str:
+    """A number with its thousands apart, anything else as it is; `-` where there is nothing."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "-" if value is None else str(value)
+
+
+def compared(finding: Finding) -> str:
+    """`claimed 84.53, measured 84.1 percent`, or what there is of it."""
+    if finding.measured is None:
+        return ""
+    unit = f" {finding.unit}" if finding.unit else ""
+    if finding.claimed is None:
+        return f"measured {number(finding.measured)}{unit}"
+    within = f" (within {finding.tolerance:g})" if finding.tolerance else ""
+    return f"claimed {number(finding.claimed)}, measured {number(finding.measured)}{unit}{within}"
+
+
+def _hints(skipped: Iterable[Finding]) -> Iterator[str]:
+    """`skipped files, loading: zoo fetch a b c`: one line for each thing to do, whichever models need it."""
+    to_do: dict[tuple[str, bool], tuple[dict[str, None], dict[str, None]]] = {}
+    for finding in skipped:
+        hint = finding.hint or finding.reason
+        names_it = hint.endswith(f" {finding.model}")
+        key = (hint.removesuffix(finding.model) if names_it else hint, names_it)
+        checks, models = to_do.setdefault(key, ({}, {}))
+        checks[finding.check] = models[finding.model] = None
+    for (hint, names_them), (checks, models) in to_do.items():
+        few = " ".join([*models][:MOST_NAMES]) + (" ..." if len(models) > MOST_NAMES else "") if names_them else ""
+        yield f"  skipped {', '.join(checks)}: {hint}{few}\n"
+
+
+def _whole(finding: Finding, paint: Paint) -> str:
+    said = "; ".join(part for part in (finding.reason, compared(finding)) if part)
+    hint = f"\n    hint: {finding.hint}" if finding.hint else ""
+    return f"  {finding.where}: {paint(finding.status, finding.status.value)} {finding.check} {finding.key}: {said}{hint}\n"

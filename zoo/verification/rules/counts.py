@@ -1,0 +1,275 @@
+"""Rules about counts: operations against parameters, the input and the family; parameters for what they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterator
+from math import log
+
+from zoo.registry.card import Card, FlopsClaim, Where
+from zoo.registry.catalog import Catalog
+from zoo.verification.report import Status
+from zoo.verification.rules import (
+    FINE,
+    Rule,
+    Verdict,
+    family,
+    input_area,
+    intensity,
+    is_classification,
+    is_image_task,
+    params,
+    suspect,
+    wrong,
+)
+
+LEAST_INTENSITY = 0.5
+"""Every weight of an image model is used at least once a pass: the multiply-adds of a fully connected net are its weights
+(its biases are parameters without one). Half of that is below anything that could be."""
+USUAL_INTENSITY = (5.0, 20_000.0)
+"""timm's 1,444 measured models lie between 15 (tinynet_e) and 6,552 (a ViT at 896 x 896) multiply-adds a parameter
+(results/benchmark-infer-amp-nchw-pt240-cu124-rtx4090.csv of huggingface/pytorch-image-models)."""
+MOST_OF_CLASSIFIERS, MOST_BY_AREA, LEAST_AREA = 3000.0, 0.03, 128 * 128
+"""Of the same models, those at 384 x 384 and below have at most 2,234 (XCiT of patch size 8), and at most 0.021 a pixel.
+Networks for tiny images (CIFAR) have more a pixel: below LEAST_AREA nothing is said."""
+MOST_USES_A_PIXEL = 4.0
+"""A weight is used at most once at each position of the input: one multiply-add, or two operations, a pixel; twice that
+for counts of a larger, uncropped image. Networks that enlarge their input are no classifiers."""
+FAMILY_FACTOR = 6.0
+"""How far from its family's median a model may be: patch sizes 8, 16 and 32 of one vision transformer differ by 4.4 each,
+stems and CIFAR variants by 3.5; a factor of ten is none of these."""
+FEWEST_PARAMS = 1000
+"""Fewer than that is a count in thousands or millions that lost its unit: LeNet-5 has 60,000 (LeCun et al. 1998)."""
+NAME_FACTOR = 1.6
+"""RegNets are named after their multiply-adds, rounded: regnetx-4.0gf has 3.96 to 4.0, regnety-16gf 15.9."""
+_SCALES = {1000: "in thousands", 10**6: "in millions", 10**9: "in billions"}
+
+
+def flops_params(card: Card, catalog: Catalog) -> Iterator[Verdict]:
+    """An image model has more multiply-adds than parameters, and not more than its input has room for."""
+    count = params(card)
+    for claim in card.flops:
+        ratio = intensity(card, claim)
+        if ratio is not None and count is not None:
+            yield _judge_intensity(card, claim, ratio, count)
+
+
+def _judge_intensity(card: Card, claim: FlopsClaim, ratio: float, count: int) -> Verdict:
+    where, area = claim.where.at("value"), input_area(card, claim)
+    said = f"{claim.value:,.12g} operations for {count:,} parameters are {ratio:,.3g} each"
+    if ratio < LEAST_INTENSITY:
+        reason = f"{said}, and every parameter is used at least once: the counter left out most layers, or {_explained(ratio)}"
+        is_certain = is_image_task(card)
+        return Verdict(
+            Status.WRONG if is_certain else Status.SUSPECT,
+            where.place,
+            reason,
+            "correct the one or the other",
+            claim.value,
+            count,
+        )
+    if is_classification(card) and area and ratio > MOST_USES_A_PIXEL * area:
+        reason = f"{said}, and the input has only {area:,} positions; {_explained(ratio)}"
+        return wrong(where, reason, "correct the one or the other", claim.value, count)
+    most = _most(card, area)
+    if is_image_task(card) and not USUAL_INTENSITY[0] <= ratio <= most and count >= FEWEST_PARAMS:
+        reason = f"{said}: image models have 15 to {most:,.0f}; {_explained(ratio)}, or the input is very large"
+        return suspect(where, reason, "check both", claim.value, count)
+    return FINE
+
+
+def _most(card: Card, area: int | None) -> float:
+    """The most operations per parameter that are usual for such a card."""
+    if not is_classification(card):
+        return USUAL_INTENSITY[1]
+    if area is None:
+        return MOST_OF_CLASSIFIERS
+    return max(MOST_OF_CLASSIFIERS, MOST_BY_AREA * area) if area >= LEAST_AREA else USUAL_INTENSITY[1]
+
+
+def _explained(ratio: float) -> str:
+    """Which slip would bring operations and parameters into the usual range."""
+    low, high = 15.0, 6600.0
+    slips = {
+        "they may be swapped": 1 / ratio,
+        "they may be swapped, each with the other's unit": 1e6 / ratio if ratio > 1 else 0.0,
+        "one of them may have lost its unit (G or M)": ratio * 1000 if ratio < 1 else ratio / 1000,
+        "one of them may have lost its unit (M)": ratio * 1e6 if ratio < 1 else ratio / 1e6,
+        "one of them may have lost its unit (G)": ratio * 1e9 if ratio < 1 else ratio / 1e9,
+    }
+    fitting = [words for words, value in slips.items() if low <= value <= high]
+    return fitting[0] if fitting else "a counter may have left out layers"
+
+
+def params_plausible(card: Card, catalog: Catalog) -> Iterator[Verdict]:
+    """A count of parameters is a count, not thousands or millions of them."""
+    count = params(card)
+    if count is None or not card.claims or not card.claims.params:
+        return
+    where = card.claims.params.where.at("value")
+    if count >= FEWEST_PARAMS:
+        yield FINE
+        return
+    flops = max((claim.value for claim in card.flops), default=0)
+    fits = [words for scale, words in _SCALES.items() if 5 <= (flops / (count * scale) if flops else 0) <= 6600]
+    bytes_ = card.weights[0].size_bytes if card.weights else None
+    fits += [words for scale, words in _SCALES.items() if bytes_ and 0.4 <= bytes_ / (4 * count * scale) <= 1.6]
+    reason = f"{count:,} parameters: it may be given {fits[0] if fits else 'in millions'}"
+    yield (wrong if fits else suspect)(where, reason, "write the count itself", count)
+
+
+def flops_family(card: Card, catalog: Catalog) -> Iterator[Verdict]:
+    """Operations per parameter (and per pixel of the input, where all say one) are near the family's median."""
+    for claim in card.flops[:1]:
+        ratio = intensity(card, claim)
+        usual = family(card, catalog)
+        area = input_area(card, claim)
+        median = usual.by_area * area if usual.by_area and area else usual.intensity
+        if ratio is None or median is None or not 2 * USUAL_INTENSITY[0] <= median <= MOST_OF_CLASSIFIERS:
+            continue  # most of the family is wrong, and flops-params says so
+        if 1 / FAMILY_FACTOR <= ratio / median <= FAMILY_FACTOR:
+            yield FINE
+            continue
+        reason = (
+            f"{claim.value:,.0f} operations for {params(card):,} parameters are {ratio / median:,.3g} times what is usual "
+            f"in {card.collection}; {_slip(card, claim, median)}, or it has another patch size, stem or counting tool"
+        )
+        yield suspect(claim.where.at("value"), reason, "check operations and parameters", claim.value)
+
+
+def _slip(card: Card, claim: FlopsClaim, median: float) -> str:
+    """The slip that brings operations per parameter nearest to the family's median."""
+    count, value = params(card) or 1, claim.value
+    slips = {
+        "parameters and operations may be swapped, each with the other's unit": (count * 1000) / (value / 1000),
+        "parameters and operations may be swapped": count / value,
+    }
+    for power in (1, 2, 3, 6):
+        slips[f"parameters may be {10**power:,} times too few, or operations too many"] = value / (count * 10**power)
+        slips[f"parameters may be {10**power:,} times too many, or operations too few"] = value * 10**power / count
+    return min(slips, key=lambda words: abs(log(slips[words] / median)))
+
+
+def flops_input(card: Card, catalog: Catalog) -> Iterator[Verdict]:
+    """One network at a larger input has more operations."""
+    for claim in card.flops[:1]:
+        area = input_area(card, claim)
+        if card.collection is None or area is None or params(card) is None:
+            continue
+        networks = catalog.derived(("networks", card.collection), lambda: _networks(card.collection, catalog))
+        relatives = [found for key in _network_keys(card) for found in networks[key]]
+        above = [
+            (name, value, size)
+            for name, value, size, convention in relatives
+            if name != card.name and convention == claim.convention and size < area and value > claim.value * 1.02
+        ]
+        if not above:
+            yield FINE
+            continue
+        name, value, size = above[0]
+        reason = f"{claim.value:,.0f} operations at {area:,} pixels, and {name}, the same network, has {value:,.0f} at {size:,}: another way of counting would explain it"
+        yield suspect(claim.where.at("value"), reason, "check both, and say the convention", claim.value, value)
+
+
+_Counted = tuple[str, float, int, str | None]
+"""Name, operations, pixels and convention of a card."""
+
+
+def _networks(collection: str | None, catalog: Catalog) -> dict[Hashable, list[_Counted]]:
+    """The counts of a family's cards by what makes two cards one network."""
+    networks: dict[Hashable, list[_Counted]] = {}
+    for card in catalog.sharing("collection", collection):
+        for claim in card.flops[:1]:
+            size = input_area(card, claim)
+            if size is not None:
+                for key in _network_keys(card):
+                    networks.setdefault(key, []).append((card.name, claim.value, size, claim.convention))
+    return networks
+
+
+def _network_keys(card: Card) -> Iterator[Hashable]:
+    """What two cards of one network have in common: the builder's architecture, or name (but for its size) and parameters."""
+    if card.builder:
+        yield (card.builder.library, card.builder.entry.partition(".")[0], str(sorted(card.builder.options.items())))
+    if params(card) is not None:
+        yield (_stem(card.name), params(card))
+
+
+def _stem(name: str) -> str:
+    """A name without the size of the input in it."""
+    return re.sub(r"[-_.]r?\d{3}(?=$|[-_.])", "", name.lower())
+
+
+_NAMED = re.compile(
+    r"(?i)(?:^|[-_])(?:[xy]-?)?(?:(\d{1,2})_)?(\d+(?:\.\d+)?)(m|g)f(?![a-z0-9])|[a-z](\d+(?:\.\d+)?)(m|g)f(?![a-z0-9])"
+)
+
+
+def flops_name(card: Card, catalog: Catalog) -> Iterator[Verdict]:
+    """A network that is named after its operations (regnetx-3.2gf) has about as many (Radosavovic et al. 2020, table 2)."""
+    readings = _named(card.name)
+    for claim in card.flops if readings else ():
+        if any(1 / NAME_FACTOR <= claim.value / named <= 2 * NAME_FACTOR for named in readings):
+            yield FINE
+            continue
+        named, count = readings[0], params(card)
+        reason = f"the name says {named / 1e9:g} GFLOPs, the claim is {claim.value:,.0f}"
+        if count and _digits(count) == _digits(named):
+            reason += f": operations and parameters ({count:,}) may be swapped"
+        reason += "; another input would explain it"
+        yield suspect(claim.where.at("value"), reason, "check the claim", claim.value, named)
+
+
+def _named(name: str) -> list[float]:
+    """The operations that a name may mean: `1_6gf` is 1.6 or, after another number, 6 billion."""
+    found = _NAMED.search(name)
+    if found is None:
+        return []
+    before, number, unit = (found[1], found[2], found[3]) if found[2] else (None, found[4], found[5])
+    scale = 10**9 if unit.lower() == "g" else 10**6
+    readings = [float(f"{before}.{number}") * scale] if before and "." not in number else []
+    return [value for value in [*readings, float(number) * scale] if value]
+
+
+def _digits(value: float) -> str:
+    return f"{value:.1e}".partition("e")[0]
+
+
+def no_convention(card: Card, catalog: Catalog) -> Iterator[Verdict]:
+    """A count of operations says how it was counted: a multiply-add is one, or two, or something else."""
+    for claim in card.flops:
+        if claim.convention is not None:
+            yield FINE
+        else:
+            reason = "nothing says how the operations were counted, so nothing can check them"
+            yield suspect(claim.where.at("value"), reason, f"zoo flops {card.name} finds the convention", claim.value)
+
+
+def duplicate_claim(card: Card, catalog: Catalog) -> Iterator[Verdict]:
+    """Under one convention and input there is one count."""
+    seen: dict[tuple[str | None, tuple[int, ...] | None], float] = {}
+    for claim in card.flops:
+        key = (claim.convention, claim.input)
+        if claim.convention is not None and key in seen and seen[key] != claim.value:
+            where: Where = claim.where.at("value")
+            reason = f"two counts under one convention at one input: {seen[key]:,.0f} and {claim.value:,.0f}"
+            yield wrong(where, reason, "remove one, or say what differs", claim.value, seen[key])
+        seen.setdefault(key, claim.value)
+    if len(card.flops) > 1:
+        yield FINE
+
+
+RULES = (
+    Rule(
+        "flops-params",
+        "every parameter is used at least once a pass, and at most once a position",
+        "correct the one or the other",
+        flops_params,
+    ),
+    Rule("params-plausible", "a count of parameters has its unit", "write the count itself", params_plausible),
+    Rule("flops-family", "relatives use their parameters alike", "check operations and parameters", flops_family),
+    Rule("flops-input", "a larger input takes more operations", "check both claims", flops_input),
+    Rule("flops-name", "a network named after its operations has them", "check the claim", flops_name),
+    Rule("no-convention", "a count says how it was counted", "zoo flops NAME finds the convention", no_convention),
+    Rule("duplicate-claim", "one way of counting gives one count", "remove one", duplicate_claim),
+)

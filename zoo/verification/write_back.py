@@ -1,0 +1,125 @@
+"""Card + what was found about it -> what the card does not claim yet, written into it: `zoo verify --write`.
+
+Writing adds: multiply-adds, parameters, types, fingerprint, and the convention and input that reproduce a bare number. No
+value that somebody claimed is changed, and comments and layout stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from zoo.errors import CannotCheck
+from zoo.models import fingerprint
+from zoo.models.subject import Settings, Subject
+from zoo.registry import edit, schema
+from zoo.registry.card import Card
+from zoo.registry.catalog import Catalog
+from zoo.registry.document import parse
+from zoo.registry.position import Pointer, json_pointer
+from zoo.verification.report import Finding, Status
+from zoo.verification.runner import Verified
+
+DTYPES = ("float64", "float32", "float16", "bfloat16")
+"""What a card can say of a file's type."""
+
+
+def additions(card: Card, findings: Sequence[Finding], logits: tuple[float, ...] = ()) -> dict[Pointer, Any]:
+    """What to add to the card, by where it goes, in the order in which it is written.
+
+    findings: about this card; logits: for the generated picture, none when they were not measured.
+    """
+    by_check: dict[str, list[Finding]] = {}
+    for finding in findings:
+        by_check.setdefault(finding.check, []).append(finding)
+    found: dict[Pointer, Any] = {}
+    found |= _types(card, by_check.get("loading", []))
+    found |= _parameters(card, by_check.get("params", []))
+    solved = _solved(card, by_check.get("flops", []))
+    found |= solved | _multiply_adds(card, by_check.get("flops", []), solved)
+    if logits and card.fingerprint is None:
+        found["fingerprint",] = {"logits": list(logits), "tolerance": fingerprint.tolerance(logits)}
+    return found
+
+
+def write(
+    verified: Iterable[Verified], catalog: Catalog, settings: Settings, tell: Callable[[str], None]
+) -> Iterator[Verified]:
+    """The same, each card completed as soon as it is verified; `tell` hears in a line what was added to which.
+
+    Raises CannotCheck when a card cannot be written, UsageError when somebody else changed it meanwhile.
+    """
+    for part in verified:
+        if part.subject is not None:
+            card = catalog.find(part.subject.model)
+            tell(_complete(card, part.findings, Subject(card, catalog, settings)))
+        yield part
+
+
+def _complete(card: Card, findings: Sequence[Finding], subject: Subject) -> str:
+    document, left_out = card.where.document, ""
+    logits: tuple[float, ...] = ()
+    if _may_be_fingerprinted(card, findings):
+        try:
+            logits = fingerprint.logits(subject)
+        except CannotCheck as error:
+            left_out = f"; no fingerprint: {error.what}"
+    planned = additions(card, findings, logits)
+    if not planned:
+        return f"{card.name}: nothing to add{left_out}"
+    text = edit.apply(document, planned)
+    wrong = schema.problems(parse(text, document.path, document.label), "card")
+    if wrong:
+        raise CannotCheck(f"what was measured does not fit a card: {wrong[0].what}", where=str(wrong[0].place))
+    edit.save(document, text)
+    return f"{document.label}: added {', '.join(json_pointer(pointer) for pointer in planned)}{left_out}"
+
+
+def _may_be_fingerprinted(card: Card, findings: Sequence[Finding]) -> bool:
+    """Whether a fingerprint is missing, the weights load, and nothing speaks against their being the right ones."""
+    loading = [finding for finding in findings if finding.check == "loading"]
+    is_loaded = bool(loading) and all(finding.status is Status.OK for finding in loading)
+    return card.fingerprint is None and is_loaded and not any(finding.status is Status.WRONG for finding in findings)
+
+
+def _types(card: Card, findings: Sequence[Finding]) -> dict[Pointer, Any]:
+    measured = {finding.key: finding.evidence.get("dtype") for finding in findings if finding.status is Status.OK}
+    return {
+        ("weights", index, "dtype"): measured[weights.file]
+        for index, weights in enumerate(card.weights)
+        if weights.dtype is None and measured.get(weights.file) in DTYPES
+    }
+
+
+def _parameters(card: Card, findings: Sequence[Finding]) -> dict[Pointer, Any]:
+    if card.claims is not None and card.claims.params is not None:
+        return {}
+    measured = [finding.measured for finding in findings if finding.status is Status.UNCLAIMED]
+    return {("claims", "params"): {"value": value, "origin": "computed"} for value in measured[:1] if value is not None}  # noqa: B035  # there is one
+
+
+def _solved(card: Card, findings: Sequence[Finding]) -> dict[Pointer, Any]:
+    """Convention and input of each claim that one of them reproduces; the input only where it is not the card's own."""
+    solutions = {finding.where: finding.evidence["solution"] for finding in findings if "solution" in finding.evidence}
+    own = list(card.input.size or ()) if card.input else []
+    found: dict[Pointer, Any] = {}
+    for index, claim in enumerate(card.flops):
+        solution: Mapping[str, Any] | None = solutions.get(str(claim.where["value"]))
+        if claim.convention is None and solution is not None:
+            found["claims", "flops", index, "convention"] = solution["convention"]
+            if claim.input is None and solution["input"] != own:
+                found["claims", "flops", index, "input"] = solution["input"]
+            found["claims", "flops", index, "solved"] = True
+    return found
+
+
+def _multiply_adds(card: Card, findings: Sequence[Finding], solved: Mapping[Pointer, Any]) -> dict[Pointer, Any]:
+    """The multiply-adds at the card's input, unless a claim is just now found to be them."""
+    own = [index for (*_, index, name), value in solved.items() if name == "convention" and value == "macs"]
+    if any(("claims", "flops", index, "input") not in solved and card.flops[int(index)].input is None for index in own):
+        return {}
+    return {
+        ("claims", "flops", len(card.flops)): {"value": finding.measured, "convention": "macs", "origin": "computed"}
+        for finding in findings
+        if finding.key == "macs" and finding.status is Status.UNCLAIMED and finding.measured is not None
+    }

@@ -1,0 +1,1 @@
+"""Get weights onto this machine, verify them and read their tensors."""

@@ -1,0 +1,152 @@
+"""The store's files -> what is kept, whether it is still right, and what may go.
+
+A blob is told by its record (store); when it was last used is the record's time.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from zoo.errors import CannotCheck
+from zoo.runtime.storage import home
+from zoo.weights import store
+from zoo.weights.transfer.partial import Writer, leftovers, state_of
+
+DAY_SECONDS = 86_400.0
+KEPT_SECONDS = 7 * DAY_SECONDS
+"""How long broken-off downloads and wrong files are kept when nothing else is asked for: a week, to look into them."""
+
+
+@dataclass(frozen=True, slots=True)
+class CachedFile:
+    """A file below ZOO_HOME that prune may remove; `used` is the time of its last use, in seconds since the epoch."""
+
+    kind: Literal["blob", "partial", "quarantine"]
+    path: Path
+    size_bytes: int
+    used: float
+    origin: str = ""
+
+    @property
+    def sha256(self) -> str:
+        """The digest under which a blob is kept."""
+        return self.path.parent.name if self.kind == "blob" else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """A download that is not whole: how much of it is here, and whether somebody is at it."""
+
+    file: str
+    url: str
+    done_bytes: int
+    size_bytes: int | None
+    state: Literal["gone", "silent", "live"]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedBlob:
+    """A blob that was read from end to end; a wrong one has been put aside, at `quarantined`."""
+
+    entry: CachedFile
+    sha256: str
+    quarantined: Path | None = None
+
+
+def blobs() -> tuple[CachedFile, ...]:
+    """The files of the store, in the order of their digests."""
+    paths = sorted(path for path in (home() / "blobs").glob("*/*") if not path.name.startswith("."))
+    return tuple(_entry("blob", path, store.record_path(path), store.origin_of(path)) for path in paths)
+
+
+def interrupted() -> tuple[Interrupted, ...]:
+    """What lies below `partial/`, in the order of the files' names."""
+    here = Writer.now()
+    found = [
+        Interrupted(old.file, old.url, old.done_bytes, old.version.size_bytes, state_of(old, here))
+        for old in leftovers(home() / "partial")
+    ]
+    return tuple(sorted(found, key=lambda one: (one.file, one.url)))
+
+
+def verify(entries: Iterable[CachedFile], *, jobs: int) -> Iterator[CheckedBlob]:
+    """Read each blob and hold it against the digest that it is kept under, `jobs` at a time; wrong ones are put aside."""
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        yield from pool.map(_checked, entries)
+
+
+def removable(
+    blobs: Sequence[CachedFile],
+    rest: Sequence[CachedFile],
+    *,
+    now: float,
+    older_than_seconds: float | None,
+    max_bytes: int | None,
+) -> tuple[CachedFile, ...]:
+    """What prune removes: the rest by age; blobs by age if one is given, and the longest unused until the others fit.
+
+    rest: partial and quarantined files, which go after a week when no age is given.
+    """
+    age = KEPT_SECONDS if older_than_seconds is None else older_than_seconds
+    going = [entry for entry in rest if now - entry.used > age]
+    by_use = sorted(blobs, key=lambda entry: entry.used)
+    left_bytes = sum(entry.size_bytes for entry in blobs)
+    for entry in by_use:
+        is_old = older_than_seconds is not None and now - entry.used > older_than_seconds
+        if is_old or (max_bytes is not None and left_bytes > max_bytes):
+            going.append(entry)
+            left_bytes -= entry.size_bytes
+    return tuple(going)
+
+
+def rest() -> tuple[CachedFile, ...]:
+    """Files of downloads that nobody is at, and files that were put aside."""
+    here, partial, aside = Writer.now(), home() / "partial", home() / "quarantine"
+    live = {old.path.stem for old in leftovers(partial) if state_of(old, here) == "live"}
+    paths = sorted(path for path in partial.glob("*") if not path.name.startswith(".") and path.stem not in live)
+    return (
+        *(_entry("partial", path, path) for path in paths if path.suffix != ".lock"),
+        *(_entry("quarantine", path, path) for path in sorted(aside.glob("*")) if path.is_file()),
+    )
+
+
+def remove(entry: CachedFile) -> None:
+    """Remove the file, and its folder when nothing else is in it. Raises CannotCheck when the store is not ours."""
+    try:
+        if entry.path.is_dir():
+            shutil.rmtree(entry.path)
+        else:
+            entry.path.unlink(missing_ok=True)
+        if entry.kind == "blob" and not [path for path in entry.path.parent.iterdir() if not path.name.startswith(".")]:
+            store.record_path(entry.path).unlink(missing_ok=True)
+            with suppress(OSError):
+                entry.path.parent.rmdir()
+    except OSError as error:
+        raise CannotCheck(f"cannot be removed: {error.strerror}", where=str(entry.path)) from error
+
+
+def _checked(entry: CachedFile) -> CheckedBlob:
+    size_bytes, sha256 = store.digest(entry.path)
+    if sha256 == entry.sha256:
+        return CheckedBlob(entry, sha256)
+    reason = f"it was changed in the store, where it was {entry.sha256}"
+    aside = store.put_aside(
+        entry.path, entry.path.name, size_bytes=size_bytes, sha256=sha256, origin=entry.origin, reason=reason
+    )
+    return CheckedBlob(entry, sha256, aside)
+
+
+def _entry(kind: Literal["blob", "partial", "quarantine"], path: Path, used: Path, origin: str = "") -> CachedFile:
+    status = path.stat()
+    size_bytes = (
+        sum(one.stat().st_size for one in path.rglob("*") if one.is_file()) if path.is_dir() else status.st_size
+    )
+    with suppress(OSError):
+        return CachedFile(kind, path, size_bytes, used.stat().st_mtime, origin)
+    return CachedFile(kind, path, size_bytes, status.st_mtime, origin)

@@ -1,0 +1,1 @@
+"""Download one file over several connections, resumable, hashed while it arrives."""
