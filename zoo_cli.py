@@ -52,8 +52,8 @@ class UnknownCommand(UsageError):
         )
 
 
-def _version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
-    if wanted:
+def _version(context: click.Context, parameter: click.Parameter, requested: bool) -> None:
+    if requested:
         from zoo.runtime.environment import zoo_version
 
         click.echo(f"zoo {zoo_version()}")
@@ -82,7 +82,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit."""
-    interrupts.listen()
+    interrupts.install_handler()
     try:
         sys.exit(_run())
     except ZooError as error:
@@ -113,9 +113,21 @@ def _run() -> int:
     try:
         code = cli.main(prog_name="zoo", standalone_mode=False)
     except Exception:
-        interrupts.obey()  # an error that an interrupted library made is none of the user's
+        interrupts.raise_if_interrupted()  # an error that an interrupted library made is none of the user's
         raise
+    finally:
+        _mention_upgrade()
     return code if isinstance(code, int) else 0
+
+
+def _mention_upgrade() -> None:
+    """Say once what an earlier version left in the store, after the first command that used the store."""
+    if "zoo.weights.store" in sys.modules:
+        from zoo.weights import upgrade
+
+        line = upgrade.notice()
+        if line:
+            click.echo(f"zoo: {line}", err=True)
 
 
 if __name__ == "__main__":

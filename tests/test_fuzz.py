@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_dialects import LINES, MODEL, PAGE, README, flattened
-from test_export import ODD
 
+from tests.conversion.test_dialects import LINES, MODEL, PAGE, README, flattened
+from tests.conversion.test_exporter import ODD
 from tests.helpers.project import ROOT
 from tests.helpers.strategies import cards
-from zoo.conversion.dialects import File, csv, hf, model_index
+from zoo.conversion.dialects import SourceFile, csv, hf, model_index
 from zoo.registry import schema
-from zoo.registry.document import decoded, parse, parse_foreign
+from zoo.registry.document import decode, parse, parse_foreign
 from zoo.registry.edit import card_text
 from zoo.registry.schema import problems
 from zoo.registry.yaml_nodes import Plain, scalar
@@ -68,7 +68,7 @@ def look(text: str) -> None:
         (hf, "README.md"),
         (csv, "t.csv"),
     ):
-        file = File(Path(name), name, text)
+        file = SourceFile(Path(name), name, text)
         dialect.recognises(file)
         for draft in dialect.read(file).drafts:
             assert parse(card_text(dict(draft.data)), path, "written").data == _plain(draft.data)
@@ -92,7 +92,7 @@ def test_mutated_documents(text: str) -> None:
 @fuzz
 @given(st.binary(max_size=500) | st.text(max_size=500).map(str.encode))
 def test_bytes(raw: bytes) -> None:
-    document = decoded(raw, Path("fuzzed.yaml"), "fuzzed")
+    document = decode(raw, Path("fuzzed.yaml"), "fuzzed")
     problems(document, "card")
     look(raw.decode("utf-8", "replace"))
 

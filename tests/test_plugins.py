@@ -60,4 +60,4 @@ def test_two_plug_ins_of_one_name_are_refused(tmp_path: Path) -> None:
     other_distribution(tmp_path, "json")
     ran = run(tmp_path, "validate", "resnest14d")
     assert ran.returncode == 2
-    assert "two plug-ins of zoo/formats are called 'json'" in ran.stderr
+    assert "two plug-ins of zoo.formats are called 'json'" in ran.stderr

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.errors import NotHere
-from zoo.models.build import build, load, transform
+from zoo.models.build import build_model, load_model, make_transform
 from zoo.models.builders import Transform
 from zoo.models.subject import Settings
 from zoo.registry.card import Card
@@ -61,13 +61,13 @@ def create_model(name: str, *, pretrained: bool = False, allow_code: bool = Fals
             hint="add `builder: {library: timm, entry: ...}`",
         )
     if not pretrained:
-        return build(card.builder, allow_code=allow_code)
+        return build_model(card.builder, allow_code=allow_code)
     if not card.weights:
         raise NotHere(
             f"the card of {name} lists no weights", where=str(card.where), hint="add `weights: [{file: ...}]`"
         )
     weights = card.weights[0]
-    return load(card.builder, store.fetch(card, weights), weights.rename, allow_code=allow_code)
+    return load_model(card.builder, store.fetch(card, weights), weights.rename, allow_code=allow_code)
 
 
 def create_transform(name: str, *, cards: Folders = ()) -> Transform:
@@ -77,7 +77,7 @@ def create_transform(name: str, *, cards: Folders = ()) -> Transform:
         raise NotHere(
             f"the card of {name} has no input", where=str(card.where), hint="add `input: {size: [3, 224, 224]}`"
         )
-    return transform(card.input)
+    return make_transform(card.input)
 
 
 def verify(
@@ -94,11 +94,11 @@ def verify(
 
     data: where this machine's copies of data sets are, by the data set's name.
     """
-    found = load_catalog(_folders(cards))
-    chosen: list[Card | Broken] = [found.find(name) for name in names] or [*found.cards, *found.broken]
+    catalog = load_catalog(_folders(cards))
+    selected: list[Card | Broken] = [catalog.find(name) for name in names] or [*catalog.cards, *catalog.broken]
     settings = Settings(fetch=fetch, device=device, data=data or {}, allow_code=allow_code)
     options = {"command": "verify", "strict": strict, "checks": list(checks), "fetch": fetch, "device": device}
-    return runner.as_report(runner.verify(chosen, found, settings, tuple(checks)), options=options)
+    return runner.as_report(runner.verify(selected, catalog, settings, tuple(checks)), options=options)
 
 
 def _folders(cards: Folders) -> tuple[Path, ...]:

@@ -37,7 +37,7 @@ class ZooError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as it is: by default an exception is made anew from its message, which not every class here takes."""
-        return _remade, (type(self), self.args, dict(self.__dict__))
+        return _recreate, (type(self), self.args, dict(self.__dict__))
 
 
 class WrongContent(ZooError):
@@ -88,7 +88,7 @@ class Refused(CannotCheck):
         self.exit_code = exit_code
 
 
-def _remade(cls: type[ZooError], args: tuple[Any, ...], state: dict[str, Any]) -> ZooError:
+def _recreate(cls: type[ZooError], args: tuple[Any, ...], state: dict[str, Any]) -> ZooError:
     error = cls.__new__(cls, *args)
     error.__dict__.update(state)
     return error

@@ -82,12 +82,12 @@ def _entry_points(kind: str) -> dict[str, EntryPoint]:
         return {}
     from importlib.metadata import entry_points
 
-    found: dict[str, EntryPoint] = {}
+    points: dict[str, EntryPoint] = {}
     for point in entry_points(group=f"zoo.{kind}"):
-        if point.name in found or point.name in _files(kind):
+        if point.name in points or point.name in _files(kind):
             raise UsageError(f"two plug-ins of zoo.{kind} are called {point.name!r}", where=point.value)
-        found[point.name] = point
-    return found
+        points[point.name] = point
+    return points
 
 
 @cache
@@ -101,12 +101,12 @@ def _installed_by_others() -> bool:
             entries = [entry for entry in os.scandir(folder) if entry.name.endswith((".dist-info", ".egg-info"))]
         except OSError:  # not every entry of sys.path is a folder
             continue
-        if any(_mentions_us(f"{entry.path}/entry_points.txt") for entry in entries):
+        if any(_has_zoo_group(f"{entry.path}/entry_points.txt") for entry in entries):
             return True
     return False
 
 
-def _mentions_us(path: str) -> bool:
+def _has_zoo_group(path: str) -> bool:
     try:
         with open(path, "rb") as file:
             return b"[zoo." in file.read()

@@ -149,9 +149,9 @@ def examined(run_zoo: RunZoo, tmp_path: Path, files: Path, more: str = "") -> di
     picture_zoo(tmp_path / "zoo", images=DIGITS, more=more)
     arguments = ("--cards", tmp_path / "zoo", "--data", f"digit-files={files}", "--format", "json")
     ran = run_zoo("data", "verify", "digit-files", *arguments)
-    found = json.loads(ran.out)["findings"]
-    assert ran.code == (1 if any(item["status"] == "wrong" for item in found) else 0)
-    return {item["key"].removeprefix("validation/"): (item["status"], item["reason"]) for item in found}
+    findings = json.loads(ran.out)["findings"]
+    assert ran.code == (1 if any(item["status"] == "wrong" for item in findings) else 0)
+    return {item["key"].removeprefix("validation/"): (item["status"], item["reason"]) for item in findings}
 
 
 def digests(tmp_path: Path, files: Path) -> str:
@@ -160,36 +160,36 @@ def digests(tmp_path: Path, files: Path) -> str:
     return f', manifest_sha256: "{copy.manifest_sha256}", content_sha256: "{copy.content_sha256}"'
 
 
-def wrong(found: dict[str, tuple[str, str]]) -> dict[str, str]:
-    return {key: reason for key, (status, reason) in found.items() if status == "wrong"}
+def wrong(findings: dict[str, tuple[str, str]]) -> dict[str, str]:
+    return {key: reason for key, (status, reason) in findings.items() if status == "wrong"}
 
 
 def test_a_right_copy_is_ok_in_everything(run_zoo: RunZoo, tmp_path: Path, files: Path) -> None:
-    found = examined(run_zoo, tmp_path, files, digests(tmp_path, files))
-    assert {status for status, _ in found.values()} == {"ok"} and len(found) == 5
+    findings = examined(run_zoo, tmp_path, files, digests(tmp_path, files))
+    assert {status for status, _ in findings.values()} == {"ok"} and len(findings) == 5
 
 
 def test_what_no_digest_vouches_for_is_not_shown_as_ok(run_zoo: RunZoo, tmp_path: Path, files: Path) -> None:
-    found = examined(run_zoo, tmp_path, files)
-    assert {key for key, (status, _) in found.items() if status == "unclaimed"} == {"labels", "manifest"}
+    findings = examined(run_zoo, tmp_path, files)
+    assert {key for key, (status, _) in findings.items() if status == "unclaimed"} == {"labels", "manifest"}
 
 
 def test_damaged_images_are_named(run_zoo: RunZoo, tmp_path: Path, files: Path) -> None:
     more = digests(tmp_path, files)
     for path in sorted(files.rglob("*.png"))[:2]:
         path.write_bytes(path.read_bytes()[:-40])
-    found = wrong(examined(run_zoo, tmp_path, files, more))
-    assert set(found) == {"decoding", "manifest"}
+    findings = wrong(examined(run_zoo, tmp_path, files, more))
+    assert set(findings) == {"decoding", "manifest"}
     first, second = (str(path.relative_to(files / "val")) for path in sorted(files.rglob("*.png"))[:2])
-    assert found["decoding"].startswith("2 images cannot be decoded") and first.split("/")[1] in found["decoding"]
-    assert second.split("/")[1] in found["decoding"]
+    assert findings["decoding"].startswith("2 images cannot be decoded") and first.split("/")[1] in findings["decoding"]
+    assert second.split("/")[1] in findings["decoding"]
 
 
 def test_a_missing_class_is_named(run_zoo: RunZoo, tmp_path: Path, files: Path) -> None:
     for path in (files / "val" / "three").iterdir():
         path.unlink()
-    found = wrong(examined(run_zoo, tmp_path, files))
-    assert found["classes"] == "1 of 10 classes are missing: three"
+    findings = wrong(examined(run_zoo, tmp_path, files))
+    assert findings["classes"] == "1 of 10 classes are missing: three"
 
 
 def test_a_class_too_many_is_named(run_zoo: RunZoo, tmp_path: Path, files: Path) -> None:
@@ -205,10 +205,10 @@ def test_a_missing_image_is_counted_and_its_class_named(run_zoo: RunZoo, tmp_pat
     next((files / "val" / "one").iterdir()).unlink()
     picture_zoo(tmp_path / "zoo", images=30, more=", images_per_class: 3")
     arguments = ("--cards", tmp_path / "zoo", "--data", f"digit-files={files}", "--format", "json")
-    (found,) = [item for item in json.loads(run_zoo("data", "verify", "digit-files", *arguments).out)["findings"]
+    (finding,) = [item for item in json.loads(run_zoo("data", "verify", "digit-files", *arguments).out)["findings"]
                 if item["status"] == "wrong"]  # fmt: skip
-    assert found["key"] == "validation/images"
-    assert found["reason"] == (
+    assert finding["key"] == "validation/images"
+    assert finding["reason"] == (
         "the copy has 29 images, the dataset card says 30; 1 classes do not have 3 images: one (2)"
     )
 
@@ -218,8 +218,8 @@ def test_permuted_labels_are_told_from_wrong_images(run_zoo: RunZoo, tmp_path: P
     (files / "val" / "one").rename(files / "val" / "x")
     (files / "val" / "two").rename(files / "val" / "one")
     (files / "val" / "x").rename(files / "val" / "two")
-    found = wrong(examined(run_zoo, tmp_path, files, more))
-    assert list(found) == ["labels"] and "labels are permuted" in found["labels"]
+    findings = wrong(examined(run_zoo, tmp_path, files, more))
+    assert list(findings) == ["labels"] and "labels are permuted" in findings["labels"]
 
 
 # The MNIST family.
@@ -304,17 +304,17 @@ def test_parquet_files_of_the_hub_are_unpacked_once(tmp_path: Path) -> None:
 
 
 def test_imagenets_variants_are_subsets_of_its_classes() -> None:
-    from zoo.accuracy.datasets import outputs
+    from zoo.accuracy.datasets import output_indices
     from zoo.registry.catalog import load_catalog
 
     zoo = load_catalog()
     whole = dataset(zoo, "imagenet-1k")
     for name in ("imagenet-a", "imagenet-r"):
         subset = dataset(zoo, name)
-        chosen = outputs(subset, zoo)
+        chosen = output_indices(subset, zoo)
         assert chosen is not None and [whole.classes[place] for place in chosen] == list(subset.classes)
         assert len(chosen) == 200
-    assert outputs(dataset(zoo, "imagenet-v2"), zoo) is None
+    assert output_indices(dataset(zoo, "imagenet-v2"), zoo) is None
     assert dataset(zoo, "imagenet-real").classes == whole.classes
 
 

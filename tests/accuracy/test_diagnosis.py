@@ -45,14 +45,14 @@ def zoo(tmp_path: Path) -> Path:
     return tmp_path / "zoo"
 
 
-def found(zoo: Path, *, accuracy: float = 0.9972) -> Cause | None:
+def diagnosed(zoo: Path, *, accuracy: float = 0.9972) -> Cause | None:
     """The cause, after proving that the mistake costs accuracy at all."""
-    there = load_catalog((zoo,))
+    catalog = load_catalog((zoo,))
     settings = Settings(device="cpu", data={"digit-files": zoo.parent / "copy"})
-    subject = Subject(there.find("resnest_digits"), there, settings)
-    counts = measure(subject, dataset(there), "validation").counts
+    subject = Subject(catalog.find("resnest_digits"), catalog, settings)
+    counts = measure(subject, dataset(catalog), "validation").counts
     assert counts.top1 < 0.95 * counts.images, "the planted mistake does not show"
-    return diagnose(subject, dataset(there), "validation", Claim(accuracy, 0.00055), 1)
+    return diagnose(subject, dataset(catalog), "validation", Claim(accuracy, 0.00055), 1)
 
 
 def name(cause: Cause | None) -> str:
@@ -81,21 +81,21 @@ def weights(zoo: Path) -> dict[str, torch.Tensor]:
 ])  # fmt: skip
 def test_wrong_mean_or_std_is_named(zoo: Path, old: str, new: str, hint: str) -> None:
     card_with(zoo, old, new)
-    cause = found(zoo)
+    cause = diagnosed(zoo)
     assert name(cause) == "mean and std" and cause is not None and hint in cause.hint
 
 
 @pytest.mark.parametrize("crop", [0.5, 0.6])
 def test_a_wrong_crop_is_named(zoo: Path, crop: float) -> None:
     card_with(zoo, "crop_pct: 1.0", f"crop_pct: {crop}")
-    cause = found(zoo)
+    cause = diagnosed(zoo)
     assert name(cause) == "crop" and cause is not None and "`crop_pct: 1.0`" in cause.hint
 
 
 @pytest.mark.parametrize("side", [64, 48])
 def test_a_wrong_input_size_is_named(zoo: Path, side: int) -> None:
     card_with(zoo, "[3, 32, 32]", f"[3, {side}, {side}]")
-    assert name(found(zoo)) == "input size"
+    assert name(diagnosed(zoo)) == "input size"
 
 
 def test_wrong_interpolation_is_named(zoo: Path) -> None:
@@ -111,7 +111,7 @@ def test_wrong_interpolation_is_named(zoo: Path) -> None:
         large.paste((0, 0, 0), (0, 0), Image.frombytes("L", (128, 128), dead))
         large.save(path)
     card_with(zoo, "interpolation: bilinear", "interpolation: nearest")
-    assert name(found(zoo, accuracy=0.97)) == "interpolation"
+    assert name(diagnosed(zoo, accuracy=0.97)) == "interpolation"
 
 
 def test_channels_in_the_other_order_are_named(zoo: Path) -> None:
@@ -128,20 +128,20 @@ def test_channels_in_the_other_order_are_named(zoo: Path) -> None:
     only_last = torch.zeros_like(first)
     only_last[:, 2] = first.sum(1)
     save_weights(zoo, {**state, "conv1.0.weight": only_last})
-    assert name(found(zoo)) == "channel order"
+    assert name(diagnosed(zoo)) == "channel order"
 
 
 def test_labels_in_another_order_are_named(zoo: Path) -> None:
     path = zoo / "datasets" / "digit-files.yaml"
     mixed = [NAMES[place] for place in (3, 1, 4, 0, 5, 9, 2, 6, 8, 7)]
     replace_once(path, ", ".join(NAMES), ", ".join(mixed))
-    assert name(found(zoo)) == "label order"
+    assert name(diagnosed(zoo)) == "label order"
 
 
 def test_a_class_sorted_as_text_is_named(zoo: Path) -> None:
     path = zoo / "datasets" / "digit-files.yaml"
     replace_once(path, ", ".join(NAMES), ", ".join(sorted(NAMES)))
-    assert name(found(zoo)) == "label order"
+    assert name(diagnosed(zoo)) == "label order"
 
 
 def test_a_class_before_the_first_is_named(zoo: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_class_before_the_first_is_named(zoo: Path) -> None:
         state[key] = torch.cat([torch.full_like(state[key][:1], -1.0), state[key]])
     save_weights(zoo, state)
     replace_once(zoo / "digits" / "resnest_digits.yaml", "num_classes: 10", "num_classes: 11")
-    assert name(found(zoo)) == "label order"
+    assert name(diagnosed(zoo)) == "label order"
 
 
 def test_other_tensors_of_the_same_file_are_named(zoo: Path) -> None:
@@ -160,7 +160,7 @@ def test_other_tensors_of_the_same_file_are_named(zoo: Path) -> None:
     torch.save({"state_dict": state, "state_dict_ema": averaged}, path)
     card = zoo / "digits" / "resnest_digits.yaml"
     replace_once(card, "file: resnest_digits-9fd38cd8.safetensors", "file: checkpoint.pth")
-    cause = found(zoo)
+    cause = diagnosed(zoo)
     assert name(cause) == "averaged weights" and cause is not None and "`state_dict`" in cause.hint
 
 
@@ -169,16 +169,16 @@ def test_the_weights_of_a_sibling_are_named(zoo: Path) -> None:
     (zoo / "digits" / "right.safetensors").write_bytes(
         (zoo / "digits" / "resnest_digits-9fd38cd8.safetensors").read_bytes()
     )
-    other = text.replace("name: resnest_digits\n", "name: sibling\n").replace(
+    sibling = text.replace("name: resnest_digits\n", "name: sibling\n").replace(
         "resnest_digits-9fd38cd8.safetensors", "right.safetensors"
     )
-    (zoo / "digits" / "sibling.yaml").write_text(other)
+    (zoo / "digits" / "sibling.yaml").write_text(sibling)
     (zoo / "digits" / "resnest_digits.yaml").write_text(text.replace("9fd38cd81797c875", "0" * 16))
     save_weights(zoo, {key: value * 0.3 if "weight" in key else value for key, value in weights(zoo).items()})
-    cause = found(zoo)
+    cause = diagnosed(zoo)
     assert name(cause) == "weights file" and cause is not None and "sibling" in cause.hint
 
 
 def test_nothing_is_named_when_nothing_explains_the_gap(zoo: Path) -> None:
     save_weights(zoo, {key: value * 0.3 if "weight" in key else value for key, value in weights(zoo).items()})
-    assert found(zoo) is None
+    assert diagnosed(zoo) is None

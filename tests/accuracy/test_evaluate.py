@@ -17,12 +17,13 @@ from tests.helpers.digit_images import dataset, picture_zoo, save_digits
 from tests.helpers.project import ROOT, RunZoo
 from zoo.accuracy import evaluate
 from zoo.accuracy.datasets import folder, open_copy
-from zoo.accuracy.evaluate import Counts, EvaluationProgress, Measured, measure, order_of, part_size
-from zoo.accuracy.ranking import Grader, ranks_of
+from zoo.accuracy.evaluate import Counts, EvaluationProgress, Measured, measure, part_size, random_order
+from zoo.accuracy.ranking import Ranker, ranks_of
 from zoo.errors import CannotCheck, WrongContent
 from zoo.models.subject import Evaluation, Settings, Subject
 from zoo.registry.catalog import Catalog, load_catalog
 from zoo.runtime.engines import Options
+from zoo.runtime.storage import state_folder
 
 DIGITS = Counts(360, 359, 360)
 
@@ -36,8 +37,10 @@ def _fresh_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def evaluated(zoo: Catalog | None = None, *, name: str = "digits", events: list[EvaluationProgress] | None = None,
               data: dict[str, Path] | None = None, refresh: bool = False, **how: Any) -> Measured:  # fmt: skip
     zoo = zoo or load_catalog()
-    tell = events.append if events is not None else None
-    settings = Settings(device="cpu", data=data or {}, refresh=refresh, evaluation=Evaluation(**how), tell=tell)
+    on_progress = events.append if events is not None else None
+    settings = Settings(
+        device="cpu", data=data or {}, refresh=refresh, evaluation=Evaluation(**how), on_progress=on_progress
+    )
     return measure(Subject(zoo.find("resnest_digits"), zoo, settings), dataset(zoo, name), "validation")
 
 
@@ -58,11 +61,11 @@ from zoo.models.subject import Settings, Subject
 from zoo.registry.catalog import load_catalog
 zoo = load_catalog()
 
-def tell(event):
+def report_progress(event):
     if event.counts.images >= 135:
         os.kill(os.getpid(), signal.SIGKILL)
 
-measure(Subject(zoo.find("resnest_digits"), zoo, Settings(device="cpu", tell=tell)), zoo.dataset("digits"), "validation")
+measure(Subject(zoo.find("resnest_digits"), zoo, Settings(device="cpu", on_progress=report_progress)), zoo.dataset("digits"), "validation")
 """
 
 
@@ -71,7 +74,7 @@ def test_a_killed_evaluation_goes_on_where_it_was_and_counts_the_same() -> None:
     assert ran.returncode == -9
     events: list[EvaluationProgress] = []
     assert evaluated(events=events).counts == DIGITS
-    assert events[-1].graded <= 360 - 135
+    assert events[-1].ranked <= 360 - 135
 
 
 def test_a_second_run_grades_nothing() -> None:
@@ -85,30 +88,30 @@ def test_a_larger_sample_grades_only_what_the_smaller_one_did_not() -> None:
     events: list[EvaluationProgress] = []
     whole = evaluated(events=events)
     assert (small.counts.images, small.is_whole, whole.is_whole) == (100, False, True)
-    assert whole.counts == DIGITS and events[-1].graded == 260
+    assert whole.counts == DIGITS and events[-1].ranked == 260
 
 
 def test_refreshing_grades_all_again() -> None:
     evaluated()
     events: list[EvaluationProgress] = []
     evaluated(events=events, refresh=True)
-    assert events[-1].graded == 360
+    assert events[-1].ranked == 360
 
 
 def test_an_answer_outlives_the_versions_of_libraries_but_not_its_greatest_age(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     evaluated()
     monkeypatch.setattr(evaluate, "version_of", lambda name: "99")
     events: list[EvaluationProgress] = []
     assert evaluated(events=events, max_age_days=1).evidence["libraries"]["torch"] == torch.__version__.split("+")[0]
     assert events == []
-    (fact,) = (path for path in (tmp_path / "home" / "facts").rglob("*.json") if "measured" in path.read_text())
+    (fact,) = (path for path in state_folder("facts").rglob("*.json") if "measured" in path.read_text())
     data = json.loads(fact.read_text())
     data["evidence"]["measured"] = "2026-01-01T00:00:00Z"
     fact.write_text(json.dumps(data))
     assert evaluated(events=events, max_age_days=1).evidence["libraries"]["torch"] == "99"
-    assert events[-1].graded == 360
+    assert events[-1].ranked == 360
 
 
 def test_parts_of_a_sample_do_not_outlive_the_versions_of_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +119,7 @@ def test_parts_of_a_sample_do_not_outlive_the_versions_of_libraries(monkeypatch:
     monkeypatch.setattr(evaluate, "version_of", lambda name: "99")
     events: list[EvaluationProgress] = []
     evaluated(events=events, limit=100)
-    assert events[-1].graded == 100
+    assert events[-1].ranked == 100
 
 
 def test_only_the_part_with_a_changed_image_is_graded_again(tmp_path: Path) -> None:
@@ -124,13 +127,13 @@ def test_only_the_part_with_a_changed_image_is_graded_again(tmp_path: Path) -> N
     zoo = picture_zoo(tmp_path / "zoo")
     copy = {"digit-files": tmp_path / "copy"}
     assert evaluated(zoo, name="digit-files", data=copy, limit=300).counts.images == 300
-    inside = open_copy(dataset(zoo), "validation", copy).images.name(order_of(360, 0)[0])
+    inside = open_copy(dataset(zoo), "validation", copy).images.name(random_order(360, 0)[0])
     assert inside in names
     path = tmp_path / "copy" / inside
     path.write_bytes(path.read_bytes() + b"a comment after the image's end")
     events: list[EvaluationProgress] = []
     evaluated(zoo, name="digit-files", data=copy, events=events, limit=300)
-    assert events[-1].graded == part_size(300, 16)
+    assert events[-1].ranked == part_size(300, 16)
 
 
 def test_images_are_read_once_for_evaluation_and_manifest(
@@ -179,9 +182,9 @@ def test_classes_of_another_data_set_restrict_the_outputs(tmp_path: Path) -> Non
 
 
 def test_the_order_is_a_permutation_that_a_seed_fixes_for_ever() -> None:
-    assert sorted(order_of(1000, 3)) == list(range(1000))
-    assert order_of(8, 0) == [3, 7, 5, 2, 4, 1, 6, 0]
-    assert order_of(1000, 0) != order_of(1000, 1)
+    assert sorted(random_order(1000, 3)) == list(range(1000))
+    assert random_order(8, 0) == [3, 7, 5, 2, 4, 1, 6, 0]
+    assert random_order(1000, 0) != random_order(1000, 1)
 
 
 def test_parts_are_small_enough_to_lose_and_never_smaller_than_a_batch() -> None:
@@ -192,7 +195,7 @@ def test_another_precision_is_another_question() -> None:
     evaluated(limit=20)
     events: list[EvaluationProgress] = []
     measured = evaluated(events=events, limit=20, precision="bf16")
-    assert events[-1].graded == 20 and measured.evidence["precision"] == "bf16" and measured.counts.top5 == 20
+    assert events[-1].ranked == 20 and measured.evidence["precision"] == "bf16" and measured.counts.top5 == 20
 
 
 class Fussy(nn.Module):
@@ -201,25 +204,26 @@ class Fussy(nn.Module):
     def __init__(self, most: int) -> None:
         super().__init__()
         self.most = most
-        self.seen: list[int] = []
+        self.batch_sizes: list[int] = []
 
     def forward(self, batch: Tensor) -> Tensor:
-        self.seen.append(len(batch))
+        self.batch_sizes.append(len(batch))
         if len(batch) > self.most:
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:131] DefaultCPUAllocator: can't allocate memory")
         return batch.flatten(1)
 
 
-def grader(model: nn.Module, batch_size: int) -> Grader:
+def ranker(model: nn.Module, batch_size: int) -> Ranker:
     images = open_copy(dataset(load_catalog(), "digits"), "validation", {}).images
-    return Grader(model, images, torch.device("cpu"), lambda image: torch.arange(10.0).reshape(1, 1, 10), batch_size)
+    return Ranker(model, images, torch.device("cpu"), lambda image: torch.arange(10.0).reshape(1, 1, 10), batch_size)
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost() -> None:
     model = Fussy(most=5)
-    (graded,) = grader(model, 32).grade([range(50)])
-    assert graded.indices == tuple(range(50)) and len(graded.ranks) == len(graded.digests) == 50
-    assert [size for size in model.seen if size > 5] and sum(size for size in model.seen if size <= 5) == 50
+    (ranked,) = ranker(model, 32).rank([range(50)])
+    assert ranked.indices == tuple(range(50)) and len(ranked.ranks) == len(ranked.digests) == 50
+    sizes = model.batch_sizes
+    assert [size for size in sizes if size > 5] and sum(size for size in sizes if size <= 5) == 50
 
 
 def test_an_error_that_is_no_lack_of_memory_is_not_hidden() -> None:
@@ -228,7 +232,7 @@ def test_an_error_that_is_no_lack_of_memory_is_not_hidden() -> None:
             raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="mat1"):
-        list(grader(Broken(), 8).grade([range(8)]))
+        list(ranker(Broken(), 8).rank([range(8)]))
 
 
 def rank(logits: Sequence[float], *labels: int) -> str:
@@ -260,16 +264,16 @@ def test_the_next_part_is_decoded_while_one_is_computed() -> None:
             assert next_part_decoded.wait(timeout=60)
             return batch.flatten(1)
 
-    made = grader(Waiting(), 4)
-    honest = made.images.decode
+    waiting = ranker(Waiting(), 4)
+    honest = waiting.images.decode
 
     class Watched:
-        labels, read = made.images.labels, made.images.read
+        labels, read = waiting.images.labels, waiting.images.read
 
         def decode(self, index: int, content: bytes) -> Any:
             if index == 4:
                 next_part_decoded.set()
             return honest(index, content)
 
-    watched = replace(made, images=Watched())  # type: ignore[arg-type]  # what a grader uses of Images
-    assert len(list(watched.grade([range(4), range(4, 8)]))) == 2
+    watched = replace(waiting, images=Watched())  # type: ignore[arg-type]  # what a ranker uses of Images
+    assert len(list(watched.rank([range(4), range(4, 8)]))) == 2

@@ -30,8 +30,8 @@ from zoo.accuracy.intervals import (
     (81, 263, 0.2527, 0.3676), (15, 148, 0.0578, 0.1617), (0, 20, 0.0, 0.1684), (1, 29, 0.0009, 0.1776),
 ])  # fmt: skip
 def test_exact_limits_are_those_of_the_tables(correct: int, images: int, low: float, high: float) -> None:
-    found = clopper_pearson(correct, images, 0.05)
-    assert (found.low, found.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+    interval = clopper_pearson(correct, images, 0.05)
+    assert (interval.low, interval.high) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
 
 
 def binomial_tail(least: int, images: int, p: float) -> float:
@@ -49,12 +49,12 @@ def test_the_incomplete_beta_function_is_the_binomials_tail(counts: tuple[int, i
 @given(st.integers(1, 3000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.sampled_from([0.05, 1e-6]))
 def test_each_exact_limit_leaves_half_the_level_outside(counts: tuple[int, int], level: float) -> None:
     correct, images = counts
-    found = clopper_pearson(correct, images, level)
-    assert found.low <= correct / images <= found.high
+    interval = clopper_pearson(correct, images, level)
+    assert interval.low <= correct / images <= interval.high
     if correct:
-        assert regularised_beta(found.low, correct, images - correct + 1) == pytest.approx(level / 2, rel=1e-6)
+        assert regularised_beta(interval.low, correct, images - correct + 1) == pytest.approx(level / 2, rel=1e-6)
     if correct < images:
-        above = regularised_beta(1 - found.high, images - correct, correct + 1)
+        above = regularised_beta(1 - interval.high, images - correct, correct + 1)
         assert above == pytest.approx(level / 2, rel=1e-6)
 
 

@@ -123,7 +123,7 @@ def make(name: str, folder: Path, images: int) -> None:
     from safetensors.torch import save_file
     from timm import create_model
 
-    from zoo.models.build import transform
+    from zoo.models.build import make_transform
     from zoo.registry.catalog import load_catalog
 
     torch.manual_seed(SEED)
@@ -131,7 +131,7 @@ def make(name: str, folder: Path, images: int) -> None:
     made = pictures(images)
     model = create_model(name, num_classes=CLASSES).eval()
     write_cards(folder, name, images, model.default_cfg["input_size"][1:])  # timm's own for the architecture
-    prepare = transform(load_catalog((folder / "zoo",)).find("m").input)
+    prepare = make_transform(load_catalog((folder / "zoo",)).find("m").input)
     with torch.inference_mode():
         logits = torch.cat([model(torch.stack([prepare(picture)])) for picture in made])
     spread = apart(model, logits)
@@ -212,7 +212,7 @@ def by_zoo(subject: Any, dataset: Any) -> Work:
     other = anew(subject, replace(subject.settings, refresh=True))
 
     def work() -> tuple[int, int]:
-        open_copy(dataset, "validation", subject.settings.data).forget()
+        open_copy(dataset, "validation", subject.settings.data).forget_digests()
         counts = measure(other, dataset, "validation").counts
         return counts.top1, counts.top5
 
@@ -260,9 +260,9 @@ def decoded(subject: Any) -> Any:
     import torch
     from PIL import Image
 
-    from zoo.models.build import transform
+    from zoo.models.build import make_transform
 
-    prepare, paths = transform(subject.input), sorted(subject.settings.data["pictures"].rglob("*.jpg"))
+    prepare, paths = make_transform(subject.input), sorted(subject.settings.data["pictures"].rglob("*.jpg"))
     return torch.stack([prepare(Image.open(path).convert("RGB")) for path in paths])
 
 

@@ -66,7 +66,7 @@ def main() -> None:
     import torch
 
     from zoo.models import fingerprint
-    from zoo.models.build import transform
+    from zoo.models.build import make_transform
     from zoo.models.builders import timm
     from zoo.registry.card import Input
 
@@ -75,7 +75,7 @@ def main() -> None:
     for name in NAMES:
         module = model_of(name)
         said = {key: tuple(v) if isinstance(v, list) else v for key, v in timm.default_input(module).items()}
-        image = transform(Input(None, **said))(fingerprint.picture()).unsqueeze(0)  # type: ignore[arg-type]  # no card
+        image = make_transform(Input(None, **said))(fingerprint.picture()).unsqueeze(0)  # type: ignore[arg-type]  # no card
         with torch.inference_mode():
             found = {key: value[: fingerprint.LOGITS] for key, value in answers(module, image).items()}
         first = found.pop("float32")

@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 import yaml  # noqa: E402  # after the path is set
 
 from zoo.conversion import exporter, importer  # noqa: E402
-from zoo.conversion.dialects import File, model_index  # noqa: E402
+from zoo.conversion.dialects import SourceFile, model_index  # noqa: E402
 from zoo.conversion.mapping import equal  # noqa: E402
 from zoo.registry import catalog  # noqa: E402
 from zoo.registry.catalog import load_catalog  # noqa: E402
@@ -52,7 +52,7 @@ def sources(path: Path) -> list[Any]:
     text = path.read_text(encoding="utf-8")
     if path.suffix not in (".md", ".mdx", ".markdown", ".txt"):
         return [yaml.safe_load(text)]
-    file = File(path, path.name, text)
+    file = SourceFile(path, path.name, text)
     return [yaml.safe_load(part) for part in model_index.texts_of(file)]
 
 
@@ -76,7 +76,7 @@ def main() -> None:
         to = Path(scratch) / "zoo"
         start = time.perf_counter()
         planned = importer.plan([str(top)], to)
-        importer.carry_out(planned)
+        importer.write_files(planned)
         read_seconds = time.perf_counter() - start
         found = load_catalog([to])
         start = time.perf_counter()
@@ -104,7 +104,7 @@ def main() -> None:
         print(f"  {problem.place}: {problem.what}")
     print("\nwrong:")
     for item in checked.values():
-        for finding in item.found:
+        for finding in item.violations:
             if finding.status.value == "wrong":
                 print(f"  {item.name}: {finding.check} {finding.key}: {finding.reason[:150]}")
 
@@ -139,7 +139,7 @@ def table(
 
 
 def _verdict(checked: Any) -> str:
-    statuses = {finding.status.value for finding in checked.found if not finding.key.startswith("no-convention")}
+    statuses = {finding.status.value for finding in checked.violations if not finding.key.startswith("no-convention")}
     return "wrong" if "wrong" in statuses else "suspect" if "suspect" in statuses else "ok"
 
 

@@ -76,7 +76,7 @@ def test_every_option_says_what_it_does(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("verify", "resnest_digit"), "no model is called 'resnest_digit'\n  hint: did you mean resnest_digits"),
         (("verify",), "no model was named\n  hint: name some, or give --all"),
@@ -90,10 +90,12 @@ def test_every_option_says_what_it_does(name: str) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_request_that_cannot_be_carried_out_exits_2(arguments: tuple[str, ...], said: str, run_zoo: RunZoo) -> None:
+def test_a_request_that_cannot_be_carried_out_exits_2(
+    arguments: tuple[str, ...], message: str, run_zoo: RunZoo
+) -> None:
     ran = run_zoo(*arguments)
     assert ran.code == 2
-    assert said in ran.err
+    assert message in ran.err
     assert "Traceback" not in ran.err
 
 
@@ -212,8 +214,8 @@ def test_an_alias_and_a_deprecated_card_are_said(run_zoo: RunZoo, tmp_path: Path
 
 def test_show_says_all_that_card_and_family_say(run_zoo: RunZoo) -> None:
     ran = run_zoo("show", "resnest269e")
-    for said in ("0cc87c48", "84.53", "100830307104", "ResNeSt: Split-Attention Networks", "64x NVIDIA V100 GPUs"):
-        assert said in ran.out
+    for text in ("0cc87c48", "84.53", "100830307104", "ResNeSt: Split-Attention Networks", "64x NVIDIA V100 GPUs"):
+        assert text in ran.out
 
 
 def test_list_shows_what_is_claimed(run_zoo: RunZoo) -> None:

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_store import leave_behind
 
 from tests.helpers.fetching import MIB, card_about, files_below, noise, sha256
 from tests.servers.fault_server import FaultServer, first, good, status
+from tests.weights.test_store import leave_partial_file
 
 CONTENT = noise(300_000)
 OTHER = noise(2_000_000, seed=4)
@@ -57,19 +57,19 @@ def place(home: Path, content: bytes, name: str) -> str:
 
 
 def test_paths_go_to_stdout_and_talk_to_stderr(cards: Path, home: Path, server: FaultServer) -> None:
-    done = zoo("fetch", "other", "net")
-    assert done.stdout == f"{place(home, OTHER, 'other')}\n{place(home, CONTENT, 'net')}\n"
-    assert done.stderr == (
+    completed = zoo("fetch", "other", "net")
+    assert completed.stdout == f"{place(home, OTHER, 'other')}\n{place(home, CONTENT, 'net')}\n"
+    assert completed.stderr == (
         f"other: other.pth, 2.0 MB, from {server.url('/other')}\nnet: net.pth, 300.0 kB, from {server.url('/net')}\n"
     )
-    assert done.returncode == 0
+    assert completed.returncode == 0
 
 
 def test_the_plan_lists_what_is_here_what_is_not_and_the_room(cards: Path, home: Path) -> None:
     zoo("fetch", "net")
     card_about(cards, None, ["https://host/unsized"], name="unsized")
-    done = zoo("fetch", "--all", "--dry-run")
-    *lines, total = done.stdout.splitlines()
+    completed = zoo("fetch", "--all", "--dry-run")
+    *lines, total = completed.stdout.splitlines()
     assert lines == [
         f"here       300.0 kB  net  {place(home, CONTENT, 'net')}",
         "download     2.0 MB  other  other.pth",
@@ -80,26 +80,26 @@ def test_the_plan_lists_what_is_here_what_is_not_and_the_room(cards: Path, home:
 
 
 def test_offline_says_what_is_missing_and_exits_with_3(cards: Path, home: Path, server: FaultServer) -> None:
-    done = zoo("fetch", "net", "--offline")
-    assert (done.returncode, done.stdout, server.connections) == (3, "", 0)
-    assert done.stderr.endswith("net.pth is not on this machine\n  hint: run `zoo fetch net`\n")
+    completed = zoo("fetch", "net", "--offline")
+    assert (completed.returncode, completed.stdout, server.connections) == (3, "", 0)
+    assert completed.stderr.endswith("net.pth is not on this machine\n  hint: run `zoo fetch net`\n")
 
 
 def test_what_is_wrong_beats_what_is_missing(cards: Path, home: Path, server: FaultServer) -> None:
     server.site["/other"] = good(CONTENT)
     card_about(cards, CONTENT, [server.url("/none")], name="gone", size_bytes=7)
-    done = zoo("fetch", "--all")
-    assert done.returncode == 1
-    assert done.stdout == f"{place(home, CONTENT, 'net')}\n"  # the wrong ones stopped nothing
+    completed = zoo("fetch", "--all")
+    assert completed.returncode == 1
+    assert completed.stdout == f"{place(home, CONTENT, 'net')}\n"  # the wrong ones stopped nothing
     del server.site["/other"]
     assert zoo("fetch", "other").returncode == 3
 
 
 def test_the_format_chooses_the_file(cards: Path, home: Path, server: FaultServer) -> None:
-    story = json.loads((cards / "net.yaml").read_text())
-    second = {**story["weights"][0], "file": "net.safetensors", "format": "safetensors", "urls": [server.url("/other")]}
-    story["weights"].append({**second, "size_bytes": len(OTHER), "sha256": sha256(OTHER)})
-    (cards / "net.yaml").write_text(json.dumps(story))
+    card = json.loads((cards / "net.yaml").read_text())
+    second = {**card["weights"][0], "file": "net.safetensors", "format": "safetensors", "urls": [server.url("/other")]}
+    card["weights"].append({**second, "size_bytes": len(OTHER), "sha256": sha256(OTHER)})
+    (cards / "net.yaml").write_text(json.dumps(card))
     assert [Path(line).name for line in zoo("fetch", "net", "--format", "safetensors").stdout.split()] == [
         "net.safetensors"
     ]
@@ -112,16 +112,16 @@ def test_the_format_chooses_the_file(cards: Path, home: Path, server: FaultServe
 
 
 def test_an_unknown_name_is_a_mistake_of_the_user(cards: Path) -> None:
-    done = zoo("fetch", "nett")
-    assert done.returncode == 2
-    assert "did you mean net?" in done.stderr
+    completed = zoo("fetch", "nett")
+    assert completed.returncode == 2
+    assert "did you mean net?" in completed.stderr
 
 
 def test_a_server_that_is_waited_for_is_told_of_once(cards: Path, home: Path, server: FaultServer) -> None:
     server.site["/net"] = first(1, status(503, {"Retry-After": "1"}), then=good(CONTENT))
-    done = zoo("fetch", "net")
-    assert done.stderr.splitlines()[0] == "net: net.pth: the server answers 503; again in 1 s"
-    assert len(done.stderr.splitlines()) == 2
+    completed = zoo("fetch", "net")
+    assert completed.stderr.splitlines()[0] == "net: net.pth: the server answers 503; again in 1 s"
+    assert len(completed.stderr.splitlines()) == 2
 
 
 def test_a_terminal_gets_bars_and_the_pipe_the_path(cards: Path, home: Path, server: FaultServer) -> None:
@@ -136,13 +136,13 @@ def test_a_terminal_gets_bars_and_the_pipe_the_path(cards: Path, home: Path, ser
         text=True,
     )
     os.close(theirs)
-    shown = b""
+    output = b""
     with io.FileIO(ours) as terminal:
         while block := _read(terminal):
-            shown += block
+            output += block
     assert process.communicate()[0] == f"{place(home, OTHER, 'other')}\n{place(home, CONTENT, 'net')}\n"
     for sign in (b"2 files", b"other.pth", b"/2.0 MB", b"MB/s", b"0:00:0"):
-        assert sign in shown
+        assert sign in output
 
 
 def _read(terminal: io.FileIO) -> bytes:
@@ -161,12 +161,12 @@ def test_the_cache_says_where_it_is_and_what_it_holds(cards: Path, home: Path, s
 
 
 def test_interrupted_downloads_are_listed(cards: Path, home: Path) -> None:
-    leave_behind(home, b"\0" * MIB, [[0, MIB]], url="https://host/net")
-    leave_behind(home, b"", [], pid=1).with_suffix(".json").rename(home / "partial/x.1.json")
+    leave_partial_file(home, b"\0" * MIB, [[0, MIB]], url="https://host/net")
+    leave_partial_file(home, b"", [], pid=1).with_suffix(".json").rename(home / "partial/x.1.json")
     (home / "partial/x.1.part").write_bytes(b"")
     lines = zoo("cache", "list", "--partial").stdout.splitlines()
     assert lines == ["         0 B of 9.4 MB  at work  net.pth  u"]
-    leave_behind(home, b"\0" * MIB, [[0, MIB]], url="https://host/net")
+    leave_partial_file(home, b"\0" * MIB, [[0, MIB]], url="https://host/net")
     assert (
         zoo("cache", "list", "--partial").stdout.splitlines()[0]
         == "      1.0 MB of 9.4 MB  broken off  net.pth  https://host/net"
@@ -181,11 +181,11 @@ def test_a_file_that_rotted_is_put_aside_and_the_exit_code_is_1(cards: Path, hom
     rotten.chmod(0o644)
     rotten.write_bytes(CONTENT[:-1] + b"\0")
     os.utime(rotten, ns=(times.st_atime_ns, times.st_mtime_ns))  # as a disk does it: no stamp tells
-    done = zoo("cache", "verify", "--jobs", "3")
-    assert done.returncode == 1
+    completed = zoo("cache", "verify", "--jobs", "3")
+    assert completed.returncode == 1
     wrong = sha256(CONTENT[:-1] + b"\0")
     aside = home / "quarantine" / f"{wrong[:16]}-net.pth"
-    assert sorted(done.stdout.splitlines()) == sorted(
+    assert sorted(completed.stdout.splitlines()) == sorted(
         [f"{sha256(CONTENT)[:12]}  net.pth  WRONG, has {wrong}, now {aside}", f"{sha256(OTHER)[:12]}  other.pth  ok"]
     )
     assert zoo("fetch", "net", "--offline").returncode == 3
@@ -212,7 +212,7 @@ def test_prune_removes_what_was_not_used_for_so_long_and_a_use_counts(cards: Pat
 
 def test_prune_without_options_removes_old_leftovers_only(cards: Path, home: Path) -> None:
     zoo("fetch", "net")
-    old = leave_behind(home, b"x", [[0, 1]])
+    old = leave_partial_file(home, b"x", [[0, 1]])
     (home / "quarantine").mkdir()
     (home / "quarantine/new").write_bytes(b"x")
     for path in (old, old.with_suffix(".json")):

@@ -21,7 +21,7 @@ PAGE = {
 }
 
 
-def told(run_zoo: RunZoo, *arguments: object) -> dict:
+def account_of(run_zoo: RunZoo, *arguments: object) -> dict:
     ran = run_zoo("flops", *arguments, "--format", "json")
     assert ran.code == 0, ran.err
     return json.loads(ran.out)
@@ -30,7 +30,7 @@ def told(run_zoo: RunZoo, *arguments: object) -> dict:
 @pytest.mark.parametrize("name", PAGE)
 def test_the_number_of_the_page_is_solved_from_itself_alone(name: str, run_zoo: RunZoo) -> None:
     size, value = PAGE[name]
-    (explained,) = told(run_zoo, name, "--explain", value)["explained"]
+    (explained,) = account_of(run_zoo, name, "--explain", value)["explained"]
     (fit,) = explained["fits"]
     assert (fit["convention"], fit["variant"], fit["batch"]) == ("thop", "", 1)
     assert fit["input_shape"] == [3, size, int(size * 1546 / 1213)]
@@ -51,15 +51,15 @@ def test_every_convention_is_counted_and_one_is_broken_down(run_zoo: RunZoo) -> 
 
 def test_the_parts_add_up_to_the_count_at_any_depth(run_zoo: RunZoo) -> None:
     for depth in (1, 2, 3):
-        for count in told(run_zoo, "resnest14d", "--depth", depth)["counts"]:
+        for count in account_of(run_zoo, "resnest14d", "--depth", depth)["counts"]:
             assert sum(amount for _, amount in count["by_module"]) == count["value"]
             assert sum(amount for _, amount in count["by_operator"]) == count["value"]
 
 
 def test_another_input_is_counted(run_zoo: RunZoo) -> None:
-    found = told(run_zoo, "resnest50d", "--input", "3x224x285")
-    assert found["input"] == [3, 224, 285]
-    assert {count["convention"]: count["value"] for count in found["counts"]}["thop"] == 6937106336
+    account = account_of(run_zoo, "resnest50d", "--input", "3x224x285")
+    assert account["input"] == [3, 224, 285]
+    assert {count["convention"]: count["value"] for count in account["counts"]}["thop"] == 6937106336
 
 
 def test_two_images_and_a_number_that_nothing_gives_are_told(run_zoo: RunZoo) -> None:
@@ -96,7 +96,7 @@ def test_what_is_known_needs_no_torch(run_zoo: RunZoo) -> None:
     import subprocess
     import sys
 
-    told(run_zoo, "resnest14d", "--explain", 3548594464)
+    account_of(run_zoo, "resnest14d", "--explain", 3548594464)
     code = (
         "import sys, zoo_cli\nsys.argv = ['zoo', 'flops', 'resnest14d', '--explain', '3548594464']\n"
         "try: zoo_cli.main()\nexcept SystemExit as end: print(end.code, 'torch' in sys.modules)"

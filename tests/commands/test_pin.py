@@ -57,15 +57,15 @@ def pin(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_pin_adds_what_is_missing_and_touches_no_other_line(card: Path, server: FaultServer) -> None:
     before = card.read_text()
-    done = pin()
-    assert done.returncode == 0, done.stderr
+    completed = pin()
+    assert completed.returncode == 0, completed.stderr
     second = f'  - {{file: second.pth, urls: ["{server.url("/second")}"]'
     after = before.replace(f'"{sha256(CONTENT)[:8]}"', f'"{sha256(CONTENT)}"')
     after = after.replace(
         f"{second}}}", f'    size_bytes: 300000\n{second}, size_bytes: 1000, sha256: "{sha256(SECOND)}"}}'
     )
     assert card.read_text() == after
-    assert done.stdout == (
+    assert completed.stdout == (
         f"net: wrote sha256, size_bytes into {card};"
         " nothing was known to check second.pth against: look at it before you trust it\n"
     )
@@ -81,11 +81,11 @@ def test_what_is_complete_is_left_alone_and_not_asked_for(card: Path, server: Fa
 def test_a_file_that_is_not_what_the_card_says_is_not_pinned(card: Path, server: FaultServer) -> None:
     server.site["/net"] = good(SECOND)
     text = card.read_text()
-    done = pin()
-    assert (done.returncode, card.read_text()) == (1, text)
-    assert "the publisher's net.pth is not what the card says" in done.stderr
+    completed = pin()
+    assert (completed.returncode, card.read_text()) == (1, text)
+    assert "the publisher's net.pth is not what the card says" in completed.stderr
 
 
 def test_offline_what_is_not_here_is_not_pinned(card: Path, server: FaultServer) -> None:
-    done = pin("--offline")
-    assert (done.returncode, server.connections) == (3, 0)
+    completed = pin("--offline")
+    assert (completed.returncode, server.connections) == (3, 0)

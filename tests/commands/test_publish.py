@@ -146,7 +146,7 @@ def test_an_allowed_gap_is_told_in_the_readme(publish: Publish, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("--to", "net"), "is no place to publish to"),
         (("--to", "s3:net"), "is no place to publish to"),
@@ -157,10 +157,10 @@ def test_an_allowed_gap_is_told_in_the_readme(publish: Publish, tmp_path: Path) 
         (("--to", "folder:x", "--collection", "resnst"), "did you mean resnest?"),
     ],
 )
-def test_what_cannot_be_meant_is_a_usage_error(publish: Publish, arguments: tuple[str, ...], told: str) -> None:
+def test_what_cannot_be_meant_is_a_usage_error(publish: Publish, arguments: tuple[str, ...], message: str) -> None:
     ran = publish(*arguments)
     assert ran.code == 2
-    assert told in ran.err
+    assert message in ran.err
 
 
 def test_what_may_be_allowed_and_how_old_is_old_are_the_gates() -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from zoo.conversion.dialects import Draft, File, Harvest, csv, hf, model_index
+from zoo.conversion.dialects import Draft, ReadResult, SourceFile, csv, hf, model_index
 from zoo.registry.quantities import count, digest_in_name, heading_multiple, image_size, measure, whole_bytes
-from zoo.runtime.spelling import is_slip
+from zoo.runtime.spelling import is_typo
 
 
-def read(text: str, name: str = "metafile.yml") -> Harvest:
-    return model_index.read(File(Path(name), name, text))
+def read(text: str, name: str = "metafile.yml") -> ReadResult:
+    return model_index.read(SourceFile(Path(name), name, text))
 
 
 def only(text: str, name: str = "metafile.yml") -> Draft:
@@ -36,9 +36,9 @@ Models:
 
 def test_counts_sizes_and_accuracies_are_read_with_unit_rounding_and_place() -> None:
     data = only(MODEL).data
-    said = {"origin": "upstream", "source": "metafile.yml:3"}
-    assert data["claims"]["params"] == {"value": 25_600_000, "rounded_to": 100_000, **said}
-    assert data["claims"]["flops"] == [{"value": 54_750_000_000, "rounded_to": 10_000_000, **said}]
+    origin = {"origin": "upstream", "source": "metafile.yml:3"}
+    assert data["claims"]["params"] == {"value": 25_600_000, "rounded_to": 100_000, **origin}
+    assert data["claims"]["flops"] == [{"value": 54_750_000_000, "rounded_to": 10_000_000, **origin}]
     first, five = data["claims"]["results"]
     assert (first["value"], first["rounded_to"], first.get("unit"), first["source"]) == (
         72.5,
@@ -70,8 +70,8 @@ def test_counts_sizes_and_accuracies_are_read_with_unit_rounding_and_place() -> 
 )  # fmt: skip
 def test_weights_as_text_list_nothing_or_nonsense(weights: str, urls: list[list[str]] | None) -> None:
     draft = only(f"Models:\n  - Name: net\n    Weights: {weights}\n")
-    found = [item["urls"] for item in draft.data["weights"]] if "weights" in draft.data else None
-    assert found == urls
+    actual = [item["urls"] for item in draft.data["weights"]] if "weights" in draft.data else None
+    assert actual == urls
     if urls is None:
         assert "Weights" in draft.data["extra"]["model_index"]
 
@@ -272,7 +272,7 @@ model-index:
 
 
 def test_a_hub_card_gives_licence_task_and_results_and_comes_back_equal(tmp_path: Path) -> None:
-    file = File(tmp_path / "net" / "README.md", "net/README.md", README)
+    file = SourceFile(tmp_path / "net" / "README.md", "net/README.md", README)
     assert hf.recognises(file)
     (draft,) = hf.read(file).drafts
     assert draft.data["license"] == "apache-2.0"
@@ -284,16 +284,16 @@ def test_a_hub_card_gives_licence_task_and_results_and_comes_back_equal(tmp_path
 
 def test_prose_with_front_matter_is_no_model_card() -> None:
     text = "---\ntitle: A post\ntags: [x]\n---\nprose\n"
-    assert not hf.recognises(File(Path("post.md"), "post.md", text))
+    assert not hf.recognises(SourceFile(Path("post.md"), "post.md", text))
 
 
 def test_a_results_table_gives_claims_with_their_lines() -> None:
     text = "model,img_size,top1,top1_err,top5,top5_err,param_count,crop_pct,interpolation\nnet,448,90.056,9.944,99.054,0.946,305.08,1.000,bicubic\n"
-    file = File(Path("results-imagenet.csv"), "results-imagenet.csv", text)
+    file = SourceFile(Path("results-imagenet.csv"), "results-imagenet.csv", text)
     assert csv.recognises(file)
     (draft,) = csv.read(file).drafts
-    said = {"origin": "upstream", "source": "results-imagenet.csv:2"}
-    assert draft.data["claims"]["params"] == {"value": 305_080_000, "rounded_to": 10_000, **said}
+    origin = {"origin": "upstream", "source": "results-imagenet.csv:2"}
+    assert draft.data["claims"]["params"] == {"value": 305_080_000, "rounded_to": 10_000, **origin}
     assert draft.data["input"] == {"size": [3, 448, 448], "interpolation": "bicubic", "crop_pct": 1.0}
 
 
@@ -340,11 +340,11 @@ def test_sizes_digests_headings_and_slips() -> None:
         ("abc", "abcd"),
         ("same", "same"),
     ]
-    assert [is_slip(*pair) for pair in slips] == [True, True, False, False, False]
+    assert [is_typo(*pair) for pair in slips] == [True, True, False, False, False]
 
 
 def test_json_is_read_as_the_yaml_that_it_is() -> None:
     text = json.dumps({"Models": [{"Name": "net", "Metadata": {"Parameters": 1000}}]})
-    file = File(Path("model-index.json"), "model-index.json", text)
+    file = SourceFile(Path("model-index.json"), "model-index.json", text)
     assert model_index.recognises(file)
     assert only(text, "model-index.json").data["claims"]["params"]["value"] == 1000

@@ -46,9 +46,9 @@ openxlab: true
 """
 
 
-def same(one: str, other: str) -> bool:
+def same(first: str, second: str) -> bool:
     """Whether two texts hold equal data for PyYAML's safe_load, types told apart."""
-    return equal(yaml.safe_load(one), yaml.safe_load(other))
+    return equal(yaml.safe_load(first), yaml.safe_load(second))
 
 
 def imported(folder: Path, text: str, name: str = "metafile.yml") -> Path:
@@ -56,7 +56,7 @@ def imported(folder: Path, text: str, name: str = "metafile.yml") -> Path:
     source = folder / "source"
     source.mkdir(exist_ok=True)
     (source / name).write_text(text, encoding="utf-8")
-    importer.carry_out(importer.plan([str(source / name)], folder / "zoo"))
+    importer.write_files(importer.plan([str(source / name)], folder / "zoo"))
     return folder / "zoo"
 
 
@@ -119,7 +119,7 @@ def test_a_family_stands_for_its_models(tmp_path: Path) -> None:
     zoo = load_catalog(
         [imported(tmp_path, "Collections: [{Name: F}]\nModels: [{Name: a, In Collection: F}, {Name: b}]\n")]
     )
-    assert [card.name for card in exporter.chosen(["F"], zoo)] == ["a"]
+    assert [card.name for card in exporter.select_cards(["F"], zoo)] == ["a"]
 
 
 def test_the_hub_format_carries_licence_and_results(run_zoo: RunZoo) -> None:
@@ -147,8 +147,8 @@ def test_no_name_and_an_unknown_one_are_usage_errors(run_zoo: RunZoo) -> None:
 def unsourced(data: Any) -> Any:
     """A card without what only says where it was read: `source`, and the documents that it was imported from."""
     if isinstance(data, dict):
-        kept = {key: unsourced(value) for key, value in data.items() if key not in ("source", "imported")}
-        return {key: value for key, value in kept.items() if value != {} or data[key] == {}}
+        remaining = {key: unsourced(value) for key, value in data.items() if key not in ("source", "imported")}
+        return {key: value for key, value in remaining.items() if value != {} or data[key] == {}}
     return [unsourced(item) for item in data] if isinstance(data, list) else data
 
 
@@ -166,7 +166,7 @@ def test_any_card_survives_export_and_import(data: dict[str, Any], tmp_path_fact
     zoo = load_catalog([folder / "in"])
     assert zoo.broken == ()
     exporter.save(exporter.documents([], zoo, "model-index"), folder / "out")
-    importer.carry_out(importer.plan([str(folder / "out")], folder / "back"))
+    importer.write_files(importer.plan([str(folder / "out")], folder / "back"))
     (path,) = (folder / "back").rglob("*.yaml")
     back = (
         dict(load_catalog([folder / "back"]).cards[0].where.document.data)

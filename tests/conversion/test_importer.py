@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_dialects import README
 
+from tests.conversion.test_dialects import README
 from tests.helpers.project import RunZoo
 from tests.servers.hub_server import HubServer
 

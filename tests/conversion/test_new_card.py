@@ -24,17 +24,17 @@ def test_a_new_card_is_filled_in_and_verifies(run_zoo: RunZoo, weights: Path) ->
     ran = run_zoo("new", "mine", "--weights", weights, "--builder", "timm:resnest14d", *OPTIONS)
     assert ran.code == 0, ran.err
     assert ran.out == f"{weights.parent / 'mine.yaml'}\n"
-    shown = json.loads(run_zoo("show", "mine", "--cards", weights.parent, "--format", "json").out)["card"]
-    assert shown["claims"]["params"] == {"value": 64482, "origin": "computed"}
-    assert shown["weights"][0]["size_bytes"] == weights.stat().st_size
-    assert shown["weights"][0]["dtype"] == "float32" and shown["weights"][0]["format"] == "safetensors"
+    card_data = json.loads(run_zoo("show", "mine", "--cards", weights.parent, "--format", "json").out)["card"]
+    assert card_data["claims"]["params"] == {"value": 64482, "origin": "computed"}
+    assert card_data["weights"][0]["size_bytes"] == weights.stat().st_size
+    assert card_data["weights"][0]["dtype"] == "float32" and card_data["weights"][0]["format"] == "safetensors"
     verified = run_zoo("verify", "mine", "--cards", weights.parent, "--format", "json")
     assert verified.code == 0
     assert {finding["status"] for finding in json.loads(verified.out)["findings"]} == {"ok"}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("--builder", "timm:resnest14d"), 1, "do not fit the architecture"),
         (("--builder", "timm:resnest14x", *OPTIONS), 1, "did you mean resnest14d"),
@@ -45,10 +45,10 @@ def test_a_new_card_is_filled_in_and_verifies(run_zoo: RunZoo, weights: Path) ->
     ],
 )
 def test_what_does_not_fit_is_said_and_nothing_is_written(
-    arguments: tuple[str, ...], code: int, said: str, run_zoo: RunZoo, weights: Path
+    arguments: tuple[str, ...], code: int, message: str, run_zoo: RunZoo, weights: Path
 ) -> None:
     ran = run_zoo("new", "mine", "--weights", weights, *arguments)
-    assert ran.code == code and said in ran.err
+    assert ran.code == code and message in ran.err
     assert [path.name for path in weights.parent.iterdir()] == [weights.name]
 
 

@@ -88,9 +88,9 @@ def test_the_classifier_is_what_gives_the_logits() -> None:
     with meta_build():
         body = nn.Sequential(nn.Conv2d(4, 10, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(10, 10), nn.ReLU())
         model = nn.Sequential(body, nn.Linear(10, 10), nn.Softmax(-1)).eval()
-    found = classifier(trace(model, (1, *SHAPE)))
-    assert found is not None
-    assert found.path == "1"
+    layer = classifier(trace(model, (1, *SHAPE)))
+    assert layer is not None
+    assert layer.path == "1"
     assert classifier(trace(alone(lambda: nn.Conv2d(4, 4, 1)), (1, *SHAPE))) is None
 
 

@@ -325,9 +325,9 @@ def test_an_explicit_device_is_kept() -> None:
 def test_another_thread_builds_as_ever_meanwhile() -> None:
     built: list[nn.Module] = []
     with meta_build():
-        other = threading.Thread(target=lambda: built.append(nn.BatchNorm2d(3)))
-        other.start()
-        other.join()
+        thread = threading.Thread(target=lambda: built.append(nn.BatchNorm2d(3)))
+        thread.start()
+        thread.join()
     assert not built[0].weight.is_meta
     assert not built[0].running_mean.is_meta
 

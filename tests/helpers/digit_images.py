@@ -47,6 +47,6 @@ def picture_zoo(folder: Path, *, images: int = 360, more: str = "", card: str = 
 
 def dataset(zoo: Catalog, name: str = "digit-files") -> Dataset:
     """The data set of that name."""
-    found = zoo.dataset(name)
-    assert found is not None
-    return found
+    card = zoo.dataset(name)
+    assert card is not None
+    return card

@@ -1,4 +1,4 @@
-"""What the tests of fetching share: contents, cards about them, patience that is short."""
+"""What the tests of fetching share: contents, cards about them, retries that are quick."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zoo.weights import store
 from zoo.weights.transfer.policy import RetryPolicy
 
 MIB = 1 << 20
-HASTY = RetryPolicy(tries=5, first_wait_seconds=0.001, longest_wait_seconds=2.0, stall_seconds=0.5)
+QUICK_RETRIES = RetryPolicy(tries=5, first_wait_seconds=0.001, longest_wait_seconds=2.0, stall_seconds=0.5)
 
 
 def noise(size_bytes: int, seed: int = 0) -> bytes:
@@ -32,18 +32,18 @@ def card_about(
     """A card with one file of weights, which says the truth about `content` but for `changes`; None leaves it out."""
     truth = {} if content is None else {"size_bytes": len(content), "sha256": sha256(content)}
     weights = {"file": f"{name}.pth", "format": "pickle", "urls": list(urls), **truth, **changes}
-    kept = {key: value for key, value in weights.items() if value not in (None, [])}
+    fields = {key: value for key, value in weights.items() if value not in (None, [])}
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.yaml").write_text(json.dumps({"schema": 1, "name": name, "weights": [kept]}), encoding="utf-8")
+    (folder / f"{name}.yaml").write_text(json.dumps({"schema": 1, "name": name, "weights": [fields]}), encoding="utf-8")
     return load_catalog([folder]).find(name)
 
 
 def fetch(card: Card, **options: object) -> store.Artifact:
-    """The card's only file, with little patience."""
-    return store.fetch(card, card.weights[0], **{"patience": HASTY, **options})  # type: ignore[arg-type]  # as given
+    """The card's only file, with quick retries."""
+    return store.fetch(card, card.weights[0], **{"retry_policy": QUICK_RETRIES, **options})  # type: ignore[arg-type]  # as given
 
 
 def files_below(folder: Path) -> list[str]:
     """The files below a folder, relative to it; the index of the cards that a command has read is no weights."""
-    found = (str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    return sorted(name for name in found if not name.startswith("index/"))
+    names = (str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in names if not name.startswith("index/"))

@@ -53,33 +53,33 @@ def without_finding(report: Report, check: str, key: str) -> Report:
 
 
 def with_evidence(report: Report, key: str, evidence: Mapping[str, Any]) -> Report:
-    found = next(item for item in report.findings if (item.check, item.key) == ("accuracy", key))
-    return with_finding(report, "accuracy", key, evidence={**found.evidence, **evidence})
+    accuracy = next(item for item in report.findings if (item.check, item.key) == ("accuracy", key))
+    return with_finding(report, "accuracy", key, evidence={**accuracy.evidence, **evidence})
 
 
 def admit(
     report: Report | None = None,
     *,
-    found: Catalog | None = None,
+    catalog: Catalog | None = None,
     after: timedelta = timedelta(minutes=1),
     allowance: Allowance | None = None,
 ) -> Admission:
     """The gate's answer for the digits model, so long after its report was made."""
-    report, found = report or digits_report(), found or shipped()
+    report, catalog = report or digits_report(), catalog or shipped()
     now = made_at(report) + after
-    return gate.admit(found.find(NAME), found, report, now=now, max_age=MAX_AGE, allowance=allowance)
+    return gate.admit(catalog.find(NAME), catalog, report, now=now, max_age=MAX_AGE, allowance=allowance)
 
 
 def release(
     report: Report | None = None,
     *,
-    found: Catalog | None = None,
+    catalog: Catalog | None = None,
     address: ReleaseAddress | None = None,
     readme: bytes | None = None,
     allowance: Allowance | None = None,
 ) -> Release:
     """The digits model's release."""
-    admission = admit(report, found=found, allowance=allowance)
+    admission = admit(report, catalog=catalog, allowance=allowance)
     proof = gate.prove(admission, measure_files(admission.card))
     with tempfile.TemporaryDirectory() as temporary:
         source, weights = released_weights(proof, Path(temporary))

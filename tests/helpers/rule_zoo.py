@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from zoo.registry.catalog import Catalog, load_catalog
-from zoo.verification.checks.consistency import judged
+from zoo.verification.checks.consistency import apply_rules
 from zoo.verification.rules import Verdict
 
 MEMBERS = {"net_s": 10, "net_m": 20, "net_l": 30, "net_x": 40, "net_y": 50}
@@ -64,5 +64,7 @@ def make_zoo(folder: Path, texts: Mapping[str, str], collection: str = "schema: 
 
 def verdicts(zoo: Catalog, name: str) -> dict[str, list[Verdict]]:
     """What the rules find on a card, by rule, without what is fine."""
-    found = {rule: [verdict for verdict in of if verdict.where is not None] for rule, of in judged(zoo.find(name), zoo)}
-    return {rule: of for rule, of in found.items() if of}
+    by_rule = {
+        rule: [verdict for verdict in of if verdict.where is not None] for rule, of in apply_rules(zoo.find(name), zoo)
+    }
+    return {rule: of for rule, of in by_rule.items() if of}

@@ -13,7 +13,7 @@ from tests.helpers.project import RunZoo
 from zoo.errors import CannotCheck, WrongContent
 from zoo.flops.counting import count, measure_state
 from zoo.models import facts
-from zoo.models.build import transform
+from zoo.models.build import make_transform
 from zoo.models.builders import python, torchvision
 from zoo.models.fingerprint import picture
 from zoo.models.meta import meta_build
@@ -60,10 +60,10 @@ def test_googlenets_file_fits_once_the_card_leaves_its_untrained_heads_out() -> 
 
     with meta_build():
         published = torchvision.build("googlenet", {"aux_logits": True}).state_dict()
-        wanted = shapes(torchvision.build("googlenet", {}).state_dict())
-    assert "too many: aux1." in misfit(wanted, shapes(published))
-    kept, _ = under_own_names(shapes(published), [Rename(None, r"^aux[12]\.")])  # type: ignore[arg-type]  # no card
-    assert misfit(wanted, kept) == ""
+        expected = shapes(torchvision.build("googlenet", {}).state_dict())
+    assert "too many: aux1." in misfit(expected, shapes(published))
+    renamed, _ = under_own_names(shapes(published), [Rename(None, r"^aux[12]\.")])  # type: ignore[arg-type]  # no card
+    assert misfit(expected, renamed) == ""
 
 
 @pytest.mark.parametrize("entry", ["resnet50.IMAGENET1K_V1", "resnet50", "inception_v3", "vit_b_16", "efficientnet_b4"])
@@ -75,10 +75,10 @@ def test_the_input_gives_the_tensors_of_torchvisions_own_preset(entry: str) -> N
     known = get_model_weights(name)
     preset = (known[tag] if tag else known.DEFAULT).transforms()
     with meta_build():
-        said = torchvision.default_input(torchvision.build(entry, {}))
-    given = {key: tuple(value) if isinstance(value, list) else value for key, value in said.items()}
+        default_input = torchvision.default_input(torchvision.build(entry, {}))
+    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in default_input.items()}
     image = picture()
-    assert torch.equal(transform(Input(None, **given))(image), preset(image))  # type: ignore[arg-type]  # no card
+    assert torch.equal(make_transform(Input(None, **fields))(image), preset(image))  # type: ignore[arg-type]  # no card
 
 
 def test_a_card_of_published_weights_builds_what_was_published_and_sees_what_it_saw() -> None:
@@ -102,7 +102,7 @@ def test_a_card_of_published_weights_builds_what_was_published_and_sees_what_it_
 
 
 @pytest.mark.parametrize(
-    ("entry", "options", "said"),
+    ("entry", "options", "message"),
     [
         ("resnet500", {}, "torchvision has no classification model 'resnet500'\n  hint: did you mean resnet50"),
         (
@@ -115,10 +115,10 @@ def test_a_card_of_published_weights_builds_what_was_published_and_sees_what_it_
         ("resnet18", {"colour": 1}, "torchvision cannot build resnet18 with {'colour': 1}"),
     ],
 )
-def test_what_torchvision_cannot_build_is_said(entry: str, options: dict[str, object], said: str) -> None:
+def test_what_torchvision_cannot_build_is_said(entry: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(WrongContent) as raised:
         torchvision.build(entry, options)
-    assert said in str(raised.value)
+    assert message in str(raised.value)
 
 
 FACTORY = """
@@ -217,7 +217,7 @@ def test_a_changed_factory_does_not_answer_from_the_past(package: Path) -> None:
     builder = Builder({"library": None}, "python", "their_nets:make", {})  # type: ignore[arg-type]  # not from a card
 
     def key() -> str:
-        return facts.architecture("params", builder, code=())
+        return facts.architecture_key("params", builder, code=())
 
     before = key()
     assert key() == before
@@ -227,7 +227,7 @@ def test_a_changed_factory_does_not_answer_from_the_past(package: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "error", "said"),
+    ("entry", "error", "message"),
     [
         ("their_nets", WrongContent, "write package.module:function"),
         ("their_nets:make; import os", WrongContent, "names no factory"),
@@ -237,10 +237,12 @@ def test_a_changed_factory_does_not_answer_from_the_past(package: Path) -> None:
         ("their_nets:broken", WrongContent, "RuntimeError: on purpose"),
     ],
 )
-def test_a_factory_that_makes_no_module_is_told(entry: str, error: type[Exception], said: str, package: Path) -> None:
+def test_a_factory_that_makes_no_module_is_told(
+    entry: str, error: type[Exception], message: str, package: Path
+) -> None:
     with pytest.raises(error) as raised:
         python.build(entry, {})
-    assert said in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_a_digest_of_the_source_covers_the_whole_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from zoo.models import facts
 from zoo.models.facts import Fact
-from zoo.runtime.storage import home
+from zoo.runtime.storage import state_folder
 
 
 @pytest.fixture(autouse=True)
@@ -18,21 +18,23 @@ def _empty_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def key(**inputs: object) -> str:
-    return facts.question("params", code=("counting.py",), libraries=("torch",), **inputs)
+    return facts.fact_key("params", code=("flops/counting.py",), libraries=("torch",), **inputs)
 
 
 def test_a_fact_is_measured_once() -> None:
     measured = []
     for _ in range(3):
-        fact = facts.of(key(entry="a"), lambda: measured.append(1) or Fact(len(measured), {"by": "test"}))
+        fact = facts.recall_or_measure(
+            key(entry="a"), lambda: measured.append(1) or Fact(len(measured), {"by": "test"})
+        )
         assert (fact.value, fact.evidence) == (1, {"by": "test"})
     assert len(measured) == 1
 
 
 def test_refresh_measures_again_and_keeps_what_it_found() -> None:
     facts.keep(key(entry="a"), Fact(1))
-    assert facts.of(key(entry="a"), lambda: Fact(2), refresh=True).value == 2
-    assert facts.of(key(entry="a"), lambda: Fact(3)).value == 2
+    assert facts.recall_or_measure(key(entry="a"), lambda: Fact(2), refresh=True).value == 2
+    assert facts.recall_or_measure(key(entry="a"), lambda: Fact(3)).value == 2
 
 
 def test_everything_that_can_change_the_answer_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,9 +42,9 @@ def test_everything_that_can_change_the_answer_changes_the_key(monkeypatch: pyte
         key(entry="a"),
         key(entry="b"),
         key(entry="a", options={"x": 1}),
-        facts.question("flops", code=("counting.py",), libraries=("torch",), entry="a"),
-        facts.question("params", code=("model.py",), libraries=("torch",), entry="a"),
-        facts.question("params", code=("counting.py",), libraries=("timm",), entry="a"),
+        facts.fact_key("flops", code=("flops/counting.py",), libraries=("torch",), entry="a"),
+        facts.fact_key("params", code=("models/build.py",), libraries=("torch",), entry="a"),
+        facts.fact_key("params", code=("flops/counting.py",), libraries=("timm",), entry="a"),
     }
     monkeypatch.setattr(facts, "version_of", lambda name: "9.9")
     keys.add(key(entry="a"))
@@ -53,17 +55,17 @@ def test_everything_that_can_change_the_answer_changes_the_key(monkeypatch: pyte
 
 def test_a_damaged_fact_is_measured_again() -> None:
     facts.keep(key(entry="a"), Fact(1))
-    (file,) = (home() / "facts").glob("*/*.json")
+    (file,) = state_folder("facts").glob("*/*.json")
     file.write_text('{"value": 1')
     assert facts.recall(key(entry="a")) is None
-    assert facts.of(key(entry="a"), lambda: Fact(2)).value == 2
+    assert facts.recall_or_measure(key(entry="a"), lambda: Fact(2)).value == 2
 
 
 def test_a_store_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv("ZOO_HOME", str(blocked / "below-a-file"))
-    assert facts.of(key(entry="a"), lambda: Fact(7)).value == 7
+    assert facts.recall_or_measure(key(entry="a"), lambda: Fact(7)).value == 7
 
 
 def _write(number: int) -> None:
@@ -76,10 +78,10 @@ def test_concurrent_writers_leave_a_whole_fact_and_no_litter() -> None:
     writers = [context.Process(target=_write, args=(number,)) for number in (1, 2)]
     for writer in writers:
         writer.start()
-    seen = set()
+    read = set()
     while any(writer.is_alive() for writer in writers):
         fact = facts.recall(key(entry="shared"))
-        seen.add(None if fact is None else (fact.value, len(fact.evidence["filler"])))
+        read.add(None if fact is None else (fact.value, len(fact.evidence["filler"])))
     assert [writer.exitcode for writer in writers] == [0, 0]
-    assert seen <= {None, (1, 10000), (2, 10000)}
-    assert len(list((home() / "facts").rglob("*"))) == 2
+    assert read <= {None, (1, 10000), (2, 10000)}
+    assert len(list(state_folder("facts").rglob("*"))) == 2

@@ -41,9 +41,9 @@ def test_the_picture_follows_its_formula(x: int, y: int) -> None:
 
 
 def test_the_model_of_the_card_has_its_fingerprint(run_zoo: RunZoo, digits_zoo: Path) -> None:
-    found = verified(run_zoo, digits_zoo)
-    assert found["fingerprint"]["status"] == "ok"
-    assert found["fingerprint"]["evidence"]["difference"] <= 1e-5 < found["fingerprint"]["evidence"]["tolerance"]
+    findings = verified(run_zoo, digits_zoo)
+    assert findings["fingerprint"]["status"] == "ok"
+    assert findings["fingerprint"]["evidence"]["difference"] <= 1e-5 < findings["fingerprint"]["evidence"]["tolerance"]
 
 
 @pytest.mark.parametrize(
@@ -60,12 +60,12 @@ def test_what_the_weights_load_into_all_the_same_is_told_apart(
     old: str, new: str, run_zoo: RunZoo, digits_zoo: Path
 ) -> None:
     replace_once(digits_zoo / CARD, old, new)
-    found = verified(run_zoo, digits_zoo)
-    assert found["loading"]["status"] == "ok"
-    assert found["fingerprint"]["status"] == "wrong"
+    findings = verified(run_zoo, digits_zoo)
+    assert findings["loading"]["status"] == "ok"
+    assert findings["fingerprint"]["status"] == "wrong"
     assert (
         "the weights load, but builder, options or input are not those of the card's author"
-        in found["fingerprint"]["reason"]
+        in findings["fingerprint"]["reason"]
     )
 
 
@@ -83,8 +83,8 @@ def test_weights_of_another_training_are_told_apart(run_zoo: RunZoo, digits_zoo:
     (digits_zoo / CARD).write_text(
         "\n".join(lines).replace("    dtype: float32", f'    size_bytes: {size_bytes}\n    sha256: "{digest}"') + "\n"
     )
-    found = verified(run_zoo, digits_zoo)
-    assert (found["loading"]["status"], found["fingerprint"]["status"]) == ("ok", "wrong")
+    findings = verified(run_zoo, digits_zoo)
+    assert (findings["loading"]["status"], findings["fingerprint"]["status"]) == ("ok", "wrong")
 
 
 def test_padding_that_leaves_no_trace_in_the_weights_is_told_apart(run_zoo: RunZoo, tmp_path: Path) -> None:
@@ -108,8 +108,8 @@ def test_padding_that_leaves_no_trace_in_the_weights_is_told_apart(run_zoo: RunZ
     assert run_zoo("verify", "net", "--cards", folder, "--write", "--check", "loading").code == 0
     assert verified(run_zoo, folder, "net")["fingerprint"]["status"] == "ok"
     replace_once(path, "entry: tf_efficientnet_lite0", "entry: efficientnet_lite0")
-    found = verified(run_zoo, folder, "net")
-    assert (found["loading"]["status"], found["fingerprint"]["status"]) == ("ok", "wrong")
+    findings = verified(run_zoo, folder, "net")
+    assert (findings["loading"]["status"], findings["fingerprint"]["status"]) == ("ok", "wrong")
 
 
 def test_a_card_without_a_fingerprint_is_not_asked_for_one(run_zoo: RunZoo) -> None:
@@ -120,17 +120,17 @@ def test_a_card_without_a_fingerprint_is_not_asked_for_one(run_zoo: RunZoo) -> N
 def test_rounding_of_another_order_of_computation_is_within_the_tolerance(digits_zoo: Path) -> None:
     import torch
 
-    from zoo.models.build import transform
+    from zoo.models.build import make_transform
 
-    found = load_catalog([digits_zoo])
-    subject = Subject(found.find("resnest_digits"), found, Settings())
+    catalog = load_catalog([digits_zoo])
+    subject = Subject(catalog.find("resnest_digits"), catalog, Settings())
     claim = subject.card.fingerprint
-    image = transform(subject.input)(fingerprint.picture())
+    image = make_transform(subject.input)(fingerprint.picture())
     with torch.inference_mode():
-        other = subject.model.double().to(memory_format=torch.channels_last)(image.double().repeat(3, 1, 1, 1))[1]
+        reordered = subject.model.double().to(memory_format=torch.channels_last)(image.double().repeat(3, 1, 1, 1))[1]
         half = subject.model.to(torch.bfloat16)(image.to(torch.bfloat16).unsqueeze(0))[0].float()
     claimed = torch.tensor(claim.logits)
-    assert float((other[: len(claimed)] - claimed).abs().max()) < claim.tolerance / 50
+    assert float((reordered[: len(claimed)] - claimed).abs().max()) < claim.tolerance / 50
     assert float((half[: len(claimed)] - claimed).abs().max()) > claim.tolerance
 
 

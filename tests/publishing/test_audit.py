@@ -17,15 +17,15 @@ from zoo.publishing.targets import FolderTarget
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    FolderTarget(tmp_path / "published").put(release(), title="")
+    FolderTarget(tmp_path / "published").preflight().put(release(), title="")
     return tmp_path / "published"
 
 
 def examined(folder: Path) -> dict[str, tuple[str, str]]:
     """Key to status and reason."""
     card = shipped().find(NAME)
-    place = FolderTarget(folder)
-    findings = audit.examine(card, shipped().collection_of(card), place.there(), place.count_elements)
+    target = FolderTarget(folder)
+    findings = audit.examine(card, shipped().collection_of(card), target.published_files(), target.count_elements)
     return {item.key: (item.status.value, item.reason) for item in findings}
 
 
@@ -78,9 +78,9 @@ def test_a_release_of_the_card_as_it_was_is_wrong(folder: Path) -> None:
     statement["predicate"]["subjects"][0]["card_sha256"] = "0" * 64
     statement["predicate"]["subjects"][0]["weights"][0]["sha256"] = "1" * 64
     (folder / "verification.json").write_text(json.dumps(statement))
-    found = examined(folder)
-    assert found["card"] == ("wrong", "the report is not about the card as it is now")
-    assert found[WEIGHTS_FILE] == ("wrong", "the report is about other bytes than the card's")
+    results = examined(folder)
+    assert results["card"] == ("wrong", "the report is not about the card as it is now")
+    assert results[WEIGHTS_FILE] == ("wrong", "the report is about other bytes than the card's")
 
 
 @pytest.mark.parametrize(
@@ -88,11 +88,11 @@ def test_a_release_of_the_card_as_it_was_is_wrong(folder: Path) -> None:
 )
 def test_weights_of_another_size_are_seen_in_their_header(elements: int, status: str) -> None:
     card = shipped().find(NAME)
-    there = {
+    published_files = {
         item.path: PublishedFile(item.path, item.size_bytes, item.sha256, content=item.read())
         for item in release().files
     }
-    findings = audit.examine(card, shipped().collection_of(card), there, lambda: elements)
+    findings = audit.examine(card, shipped().collection_of(card), published_files, lambda: elements)
     assert next(item for item in findings if item.key == "elements").status.value == status
 
 

@@ -101,22 +101,22 @@ def test_a_report_without_accuracy_is_not_complete() -> None:
 @pytest.mark.parametrize("counted", [{"images": 100}, {"images": 100, "split_images": 100}])
 def test_a_part_of_a_split_is_not_the_split_whatever_the_report_calls_whole(counted: dict[str, int]) -> None:
     report = with_evidence(digits_report(), "digits/validation/top1", counted)
-    told = (
+    expected = (
         f"accuracy digits/validation/top1 is over a part of the split, 100 of {counted.get('split_images', 360)} images"
     )
-    assert told in refused(report=report).what
+    assert expected in refused(report=report).what
 
 
 def test_a_card_that_claims_no_result_is_refused(digits_zoo: Path) -> None:
     card = digits_zoo / "digits" / f"{NAME}.yaml"
     text = card.read_text()
     card.write_text(text[: text.index("  results:")] + text[text.index("training:") :])
-    found = load_catalog([digits_zoo])
-    digest = gate.card_sha256(found.find(NAME), found.collection_of(found.find(NAME)))
+    catalog = load_catalog([digits_zoo])
+    digest = gate.card_sha256(catalog.find(NAME), catalog.collection_of(catalog.find(NAME)))
     report = digits_report()
     subject = replace(report.subjects[0], card_sha256=digest)
     findings = tuple(item for item in report.findings if item.check != "accuracy")
-    error = refused(report=replace(report, subjects=(subject,), findings=findings), found=found)
+    error = refused(report=replace(report, subjects=(subject,), findings=findings), catalog=catalog)
     assert "the card claims no result, so nothing shows that these weights do what they are for" in error.what
     assert "claims: {results: [...]}" in error.what
 

@@ -29,8 +29,10 @@ from tests.servers.hub_server import (
 )
 from zoo.errors import CannotCheck, Refused, TransferFailed, UsageError, WrongContent, ZooError
 from zoo.publishing import audit
-from zoo.publishing import hub as publisher
-from zoo.publishing.hub import Destination, Repository, WaitPolicy
+from zoo.publishing.hub import HubTarget
+from zoo.publishing.hub_client import HubClient, WaitPolicy
+from zoo.publishing.hub_push import PushResult
+from zoo.publishing.hub_repository import Destination
 from zoo.publishing.readme import ReleaseAddress
 from zoo.publishing.release import Release, ReleaseFile
 
@@ -54,32 +56,34 @@ def log_in(hub: HubServer, monkeypatch: pytest.MonkeyPatch, home: Path, token: s
 
 
 @pytest.fixture
-def told() -> list[str]:
+def messages() -> list[str]:
     """What a push says while it waits."""
     return []
 
 
-Push = Callable[..., publisher.Pushed]
+Push = Callable[..., PushResult]
 
 
 @pytest.fixture
-def push(hub: HubServer, told: list[str]) -> Push:
+def push(hub: HubServer, messages: list[str]) -> Push:
     """Publish the digits release as the command does, with little patience."""
 
     def run(
         repo_id: str = "lab/net",
         *,
         made: Release | None = None,
-        patience: WaitPolicy = QUICK,
+        wait_policy: WaitPolicy = QUICK,
         meanwhile: Callable[[], object] = lambda: None,
         **destination: Any,
-    ) -> publisher.Pushed:
-        repository = Repository(Destination(repo_id, **destination), tell=told.append, patience=patience)
-        repository.preflight(is_dry=False)
-        readme = repository.read("README.md")
-        made = made or release(address=repository.address, readme=readme)
+    ) -> PushResult:
+        target = HubTarget(
+            Destination(repo_id, **destination), report_progress=messages.append, wait_policy=wait_policy
+        )
+        session = target.preflight()
+        readme = session.read("README.md")
+        made = made or release(address=target.address, readme=readme)
         meanwhile()
-        return repository.push(made, title="digits")
+        return session.push(made, title="digits")
 
     return run
 
@@ -157,13 +161,15 @@ def test_a_pull_request_leaves_the_branch_alone(hub: HubServer, push: Push) -> N
     assert set(hub.repo("other/net").resolve("refs/pr/1").files) >= FILES
 
 
-def test_an_open_pull_request_with_the_release_is_not_opened_again(hub: HubServer, push: Push, told: list[str]) -> None:
+def test_an_open_pull_request_with_the_release_is_not_opened_again(
+    hub: HubServer, push: Push, messages: list[str]
+) -> None:
     hub.add_repo("other/net")
     first = push("other/net", pull_request=True)
     hub.log.clear()
     again = push("other/net", pull_request=True)
     assert (again.commit, again.page) == (first.commit, first.page)
-    assert told == [f"a pull request with this release is open already: {hub.endpoint}/other/net/discussions/1"]
+    assert messages == [f"a pull request with this release is open already: {hub.endpoint}/other/net/discussions/1"]
     assert hub.log.commits == hub.log.uploaded_lfs_bytes == 0
     hub.repo("other/net").pull_requests[1].status = "closed"
     assert push("other/net", pull_request=True).page == f"{hub.endpoint}/other/net/discussions/2"
@@ -205,9 +211,7 @@ def test_a_missing_branch_is_not_made_when_nothing_may_be_created(hub: HubServer
 def test_a_release_over_parts_is_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with HubServer(part_bytes=100_000) as hub:
         log_in(hub, monkeypatch, tmp_path, hub.add_user("ada"))
-        repository = Repository(Destination("ada/net"), patience=QUICK)
-        repository.preflight(is_dry=False)
-        repository.push(release(), title="digits")
+        HubTarget(Destination("ada/net"), wait_policy=QUICK).preflight().push(release(), title="digits")
         assert hub.read("ada/net", "model.safetensors") == WEIGHTS
         assert hub.log.count("put_part") == 3
 
@@ -225,8 +229,8 @@ def test_a_collection_is_made_once_and_keeps_each_model_once(hub: HubServer, pus
     push("lab/net")
     push("lab/other")
     for repo_id in ("lab/net", "lab/other", "lab/net"):
-        repository = Repository(Destination(repo_id), patience=QUICK)
-        page = repository.keep_in_collection("ResNeSt", "Split-Attention Networks " * 10)
+        session = HubTarget(Destination(repo_id), wait_policy=QUICK).preflight()
+        page = session.add_to_collection("ResNeSt", "Split-Attention Networks " * 10)
     collection = HfApi().get_collection(page.removeprefix(f"{hub.endpoint}/collections/"))
     assert collection.title == "ResNeSt"
     assert [item.item_id for item in collection.items] == ["lab/net", "lab/other"]
@@ -236,9 +240,9 @@ def test_a_collection_is_made_once_and_keeps_each_model_once(hub: HubServer, pus
 def test_what_is_there_is_known_without_downloading_weights(hub: HubServer, push: Push) -> None:
     push()
     hub.log.clear()
-    repository = Repository(Destination("lab/net"), patience=QUICK)
+    target = HubTarget(Destination("lab/net"), wait_policy=QUICK)
     card = shipped().find(NAME)
-    findings = audit.examine(card, shipped().collection_of(card), repository.there(), repository.count_elements)
+    findings = audit.examine(card, shipped().collection_of(card), target.published_files(), target.count_elements)
     assert {item.status.value for item in findings} == {"ok"}
     assert {item.key: item.measured for item in findings}["model.safetensors"] == WEIGHTS_SHA256
     from_weights = [exchange.reply_bytes for exchange in hub.log.exchanges("get_object")]
@@ -390,17 +394,16 @@ def test_an_unreachable_hub_is_told_quickly(hub: HubServer, push: Push) -> None:
 
 
 def test_offline_mode_is_told_and_a_dry_run_does_without(
-    hub: HubServer, push: Push, monkeypatch: pytest.MonkeyPatch, told: list[str]
+    hub: HubServer, push: Push, monkeypatch: pytest.MonkeyPatch, messages: list[str]
 ) -> None:
     push()
     hub.log.clear()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     error = failure(push)
     assert error.what == "the Hub's client is in offline mode (HF_HUB_OFFLINE)"
-    repository = Repository(Destination("lab/net"), tell=told.append)
-    repository.preflight(is_dry=True)
-    assert told == ["not compared with lab/net: the Hub's client is in offline mode (HF_HUB_OFFLINE)"]
-    assert {change.kind for change in repository.changes(release())} == {"unknown"}
+    preview = HubTarget(Destination("lab/net"), report_progress=messages.append).preview()
+    assert messages == ["not compared with lab/net: the Hub's client is in offline mode (HF_HUB_OFFLINE)"]
+    assert {change.kind for change in preview.changes(release())} == {"unknown"}
     assert hub.log.routes() == []
 
 
@@ -410,9 +413,8 @@ def test_a_dry_run_offline_compares_with_the_readme_that_was_last_seen(
     push()
     push()  # reads the README that is there
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    repository = Repository(Destination("lab/net"))
-    repository.preflight(is_dry=True)
-    assert repository.read("README.md") == hub.read("lab/net", "README.md")
+    preview = HubTarget(Destination("lab/net")).preview()
+    assert preview.read("README.md") == hub.read("lab/net", "README.md")
 
 
 def test_a_dry_run_needs_no_token_and_says_what_would_change(
@@ -421,10 +423,10 @@ def test_a_dry_run_needs_no_token_and_says_what_would_change(
     push()
     hub.commit("lab/net", {"config.json": b"{}"})
     log_in(hub, monkeypatch, tmp_path / "elsewhere", None)
-    repository = Repository(Destination("lab/net"))
-    repository.preflight(is_dry=True)
-    made = release(address=repository.address, readme=repository.read("README.md"))
-    assert {change.file.path: change.kind for change in repository.changes(made)} == {
+    target = HubTarget(Destination("lab/net"))
+    preview = target.preview()
+    made = release(address=target.address, readme=preview.read("README.md"))
+    assert {change.file.path: change.kind for change in preview.changes(made)} == {
         "README.md": "same",
         "config.json": "changed",
         "model.safetensors": "same",
@@ -432,10 +434,10 @@ def test_a_dry_run_needs_no_token_and_says_what_would_change(
     }
 
 
-@pytest.mark.parametrize("wanted", [{"repo_id": "net"}, {"repo_id": "lab/net", "pull_request": True, "tag": "v1"}])
-def test_what_cannot_be_meant_is_a_usage_error(hub: HubServer, wanted: dict[str, Any]) -> None:
+@pytest.mark.parametrize("values", [{"repo_id": "net"}, {"repo_id": "lab/net", "pull_request": True, "tag": "v1"}])
+def test_what_cannot_be_meant_is_a_usage_error(hub: HubServer, values: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        Repository(Destination(**wanted))
+        HubTarget(Destination(**values))
 
 
 # --- rate limits --------------------------------------------------------------------------------------------------
@@ -450,12 +452,12 @@ LIMITED = {
 
 
 @pytest.mark.parametrize("doing", LIMITED)
-def test_a_rate_limit_is_waited_for_and_said(hub: HubServer, push: Push, told: list[str], doing: str) -> None:
+def test_a_rate_limit_is_waited_for_and_said(hub: HubServer, push: Push, messages: list[str], doing: str) -> None:
     if doing == "reading tags":
         hub.add_repo("lab/net")
     hub.on(*LIMITED[doing], answer(429, headers={"Retry-After": "0"}))
     commit = push(tag="v1").commit
-    assert told == [f"{doing}: too many requests, waiting 0 s as the Hub asks"]
+    assert messages == [f"{doing}: too many requests, waiting 0 s as the Hub asks"]
     assert hub.repo("lab/net").tags == {"v1": commit}
     assert files(hub) == FILES
 
@@ -549,13 +551,13 @@ def test_bytes_that_are_not_the_verified_ones_are_not_committed_over_xet(
 
 @pytest.mark.parametrize("by_reset", [False, True])
 def test_a_commit_whose_answer_is_lost_is_recognised(
-    hub: HubServer, push: Push, told: list[str], by_reset: bool
+    hub: HubServer, push: Push, messages: list[str], by_reset: bool
 ) -> None:
     hub.on("POST", "*/commit/*", drop_after(by_reset=by_reset))
     pushed = push()
     assert pushed.commit == head(hub)
     assert hub.log.commits == 1
-    assert told[0].startswith("the outcome of the commit is unknown")
+    assert messages[0].startswith("the outcome of the commit is unknown")
 
 
 @pytest.mark.parametrize(
@@ -763,7 +765,7 @@ def test_the_command_prints_no_token_when_it_fails(hub: HubServer, tmp_path: Pat
 
 def test_errors_of_ours_are_not_explained_as_the_clients() -> None:
     with pytest.raises(CannotCheck, match="mine"):
-        Repository(Destination("lab/net"))._call("testing", _raise_ours)
+        HubClient("lab/net").call("testing", _raise_ours)
 
 
 def _raise_ours() -> None:

@@ -71,15 +71,15 @@ def test_where_both_sides_changed_nothing_is_overwritten_and_both_are_shown() ->
 
 def test_where_what_zoo_wrote_is_found_each_side_is_compared_with_it() -> None:
     first, there = merge(OLD, None), merge(OLD, None).replace("old text", "better text")
-    asked: list[bool] = []
+    answers: list[bool] = []
 
-    def find(is_wanted: Callable[[str], bool]) -> str | None:
-        asked.extend(map(is_wanted, (there, merge(NEW, None), first)))
+    def find(matches: Callable[[str], bool]) -> str | None:
+        answers.extend(map(matches, (there, merge(NEW, None), first)))
         return first
 
     with pytest.raises(Refused) as error_info:
         merge(NEW, there, find)
-    assert asked == [False, False, True]
+    assert answers == [False, False, True]
     by_hand, _, by_zoo = error_info.value.what.partition("+++ README.md as zoo would write it")
     assert "-old text\n+better text" in by_hand
     assert "-old text\n+new text" in by_zoo

@@ -31,8 +31,8 @@ from zoo.publishing import gate
 from zoo.publishing.readme import ReleaseAddress
 from zoo.publishing.release import Release, ReleaseFile, compose_release, measure_files, released_weights
 from zoo.publishing.targets import FolderTarget
-from zoo.registry import catalog, schema
-from zoo.registry.catalog import load_catalog
+from zoo.registry import schema
+from zoo.registry.catalog import Catalog, load_catalog
 from zoo.verification.report import MeasuredFile
 from zoo.weights import store, tensors
 
@@ -89,16 +89,16 @@ def test_classes_come_from_the_data_set_where_the_card_names_none(digits_zoo: Pa
     replace_once(
         digits_zoo / "digits" / f"{NAME}.yaml", 'class_names: ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]\n', ""
     )
-    report, found = _about(digits_zoo)
-    assert json.loads(texts(release(report, found=found))["config.json"])["label_names"] == list("0123456789")
+    report, catalog = _about(digits_zoo)
+    assert json.loads(texts(release(report, catalog=catalog))["config.json"])["label_names"] == list("0123456789")
 
 
 def test_another_librarys_model_is_not_given_out_as_one_of_timms(digits_zoo: Path) -> None:
     replace_once(digits_zoo / "digits" / f"{NAME}.yaml", "library: timm,", "library: torchvision,")
-    report, found = _about(digits_zoo)
-    made = release(report, found=found)
-    told = json.loads(texts(made)["config.json"])
-    assert told["builder"]["library"] == "torchvision" and "architecture" not in told
+    report, catalog = _about(digits_zoo)
+    made = release(report, catalog=catalog)
+    config = json.loads(texts(made)["config.json"])
+    assert config["builder"]["library"] == "torchvision" and "architecture" not in config
     assert front_matter(made)["tags"] == ["image-classification", "torchvision", "digits"]
     assert "timm.create_model" not in texts(made)["README.md"] and "from_pretrained" not in texts(made)["README.md"]
 
@@ -107,13 +107,13 @@ def test_names_that_the_hub_cannot_take_stay_out_of_the_metadata(digits_zoo: Pat
     card = digits_zoo / "digits" / f"{NAME}.yaml"
     card.write_text(card.read_text() + "base_model: resnest50d\n")
     replace_once(digits_zoo / "digits" / "collection.yaml", "data: [digits]", "data: [digits, ImageNet and more]")
-    report, found = _about(digits_zoo)
-    made = release(report, found=found)
+    report, catalog = _about(digits_zoo)
+    made = release(report, catalog=catalog)
     assert front_matter(made)["datasets"] == ["digits"] and "base_model" not in front_matter(made)
     assert "* made from: resnest50d\n" in texts(made)["README.md"]
     replace_once(card, "base_model: resnest50d", "base_model: timm/resnest50d")
-    report, found = _about(digits_zoo)
-    assert front_matter(release(report, found=found))["base_model"] == "timm/resnest50d"
+    report, catalog = _about(digits_zoo)
+    assert front_matter(release(report, catalog=catalog))["base_model"] == "timm/resnest50d"
 
 
 def test_a_readme_that_is_no_utf8_is_not_written_again() -> None:
@@ -125,8 +125,8 @@ def test_a_factory_of_the_cards_own_is_no_library_of_the_hub(digits_zoo: Path) -
     replace_once(
         digits_zoo / "digits" / f"{NAME}.yaml", "library: timm, entry: resnest14d", "library: python, entry: 'net:make'"
     )
-    report, found = _about(digits_zoo)
-    metadata = front_matter(release(report, found=found))
+    report, catalog = _about(digits_zoo)
+    metadata = front_matter(release(report, catalog=catalog))
     assert "library_name" not in metadata and metadata["tags"] == ["image-classification", "digits"]
 
 
@@ -177,34 +177,34 @@ def test_the_licence_is_the_cards_and_none_is_invented(
 ) -> None:
     comment = "license: apache-2.0  # of the weights; the data they were trained on are CC BY 4.0"
     replace_once(digits_zoo / "digits" / f"{NAME}.yaml", comment, license_line)
-    report, found = _about(digits_zoo)
-    metadata = front_matter(release(report, found=found))
+    report, catalog = _about(digits_zoo)
+    metadata = front_matter(release(report, catalog=catalog))
     assert {key: value for key, value in metadata.items() if key.startswith("license")} == expected
 
 
 def test_the_text_of_a_licence_is_released_with_it(digits_zoo: Path) -> None:
     card = digits_zoo / "digits" / f"{NAME}.yaml"
     card.write_text(card.read_text() + "license_file: TERMS.txt\n")
-    report, found = _about(digits_zoo)
+    report, catalog = _about(digits_zoo)
     with pytest.raises(NotHere, match=r"there is no file TERMS\.txt"):
-        release(report, found=found)
+        release(report, catalog=catalog)
     (card.parent / "TERMS.txt").write_text("Do as you like.\n")
-    assert release(report, found=found).file("LICENSE").read() == b"Do as you like.\n"
+    assert release(report, catalog=catalog).file("LICENSE").read() == b"Do as you like.\n"
 
 
-def _about(zoo: Path) -> tuple[Any, catalog.Catalog]:
+def _about(zoo: Path) -> tuple[Any, Catalog]:
     """The session's report as if it were about the digits card of this zoo."""
-    found = load_catalog([zoo])
-    digest = gate.card_sha256(found.find(NAME), found.collection_of(found.find(NAME)))
+    catalog = load_catalog([zoo])
+    digest = gate.card_sha256(catalog.find(NAME), catalog.collection_of(catalog.find(NAME)))
     report = digits_report()
-    return replace(report, subjects=(replace(report.subjects[0], card_sha256=digest),)), found
+    return replace(report, subjects=(replace(report.subjects[0], card_sha256=digest),)), catalog
 
 
 def test_a_weights_file_that_was_tampered_with_is_refused_with_both_digests(digits_zoo: Path) -> None:
     path = digits_zoo / "digits" / WEIGHTS_FILE
     path.write_bytes(WEIGHTS[:-1] + bytes([WEIGHTS[-1] ^ 1]))
     with pytest.raises(WrongContent, match=f"the card says {WEIGHTS_SHA256}") as error_info:
-        release(found=load_catalog([digits_zoo]))
+        release(catalog=load_catalog([digits_zoo]))
     assert error_info.value.exit_code == 1
 
 
@@ -244,12 +244,12 @@ def test_a_pickle_is_converted_and_its_tensors_are_equal(digits_zoo: Path) -> No
         (WEIGHTS_SHA256, sha256),
     ):
         replace_once(folder / f"{NAME}.yaml", old, new)
-    report, found = _about(digits_zoo)
+    report, catalog = _about(digits_zoo)
     subject = replace(report.subjects[0], weights=(MeasuredFile("digits.pth", sha256, size_bytes),))
     report = replace(report, subjects=(subject,))
     for check, end in (("files", "/sha256"), ("files", "/size"), ("loading", "")):
         report = with_finding(report, check, f"{WEIGHTS_FILE}{end}", key=f"digits.pth{end}")
-    admission = admit(report, found=found)
+    admission = admit(report, catalog=catalog)
     proof = gate.prove(admission, measure_files(admission.card))
     source, weights = released_weights(proof, folder)
     assert source == "digits.pth"
@@ -279,9 +279,9 @@ def test_a_conversion_that_came_out_otherwise_is_refused(tmp_path: Path) -> None
     from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(2), "b": torch.zeros(2)}, tmp_path / "model.safetensors")
-    wanted = {"a": torch.zeros(2), "b": torch.tensor([0.0, -0.0])}
+    expected = {"a": torch.zeros(2), "b": torch.tensor([0.0, -0.0])}
     with pytest.raises(WrongContent, match=r"1 tensors of net\.pth came out differently as safetensors, first b"):
-        tensors._refuse_difference(wanted, tmp_path / "model.safetensors", "net.pth")
+        tensors._refuse_difference(expected, tmp_path / "model.safetensors", "net.pth")
 
 
 def test_views_and_tied_tensors_are_written_as_they_are(tmp_path: Path) -> None:
@@ -334,7 +334,7 @@ def test_a_folder_loads_in_timm_and_transformers_with_equal_outputs(tmp_path: Pa
     import zoo
 
     out = tmp_path / "out"
-    FolderTarget(out).put(release(), title="")
+    FolderTarget(out).preflight().put(release(), title="")
     images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         expected = zoo.create_model(NAME, pretrained=True)(images)
@@ -357,25 +357,25 @@ def test_timm_finds_head_and_stem_to_adapt_them(tmp_path: Path) -> None:
     import timm
     import torch
 
-    FolderTarget(tmp_path / "out").put(release(), title="")
+    FolderTarget(tmp_path / "out").preflight().put(release(), title="")
     adapted = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True, num_classes=3, in_chans=1).eval()
     assert adapted(torch.zeros(1, 1, 32, 32)).shape == (1, 3)
 
 
 def kinds(folder: Path, made: Release) -> dict[str, str]:
-    return {change.file.path: change.kind for change in FolderTarget(folder).changes(made)}
+    return {change.file.path: change.kind for change in FolderTarget(folder).preview().changes(made)}
 
 
 def test_a_folder_is_written_once_and_other_files_in_it_stay(tmp_path: Path) -> None:
     made = release()
     (tmp_path / "photo.jpg").write_bytes(b"mine")
     assert set(kinds(tmp_path, made).values()) == {"new"}
-    FolderTarget(tmp_path).put(made, title="")
+    FolderTarget(tmp_path).preflight().put(made, title="")
     assert set(kinds(tmp_path, made).values()) == {"same"}
     (tmp_path / "config.json").write_text("{}")
     assert kinds(tmp_path, made)["config.json"] == "changed"
     before = (tmp_path / "model.safetensors").stat().st_ino
-    FolderTarget(tmp_path).put(made, title="")
+    FolderTarget(tmp_path).preflight().put(made, title="")
     assert (tmp_path / "model.safetensors").stat().st_ino == before
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         [*(item.path for item in made.files), "photo.jpg"]
@@ -389,7 +389,7 @@ def test_a_file_that_changes_while_it_is_copied_replaces_nothing(tmp_path: Path)
     (tmp_path / "out" / "model.safetensors").write_bytes(b"old")
     made = Release("net", (ReleaseFile("model.safetensors", source, 11, "0" * 64),))
     with pytest.raises(CannotCheck, match="was changed while it was copied"):
-        FolderTarget(tmp_path / "out").put(made, title="")
+        FolderTarget(tmp_path / "out").preflight().put(made, title="")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["model.safetensors"]
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == b"old"
 
@@ -397,10 +397,10 @@ def test_a_file_that_changes_while_it_is_copied_replaces_nothing(tmp_path: Path)
 def test_a_file_is_no_folder_to_publish_to(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(UsageError, match="is no folder"):
-        FolderTarget(tmp_path / "out").preflight(is_dry=False)
+        FolderTarget(tmp_path / "out").preflight()
 
 
 def test_a_signature_of_an_older_release_does_not_stay_beside_a_new_one(tmp_path: Path) -> None:
     (tmp_path / "model.sig").write_text("{}")
-    FolderTarget(tmp_path).put(release(), title="")
+    FolderTarget(tmp_path).preflight().put(release(), title="")
     assert not (tmp_path / "model.sig").exists()

@@ -112,7 +112,7 @@ def test_the_signature_of_a_release_folder_is_verified_by_model_signing_itself(
 ) -> None:
     made = release()
     made = with_signature(made, signing.sign(digests_of(made.files), keys / "ada.pem", made.model))
-    FolderTarget(tmp_path / "out").put(made, title="")
+    FolderTarget(tmp_path / "out").preflight().put(made, title="")
     if tampered:
         (tmp_path / "out" / "config.json").write_text("{}")
     line = [sys.executable, "-m", "model_signing", "verify", "key", tmp_path / "out"]

@@ -24,10 +24,10 @@ def test_it_is_found_at_its_line(file: Path, run_zoo: RunZoo) -> None:
     assert match, "the file does not say what is expected"
     place, what, hint = (part.decode() for part in (match[1], match[2], match[3] or b""))
     ran = run_zoo("validate", file, "--format", "json")
-    found = json.loads(ran.out)["findings"]
+    findings = json.loads(ran.out)["findings"]
     assert ran.code == 1 and "Traceback" not in ran.err
-    assert [finding["status"] for finding in found] == ["wrong"], [f["reason"] for f in found]
-    (finding,) = found
+    assert [finding["status"] for finding in findings] == ["wrong"], [f["reason"] for f in findings]
+    (finding,) = findings
     assert finding["where"].endswith(f"{file.name}:{place}")
     assert finding["reason"].startswith(what)
     assert finding["hint"].startswith(hint)
@@ -37,10 +37,10 @@ def test_the_other_cards_are_still_checked(run_zoo: RunZoo, digits_zoo: Path) ->
     for file in BROKEN:
         shutil.copy(file, digits_zoo)
     ran = run_zoo("validate", "--all", "--cards", digits_zoo, "--format", "json")
-    found = json.loads(ran.out)["findings"]
+    findings = json.loads(ran.out)["findings"]
     assert ran.code == 1
-    assert {finding["status"] for finding in found if finding["model"] == "resnest_digits"} == {"ok"}
-    files = {finding["where"].rpartition("/")[2].partition(":")[0] for finding in found}
+    assert {finding["status"] for finding in findings if finding["model"] == "resnest_digits"} == {"ok"}
+    files = {finding["where"].rpartition("/")[2].partition(":")[0] for finding in findings}
     assert files >= {file.name for file in BROKEN}
 
 
@@ -49,5 +49,5 @@ def test_a_broken_card_is_named_when_it_is_asked_for(run_zoo: RunZoo, tmp_path: 
     ran = run_zoo("verify", "mine", "--cards", tmp_path)
     assert ran.code == 1
     assert "mine.yaml:2:1: wrong schema /licence: no field is called 'licence' here" in ran.out
-    shown = run_zoo("show", "mine", "--cards", tmp_path)
-    assert shown.code == 1 and "mine.yaml:2:1: no field is called 'licence' here" in shown.err
+    show = run_zoo("show", "mine", "--cards", tmp_path)
+    assert show.code == 1 and "mine.yaml:2:1: no field is called 'licence' here" in show.err

@@ -28,12 +28,12 @@ def hint_of(cls: type, name: str) -> Any:
 def differences(cls: type, node: dict[str, Any], at: str) -> list[str]:
     """Where a dataclass and an object of a schema say different things."""
     names = {field.name for field in dataclasses.fields(cls)} - {"where"}
-    found = [f"{at}: {name}" for name in names ^ set(node["properties"])]
+    different = [f"{at}: {name}" for name in names ^ set(node["properties"])]
     if sorted(required_fields(cls)) != sorted(node.get("required", [])):
-        found.append(f"{at}: required {required_fields(cls)} and {node.get('required')}")
+        different.append(f"{at}: required {required_fields(cls)} and {node.get('required')}")
     for name in names & set(node["properties"]):
-        found += type_differences(hint_of(cls, name), node["properties"][name], f"{at}.{name}")
-    return found
+        different += type_differences(hint_of(cls, name), node["properties"][name], f"{at}.{name}")
+    return different
 
 
 def type_differences(hint: Any, node: dict[str, Any], at: str) -> list[str]:
@@ -58,20 +58,20 @@ def test_schema_and_dataclass_say_the_same(cls: type, kind: str) -> None:
 
 def nodes(node: Any, at: str = "") -> list[tuple[str, dict[str, Any]]]:
     """Every property of a schema with its path."""
-    found: list[tuple[str, dict[str, Any]]] = []
+    properties: list[tuple[str, dict[str, Any]]] = []
     if isinstance(node, dict):
         for name, inner in node.get("properties", {}).items():
-            found += [(f"{at}/{name}", inner), *nodes(inner, f"{at}/{name}")]
+            properties += [(f"{at}/{name}", inner), *nodes(inner, f"{at}/{name}")]
         for name in ("items", "additionalProperties"):
-            found += nodes(node.get(name), f"{at}/{name}")
-    return found
+            properties += nodes(node.get(name), f"{at}/{name}")
+    return properties
 
 
 @pytest.mark.parametrize("kind", ["card", "collection", "dataset", "report"])
 def test_every_property_has_a_description_and_an_example(kind: str) -> None:
-    found = nodes(schema.schema(kind))
-    assert len(found) > 5
-    assert [at for at, node in found if not node.get("description") or "examples" not in node] == []
+    properties = nodes(schema.schema(kind))
+    assert len(properties) > 5
+    assert [at for at, node in properties if not node.get("description") or "examples" not in node] == []
 
 
 @pytest.mark.parametrize("kind", ["card", "collection", "dataset", "report"])

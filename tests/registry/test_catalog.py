@@ -42,15 +42,15 @@ def big(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that are read, as they are."""
-    seen: list[str] = []
+    names: list[str] = []
     original = index.read_document
 
     def counted(path: Path) -> object:
-        seen.append(path.name)
+        names.append(path.name)
         return original(path)
 
     monkeypatch.setattr(index, "read_document", counted)
-    return seen
+    return names
 
 
 def test_an_unchanged_folder_is_not_read_again(big: Path, reads: list[str]) -> None:
@@ -80,14 +80,14 @@ def test_a_file_changed_in_the_tick_of_the_index_is_known_by_its_digest(big: Pat
     text = path.read_text()
     path.write_text(text.replace("bicubic", "lanczos"))  # as many bytes
     os.utime(path, ns=(stamp, stamp))
-    wanted = load_catalog([big]).find("m7").input
-    assert wanted is not None
-    assert wanted.interpolation == "lanczos"
+    model_input = load_catalog([big]).find("m7").input
+    assert model_input is not None
+    assert model_input.interpolation == "lanczos"
 
 
-def test_a_damaged_index_costs_time_and_nothing_else(big: Path, tmp_path: Path) -> None:
+def test_a_damaged_index_costs_time_and_nothing_else(big: Path) -> None:
     load_catalog([big])
-    for path in (tmp_path / "home" / "index").iterdir():
+    for path in index.folder().iterdir():
         path.write_bytes(path.read_bytes()[:100])
     assert len(load_catalog([big]).cards) == 80
 
@@ -112,17 +112,17 @@ def test_a_broken_file_comes_from_the_index_with_its_problems(big: Path) -> None
 
 def judged(zoo: Catalog, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The cards that are judged now, not remembered."""
-    seen: list[str] = []
-    original = lint.judged
+    names: list[str] = []
+    original = lint.apply_rules
 
-    def counted(item: object, found: object) -> object:
-        seen.append(item.name)  # type: ignore[attr-defined]
-        return original(item, found)  # type: ignore[arg-type]
+    def counted(item: object, catalog: object) -> object:
+        names.append(item.name)  # type: ignore[attr-defined]
+        return original(item, catalog)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(lint, "judged", counted)
+        patch.setattr(lint, "apply_rules", counted)
         list(lint.validate(zoo, range(len(zoo.cards)), ()))
-    return seen
+    return names
 
 
 def test_one_changed_card_has_its_own_groups_judged_again(big: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +136,7 @@ def test_one_changed_card_has_its_own_groups_judged_again(big: Path, monkeypatch
 def test_what_a_change_does_to_other_cards_is_found_from_the_index_too(big: Path) -> None:
     def wrong(zoo: Catalog) -> set[str]:
         checked = lint.validate(zoo, range(len(zoo.cards)), ())
-        return {item.name for item in checked for finding in item.found if finding.status.value == "wrong"}
+        return {item.name for item in checked for finding in item.violations if finding.status.value == "wrong"}
 
     assert wrong(load_catalog([big])) == set()
     path = big / "fam" / "m30.yaml"
@@ -168,9 +168,9 @@ def test_shipped_data_sets_are_read_when_one_is_asked_for(tmp_path: Path, monkey
         return scan(top)
 
     monkeypatch.setattr(index, "scan", noted)
-    found = load_catalog((tmp_path,))
-    assert found.find("net").name == "net"
+    catalog = load_catalog((tmp_path,))
+    assert catalog.find("net").name == "net"
     assert scanned == [tmp_path]
-    assert pickle.loads(pickle.dumps(found)).dataset("imagenet-1k") is not None
-    assert found.dataset("imagenet-1k") is not None
+    assert pickle.loads(pickle.dumps(catalog)).dataset("imagenet-1k") is not None
+    assert catalog.dataset("imagenet-1k") is not None
     assert scanned[1:] == [data_root() / "cards" / "datasets"] * 2

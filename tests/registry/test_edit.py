@@ -8,7 +8,7 @@ import pytest
 
 from zoo.errors import CannotCheck, UsageError
 from zoo.registry.document import Document, parse, read
-from zoo.registry.edit import apply, card_text, create, flow, headed, renamed, save
+from zoo.registry.edit import apply, card_text, create, flow, prepend_line, rename_key, save
 from zoo.registry.yaml_nodes import Plain
 
 CARD = """\
@@ -63,16 +63,16 @@ def test_a_change_shows_as_the_lines_that_it_changes(
     ],
 )
 def test_a_key_is_renamed_where_it_stands(pointer: tuple[str | int, ...], name: str, line: str) -> None:
-    assert changed_lines(renamed(document(), pointer, name)) == [line]
+    assert changed_lines(rename_key(document(), pointer, name)) == [line]
 
 
 def test_a_rename_that_would_hide_another_key_is_refused() -> None:
     with pytest.raises(CannotCheck):
-        renamed(document(), ("license",), "name")
+        rename_key(document(), ("license",), "name")
 
 
 def test_a_line_before_the_first_field() -> None:
-    assert headed(document(), "schema: 1\n", {"schema": 1}).startswith("# a card\nschema: 1\nname: net")
+    assert prepend_line(document(), "schema: 1\n", {"schema": 1}).startswith("# a card\nschema: 1\nname: net")
 
 
 def test_a_file_that_somebody_changed_meanwhile_is_not_overwritten(tmp_path: Path) -> None:

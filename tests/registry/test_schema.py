@@ -65,8 +65,8 @@ def test_the_text_of_a_remembered_document_is_read_when_it_is_asked_for(tmp_path
     [("1e-4", Plain("1e-4")), ("yes", Plain("yes")), ("2021-05-28", Plain("2021-05-28")), ("0123", Plain("0123")), ("12:30", Plain("12:30"))],
 )  # fmt: skip
 def test_what_readers_take_for_different_things_stays_as_it_is_written(written: str, value: Plain) -> None:
-    found = parse_foreign(f"a: {written}\n", Path("f"), "f").data["a"]
-    assert (found, type(found)) == (value, Plain)
+    constructed = parse_foreign(f"a: {written}\n", Path("f"), "f").data["a"]
+    assert (constructed, type(constructed)) == (value, Plain)
 
 
 @pytest.mark.parametrize("written", ["1.5", "12", "text", "'1e-4'", "true", "null", "1.0e-05"])

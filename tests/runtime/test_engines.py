@@ -12,7 +12,7 @@ import pytest
 from zoo.errors import UnknownName, WrongContent
 from zoo.models.subject import Evaluation, Settings
 from zoo.registry.catalog import load_catalog
-from zoo.runtime.engines import Lost, Options, Outcome, in_order, local
+from zoo.runtime.engines import Options, Outcome, WorkerDied, in_order, local
 from zoo.verification import runner
 
 LONG_SECONDS = 60
@@ -92,7 +92,7 @@ def test_a_killed_worker_loses_only_its_task_which_is_tried_again(tmp_path: Path
 def test_a_task_that_always_kills_its_worker_is_lost_and_the_others_are_done() -> None:
     outcomes = list(in_order(local.run(die, range(4), Options(jobs=2))))
     assert [outcome.value for outcome in outcomes] == [0, None, 2, 3]
-    assert isinstance(outcomes[1].error, Lost) and "SIGKILL" in str(outcomes[1].error)
+    assert isinstance(outcomes[1].error, WorkerDied) and "SIGKILL" in str(outcomes[1].error)
 
 
 def test_closing_the_outcomes_ends_the_workers(tmp_path: Path) -> None:

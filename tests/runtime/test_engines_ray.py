@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_engines import double, fail
 
 from tests.helpers.digit_images import dataset
 from tests.helpers.project import ROOT
+from tests.runtime.test_engines import double, fail
 from zoo.accuracy.evaluate import Counts, EvaluationProgress, measure
 from zoo.errors import CannotCheck, WrongContent
 from zoo.models.subject import Evaluation, Settings, Subject
@@ -32,12 +32,12 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # where the nodes' workers find zoo and these tests
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     arguments = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_dashboard": False}
-    made = Cluster(initialize_head=True, head_node_args=arguments)
-    made.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
-    ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
-    yield made
+    two_nodes = Cluster(initialize_head=True, head_node_args=arguments)
+    two_nodes.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+    ray.init(address=two_nodes.address, log_to_driver=False, logging_level="ERROR")
+    yield two_nodes
     ray.shutdown()
-    made.shutdown()
+    two_nodes.shutdown()
 
 
 def test_every_task_has_its_outcome_and_errors_come_back(cluster: Any) -> None:
@@ -59,7 +59,7 @@ def test_an_evaluation_whose_node_dies_in_the_middle_counts_the_same(cluster: An
         events.append(event)
 
     how = Evaluation(engine="ray")
-    subject = Subject(zoo.find("resnest_digits"), zoo, Settings(device="cpu", evaluation=how, tell=tell))
+    subject = Subject(zoo.find("resnest_digits"), zoo, Settings(device="cpu", evaluation=how, on_progress=tell))
     assert measure(subject, dataset(zoo, "digits"), "validation").counts == Counts(360, 359, 360)
     assert len(events) == 8 and not cluster.worker_nodes
 

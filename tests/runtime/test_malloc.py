@@ -34,8 +34,8 @@ thread.join()
 
 def faults(*arguments: str) -> int:
     """How many pages a thread has made for it that allocates, fills and frees eight large blocks one after the other."""
-    done = subprocess.run([sys.executable, "-c", FAULTS, *arguments], capture_output=True, text=True, check=True)
-    return int(done.stdout)
+    process = subprocess.run([sys.executable, "-c", FAULTS, *arguments], capture_output=True, text=True, check=True)
+    return int(process.stdout)
 
 
 def keeps_so_much() -> bool:

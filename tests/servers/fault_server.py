@@ -36,8 +36,8 @@ class Request:
     @property
     def range(self) -> tuple[int, int | None] | None:
         """First and one past the last byte asked for."""
-        found = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("range", ""))
-        return (int(found[1]), int(found[2]) + 1 if found[2] else None) if found else None
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("range", ""))
+        return (int(match[1]), int(match[2]) + 1 if match[2] else None) if match else None
 
 
 @dataclass
@@ -121,7 +121,7 @@ class FaultServer:
         """The address of a path."""
         return f"{self.scheme}://{login + '@' if login else ''}{host}:{self.port}{path}"
 
-    def asked(self, path: str) -> list[Request]:
+    def requests_for(self, path: str) -> list[Request]:
         """The requests for a path, in the order of their coming."""
         with self._lock:
             return [request for request in self.requests if request.path == path]
@@ -194,16 +194,16 @@ def good(content: bytes, *, etag: str = '"1"', modified: str = "") -> Behaviour:
 
     def behave(x: Exchange) -> None:
         validators = {name: value for name, value in (("ETag", etag), ("Last-Modified", modified)) if value}
-        asked, condition = x.request.range, x.request.headers.get("if-range")
-        if asked is None or (condition is not None and condition not in (etag, modified)):
+        byte_range, condition = x.request.range, x.request.headers.get("if-range")
+        if byte_range is None or (condition is not None and condition not in (etag, modified)):
             x.head(200, {"Content-Length": len(content), "Accept-Ranges": "bytes", **validators})
             x.body(content)
-        elif asked[0] >= len(content):
+        elif byte_range[0] >= len(content):
             x.head(416, {"Content-Range": f"bytes */{len(content)}", "Content-Length": 0})
         else:
-            part = content[asked[0] : asked[1]]
-            last = asked[0] + len(part) - 1
-            span = f"bytes {asked[0]}-{last}/{len(content)}"
+            part = content[byte_range[0] : byte_range[1]]
+            last = byte_range[0] + len(part) - 1
+            span = f"bytes {byte_range[0]}-{last}/{len(content)}"
             x.head(206, {"Content-Length": len(part), "Content-Range": span, **validators})
             x.body(part)
 

@@ -19,8 +19,8 @@ def _fresh_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def top1(run_zoo: RunZoo, zoo: Path, *arguments: object) -> tuple[int, dict[str, Any]]:
     ran = run_zoo("verify", "resnest_digits", "--cards", zoo, "--check", "accuracy", "--format", "json", *arguments)
-    found = json.loads(ran.out)["findings"]
-    return ran.code, next(item for item in found if item["key"] == "digits/validation/top1")
+    findings = json.loads(ran.out)["findings"]
+    return ran.code, next(item for item in findings if item["key"] == "digits/validation/top1")
 
 
 def claiming(zoo: Path, value: str, more: str = "") -> Path:
@@ -103,7 +103,7 @@ def test_the_level_is_divided_among_the_claims_of_an_invocation(digits_zoo: Path
     from zoo.verification import runner
 
     card = load_catalog((digits_zoo,)).find("resnest_digits")
-    assert runner._level_divided(Settings(), [card] * 900).evaluation.level == pytest.approx(0.001 / 1800)
+    assert runner._divide_level(Settings(), [card] * 900).evaluation.level == pytest.approx(0.001 / 1800)
 
 
 # zoo eval
@@ -149,9 +149,9 @@ def test_fashion_mnist_is_verified_on_its_real_images_or_says_how_to_get_them(
 ) -> None:
     here = Path("/usr/share/datasets/fashion-mnist").is_dir()
     ran = run_zoo("verify", "resnest_fashion", "--check", "accuracy", "--format", "json")
-    found = json.loads(ran.out)["findings"]
-    assert ran.code == 0 and {item["status"] for item in found} == ({"ok"} if here else {"skipped"})
+    findings = json.loads(ran.out)["findings"]
+    assert ran.code == 0 and {item["status"] for item in findings} == ({"ok"} if here else {"skipped"})
     if here:
-        assert [item["evidence"]["images"] for item in found] == [10_000, 10_000]
+        assert [item["evidence"]["images"] for item in findings] == [10_000, 10_000]
     else:
-        assert found[0]["hint"].startswith("apt-get install dataset-fashion-mnist")
+        assert findings[0]["hint"].startswith("apt-get install dataset-fashion-mnist")

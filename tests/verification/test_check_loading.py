@@ -49,7 +49,7 @@ def state() -> State:
 def loading(tmp_path: Path, run_zoo: RunZoo) -> Loading:
     """The finding of `loading`, by its key, about a card with these files and the true digests of them."""
 
-    def found(
+    def verify(
         *files: bytes | Path, others: Mapping[str, Mapping[str, Any]] | None = None, **more: Any
     ) -> dict[str, Any]:
         folder = tmp_path / "zoo"
@@ -67,7 +67,7 @@ def loading(tmp_path: Path, run_zoo: RunZoo) -> Loading:
         ran = run_zoo("verify", "net", "--cards", folder, "--check", "loading", "--format", "json")
         return {finding["key"]: finding for finding in json.loads(ran.out)["findings"]}
 
-    return found
+    return verify
 
 
 def saved(content: object, *, legacy: bool = False) -> bytes:
@@ -86,8 +86,8 @@ def test_a_sound_file_loads_in_each_format(content: Callable[[State], bytes], lo
 
 
 def test_a_missing_key_is_named(loading: Loading, state: State) -> None:
-    kept = {name: value for name, value in state.items() if name != "fc.bias"}
-    finding = loading(save(kept))["0.bin"]
+    incomplete = {name: value for name, value in state.items() if name != "fc.bias"}
+    finding = loading(save(incomplete))["0.bin"]
     assert finding["status"] == "wrong"
     assert finding["reason"] == "the tensors of 0.bin do not fit resnest14d: 1 missing: fc.bias"
 
@@ -104,8 +104,8 @@ def test_a_wrong_shape_is_named_with_both_shapes(loading: Loading, state: State)
 
 
 def test_weights_of_another_model_are_known_by_its_shapes(loading: Loading) -> None:
-    other = {"library": "timm", "entry": "resnest26d", "options": BUILDER["options"]}
-    content = fresh(other)
+    builder = {"library": "timm", "entry": "resnest26d", "options": BUILDER["options"]}
+    content = fresh(builder)
     params = sum(
         value.numel() for name, value in content.items() if "running" not in name and "num_batches" not in name
     )
@@ -115,8 +115,12 @@ def test_weights_of_another_model_are_known_by_its_shapes(loading: Loading) -> N
             "builder": {"library": "timm", "entry": "resnet50"},
             "claims": {"params": {"value": 25557032}},
         },
-        "near": {"name": "near", "builder": {**other, "entry": "resnest50d"}, "claims": {"params": {"value": params}}},
-        "right": {"name": "right", "builder": other, "claims": {"params": {"value": params + 5, "rounded_to": 10}}},
+        "near": {
+            "name": "near",
+            "builder": {**builder, "entry": "resnest50d"},
+            "claims": {"params": {"value": params}},
+        },
+        "right": {"name": "right", "builder": builder, "claims": {"params": {"value": params + 5, "rounded_to": 10}}},
     }
     finding = loading(save(content), others=others)["0.bin"]
     assert finding["status"] == "wrong"
@@ -163,7 +167,7 @@ def test_tensors_that_only_training_uses_are_left_out_where_the_card_says_so(loa
 
 
 @pytest.mark.parametrize(
-    ("rename", "said"),
+    ("rename", "reason"),
     [
         ({"pattern": "^(.*)", "replacement": "same"}, "gives two tensors one name: same"),
         ({"pattern": "(", "replacement": ""}, "is no substitution"),
@@ -172,10 +176,10 @@ def test_tensors_that_only_training_uses_are_left_out_where_the_card_says_so(loa
     ],
 )
 def test_a_rename_that_cannot_be_is_found_at_its_line(
-    rename: dict[str, str], said: str, loading: Loading, state: State
+    rename: dict[str, str], reason: str, loading: Loading, state: State
 ) -> None:
     finding = loading(save(state), rename=[rename])["0.bin"]
-    assert finding["status"] == "wrong" and said in finding["reason"]
+    assert finding["status"] == "wrong" and reason in finding["reason"]
     assert "net.yaml:" in finding["where"]
 
 
@@ -315,14 +319,18 @@ def read(content: bytes, folder: Path) -> tensors.Contents:
 
 
 def test_two_files_of_one_card_with_equal_tensors_are_ok(loading: Loading, state: State) -> None:
-    found = loading(save(state), saved({"model": state}))
-    assert {key: finding["status"] for key, finding in found.items()} == {"0.bin": "ok", "1.bin": "ok", "tensors": "ok"}
+    by_key = loading(save(state), saved({"model": state}))
+    assert {key: finding["status"] for key, finding in by_key.items()} == {
+        "0.bin": "ok",
+        "1.bin": "ok",
+        "tensors": "ok",
+    }
 
 
 def test_two_files_of_one_card_with_other_tensors_are_found(loading: Loading, state: State) -> None:
-    found = loading(save(state), save({**state, "fc.bias": state["fc.bias"] + 1}))
-    assert (found["0.bin"]["status"], found["1.bin"]["status"]) == ("ok", "ok")
-    assert (found["tensors"]["status"], found["tensors"]["reason"]) == (
+    by_key = loading(save(state), save({**state, "fc.bias": state["fc.bias"] + 1}))
+    assert (by_key["0.bin"]["status"], by_key["1.bin"]["status"]) == ("ok", "ok")
+    assert (by_key["tensors"]["status"], by_key["tensors"]["reason"]) == (
         "wrong",
         "1.bin is not 0.bin: 1 tensor differs: fc.bias",
     )

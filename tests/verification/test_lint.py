@@ -41,10 +41,10 @@ def test_select_and_ignore_choose_rules_by_id_and_by_beginning(run_zoo: RunZoo, 
 
 
 def test_explain_says_what_a_rule_is_for(run_zoo: RunZoo) -> None:
-    told = run_zoo("validate", "--explain", "size-params")
-    assert told.code == 0
-    assert "auxiliary head" in told.out
-    assert "consistency/size-params" in told.out
+    ran = run_zoo("validate", "--explain", "size-params")
+    assert ran.code == 0
+    assert "auxiliary head" in ran.out
+    assert "consistency/size-params" in ran.out
     assert len(run_zoo("validate", "--explain", "all").out.splitlines()) > 20
 
 

@@ -43,8 +43,8 @@ def test_the_model_whose_file_it_is_stays_right(run_zoo: RunZoo, tmp_path: Path)
     card = tmp_path / "resnest200e.yaml"
     card.write_text(AS_PUBLISHED)
     ran = run_zoo("validate", "resnest101e", card, "--format", "json")
-    found = json.loads(ran.out)["findings"]
-    assert {f["status"] for f in found if f["model"] == "resnest101e"} == {"ok"}
+    findings = json.loads(ran.out)["findings"]
+    assert {f["status"] for f in findings if f["model"] == "resnest101e"} == {"ok"}
 
 
 def test_it_is_found_without_torch_and_without_a_network_library(tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ def test_the_most_probable_classes_of_each_image_are_named(run_zoo: RunZoo, tmp_
     save_digits(tmp_path, 2)  # the model takes the very first five for a nine
     paths = [max((tmp_path / name).iterdir()) for name in NAMES]
     ran = run_zoo("predict", "resnest_digits", *paths, "--format", "json")
-    found = json.loads(ran.out)
-    assert ran.code == 0 and [item["image"] for item in found] == [str(path) for path in paths]
-    seen = {Path(item["image"]).parent.name: item["guesses"][0]["name"] for item in found}
-    assert seen == {path.parent.name: str(NAMES.index(path.parent.name)) for path in paths}
-    for item in found:
+    predictions = json.loads(ran.out)
+    assert ran.code == 0 and [item["image"] for item in predictions] == [str(path) for path in paths]
+    guesses = {Path(item["image"]).parent.name: item["guesses"][0]["name"] for item in predictions}
+    assert guesses == {path.parent.name: str(NAMES.index(path.parent.name)) for path in paths}
+    for item in predictions:
         shares = [guess["probability"] for guess in item["guesses"]]
         assert len(shares) == 5 and shares == sorted(shares, reverse=True) and 0 < sum(shares) <= 1
 

@@ -10,7 +10,7 @@ import pytest
 from tests.helpers.rule_zoo import card, family, make_zoo, verdicts
 from zoo.verification import rules
 
-FOUND = [
+CASES = [
     # (rule, status, pattern, replacement, a word of the reason)
     ("size-params", "suspect", r"size_bytes: \d+", "size_bytes: 60010000", "half precision"),
     ("size-params", "suspect", r"size_bytes: \d+", "size_bytes: 136800000", "auxiliary head"),
@@ -109,7 +109,7 @@ FOUND = [
 
 
 @pytest.mark.parametrize(
-    ("rule", "status", "pattern", "replacement", "word"), FOUND, ids=[f"{f[0]}-{i}" for i, f in enumerate(FOUND)]
+    ("rule", "status", "pattern", "replacement", "word"), CASES, ids=[f"{f[0]}-{i}" for i, f in enumerate(CASES)]
 )
 def test_a_rule_finds_what_it_is_for_and_says_why(
     tmp_path: Path, rule: str, status: str, pattern: str, replacement: str, word: str
@@ -117,13 +117,13 @@ def test_a_rule_finds_what_it_is_for_and_says_why(
     texts = family()
     changed = re.sub(pattern, replacement, texts["net_l"], count=1)
     assert changed != texts["net_l"]
-    found = verdicts(make_zoo(tmp_path, {**texts, "net_l": changed}), "net_l")
-    assert rule in found, found.keys()
-    assert found[rule][0].status.value == status
-    assert word in found[rule][0].reason
-    assert found[rule][0].hint
-    assert found[rule][0].where is not None
-    assert found[rule][0].where.line > 1
+    by_rule = verdicts(make_zoo(tmp_path, {**texts, "net_l": changed}), "net_l")
+    assert rule in by_rule, by_rule.keys()
+    assert by_rule[rule][0].status.value == status
+    assert word in by_rule[rule][0].reason
+    assert by_rule[rule][0].hint
+    assert by_rule[rule][0].where is not None
+    assert by_rule[rule][0].where.line > 1
 
 
 def test_a_sound_family_has_nothing_to_find(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_every_rule_has_a_test() -> None:
         "input-name",
         "duplicate-collection",
     }
-    assert set(rules.all_rules()) == {found[0] for found in FOUND} | elsewhere
+    assert set(rules.all_rules()) == {case[0] for case in CASES} | elsewhere
 
 
 def test_the_place_is_that_of_the_value(tmp_path: Path) -> None:
@@ -163,11 +163,11 @@ def with_file_of(texts: dict[str, str], name: str, other: str) -> dict[str, str]
 
 def test_another_models_file_is_wrong_for_the_model_that_it_does_not_fit(tmp_path: Path) -> None:
     zoo = make_zoo(tmp_path, with_file_of(family(), "net_l", "net_m"))
-    found = verdicts(zoo, "net_l")
+    by_rule = verdicts(zoo, "net_l")
     assert {
-        rule: found[rule][0].status.value for rule in ("shared-url", "shared-digest", "shared-size")
+        rule: by_rule[rule][0].status.value for rule in ("shared-url", "shared-digest", "shared-size")
     } == dict.fromkeys(("shared-url", "shared-digest", "shared-size"), "wrong")
-    assert "is the file of 80,020,000 bytes of net_m" in found["shared-url"][0].reason
+    assert "is the file of 80,020,000 bytes of net_m" in by_rule["shared-url"][0].reason
     assert verdicts(zoo, "net_m") == {}
 
 
@@ -186,11 +186,11 @@ def test_a_head_on_a_shared_backbone_is_suspect_and_not_wrong(tmp_path: Path) ->
         .replace("name: net_l", "name: net_l2")
         .replace("value: 30000000", "value: 30600000")
     )
-    found = verdicts(make_zoo(tmp_path, texts), "net_l2")
-    assert {rule: found[rule][0].status.value for rule in found} == dict.fromkeys(
+    by_rule = verdicts(make_zoo(tmp_path, texts), "net_l2")
+    assert {rule: by_rule[rule][0].status.value for rule in by_rule} == dict.fromkeys(
         ("shared-url", "shared-digest", "shared-size"), "suspect"
     )
-    assert "head" in found["shared-url"][0].reason
+    assert "head" in by_rule["shared-url"][0].reason
 
 
 @pytest.mark.parametrize(
@@ -212,37 +212,37 @@ def test_a_head_on_a_shared_backbone_is_suspect_and_not_wrong(tmp_path: Path) ->
 def test_what_is_legitimate_is_never_wrong(tmp_path: Path, what: str, pattern: str, replacement: str) -> None:
     texts = family()
     texts["net_l"] = re.sub(pattern, replacement, texts["net_l"])
-    found = verdicts(make_zoo(tmp_path, texts), "net_l")
-    assert [(rule, of[0].reason) for rule, of in found.items() if of[0].status.value == "wrong"] == [], what
+    by_rule = verdicts(make_zoo(tmp_path, texts), "net_l")
+    assert [(rule, of[0].reason) for rule, of in by_rule.items() if of[0].status.value == "wrong"] == [], what
 
 
 def test_fewer_operations_at_a_larger_input_are_suspect(tmp_path: Path) -> None:
     texts = family()
     larger = texts["net_l"].replace("name: net_l", "name: net_l_448").replace("[3, 224, 224]", "[3, 448, 448]")
     texts["net_l_448"] = larger.replace("value: 4800000000", "value: 2400000000")
-    found = verdicts(make_zoo(tmp_path, texts), "net_l_448")
-    assert "net_l, the same network" in found["flops-input"][0].reason
+    by_rule = verdicts(make_zoo(tmp_path, texts), "net_l_448")
+    assert "net_l, the same network" in by_rule["flops-input"][0].reason
 
 
 def test_a_network_named_after_its_operations_has_them(tmp_path: Path) -> None:
     texts = family()
     texts["net-32gf"] = card("net-32gf", 32, "9a9b9c9d").replace("value: 5120000000", "value: 1530000000")
-    found = verdicts(make_zoo(tmp_path, texts), "net-32gf")
-    assert found["flops-name"][0].status.value == "suspect"
-    assert "(32,000,000) may be swapped" in found["flops-name"][0].reason
+    by_rule = verdicts(make_zoo(tmp_path, texts), "net-32gf")
+    assert by_rule["flops-name"][0].status.value == "suspect"
+    assert "(32,000,000) may be swapped" in by_rule["flops-name"][0].reason
 
 
 @pytest.mark.parametrize(("name", "finds"), [("net_l_448", True), ("regnety_320", False), ("net_l_224", False)])
 def test_the_side_in_a_name_is_the_inputs(tmp_path: Path, name: str, finds: bool) -> None:
-    found = verdicts(make_zoo(tmp_path, {**family(), name: card(name, 32, "9a9b9c9d")}), name)
-    assert ("input-name" in found) is finds
+    by_rule = verdicts(make_zoo(tmp_path, {**family(), name: card(name, 32, "9a9b9c9d")}), name)
+    assert ("input-name" in by_rule) is finds
 
 
 def test_a_dead_link_of_a_family_is_told_once(tmp_path: Path) -> None:
     paper = "schema: 1\nname: fam\npaper: {url: https://paperswithcode.com/paper/x}\n"
     zoo = make_zoo(tmp_path, family(), paper)
-    told = [name for name in family() if "dead-host" in verdicts(zoo, name)]
-    assert told == ["net_l"]  # the first file
+    reported = [name for name in family() if "dead-host" in verdicts(zoo, name)]
+    assert reported == ["net_l"]  # the first file
     assert str(verdicts(zoo, "net_l")["dead-host"][0].where).endswith("collection.yaml:3:9")
 
 

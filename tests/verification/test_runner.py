@@ -95,9 +95,9 @@ def findings(run_zoo: RunZoo, zoo: Path, *more: str) -> tuple[int, dict[str, dic
     return ran.code, {f"{f['check']} {f['key']}": f for f in json.loads(ran.out)["findings"]}
 
 
-def only_wrong(found: dict[str, dict]) -> list[str]:
+def only_wrong(by_key: dict[str, dict]) -> list[str]:
     """What is wrong among the findings."""
-    return [name for name, finding in found.items() if finding["status"] == "wrong"]
+    return [name for name, finding in by_key.items() if finding["status"] == "wrong"]
 
 
 def test_a_flipped_byte_of_the_weights_is_found(run_zoo: RunZoo, digits_zoo: Path) -> None:
@@ -106,12 +106,12 @@ def test_a_flipped_byte_of_the_weights_is_found(run_zoo: RunZoo, digits_zoo: Pat
     data[-1] ^= 1
     file.chmod(0o644)
     file.write_bytes(data)
-    code, found = findings(run_zoo, digits_zoo)
-    wrong = found[f"files {file.name}/sha256"]
+    code, by_key = findings(run_zoo, digits_zoo)
+    wrong = by_key[f"files {file.name}/sha256"]
     assert code == 1 and wrong["status"] == "wrong"
     assert len(wrong["claimed"]) == len(wrong["measured"]) == 64 and wrong["claimed"] != wrong["measured"]
-    assert found[f"loading {file.name}"]["status"] == "unknown"
-    assert found["accuracy digits/validation/top1"]["status"] == "unknown"
+    assert by_key[f"loading {file.name}"]["status"] == "unknown"
+    assert by_key["accuracy digits/validation/top1"]["status"] == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -128,8 +128,8 @@ def test_a_changed_digit_of_a_claim_is_found_with_both_values(
     old: str, new: str, name: str, run_zoo: RunZoo, digits_zoo: Path
 ) -> None:
     replace_once(digits_zoo / "digits" / "resnest_digits.yaml", old, new)
-    code, found = findings(run_zoo, digits_zoo)
-    finding = found[name]
+    code, by_key = findings(run_zoo, digits_zoo)
+    finding = by_key[name]
     assert (code, finding["status"]) == (1, "wrong")
     assert finding["claimed"] is not None and finding["measured"] is not None
     assert finding["claimed"] != finding["measured"]
@@ -138,38 +138,38 @@ def test_a_changed_digit_of_a_claim_is_found_with_both_values(
 def test_swapped_labels_are_found_before_the_model_is_blamed(run_zoo: RunZoo, digits_zoo: Path) -> None:
     file = digits_zoo / "datasets" / "digits.csv.gz"
     lines = gzip.decompress(file.read_bytes()).decode().splitlines()
-    (first, one), (second, other) = (lines[index].rsplit(",", 1) for index in (0, 5))
-    assert one != other
-    lines[0], lines[5] = f"{first},{other}", f"{second},{one}"
+    (first, first_label), (second, second_label) = (lines[index].rsplit(",", 1) for index in (0, 5))
+    assert first_label != second_label
+    lines[0], lines[5] = f"{first},{second_label}", f"{second},{first_label}"
     file.write_bytes(gzip.compress("\n".join(lines).encode() + b"\n", mtime=0))
-    code, found = findings(run_zoo, digits_zoo)
-    assert code == 1 and only_wrong(found) == ["data digits/validation"]
-    assert found["accuracy digits/validation/top1"]["reason"] == "needs data digits/validation, which is wrong"
+    code, by_key = findings(run_zoo, digits_zoo)
+    assert code == 1 and only_wrong(by_key) == ["data digits/validation"]
+    assert by_key["accuracy digits/validation/top1"]["reason"] == "needs data digits/validation, which is wrong"
 
 
 def test_another_architecture_is_found_by_shapes_params_and_macs(run_zoo: RunZoo, digits_zoo: Path) -> None:
     replace_once(digits_zoo / "digits" / "resnest_digits.yaml", "entry: resnest14d", "entry: resnest101e")
-    code, found = findings(run_zoo, digits_zoo)
+    code, by_key = findings(run_zoo, digits_zoo)
     assert code == 1
-    assert only_wrong(found) == ["flops macs", "loading resnest_digits-9fd38cd8.safetensors", "params params"]
+    assert only_wrong(by_key) == ["flops macs", "loading resnest_digits-9fd38cd8.safetensors", "params params"]
 
 
 def test_an_architecture_that_does_not_exist_is_found_at_its_line(run_zoo: RunZoo, digits_zoo: Path) -> None:
     card = digits_zoo / "digits" / "resnest_digits.yaml"
     replace_once(card, "entry: resnest14d", "entry: resnest14x")
     line = next(n for n, text in enumerate(card.read_text().splitlines(), 1) if "resnest14x" in text)
-    code, found = findings(run_zoo, digits_zoo)
-    assert code == 1 and found["build build"]["status"] == "wrong"
-    assert f"resnest_digits.yaml:{line}:" in found["build build"]["where"]
-    assert "did you mean resnest14d" in found["build build"]["hint"]
-    assert {found[name]["status"] for name in ("params params", "flops macs")} == {"unknown"}
+    code, by_key = findings(run_zoo, digits_zoo)
+    assert code == 1 and by_key["build build"]["status"] == "wrong"
+    assert f"resnest_digits.yaml:{line}:" in by_key["build build"]["where"]
+    assert "did you mean resnest14d" in by_key["build build"]["hint"]
+    assert {by_key[name]["status"] for name in ("params params", "flops macs")} == {"unknown"}
 
 
 def test_a_library_that_does_not_exist_is_a_finding_not_a_traceback(run_zoo: RunZoo, digits_zoo: Path) -> None:
     replace_once(digits_zoo / "digits" / "resnest_digits.yaml", "library: timm", "library: tim")
-    code, found = findings(run_zoo, digits_zoo)
-    assert code == 1 and found["build build"]["status"] == "wrong"
-    assert "did you mean timm" in found["build build"]["hint"]
+    code, by_key = findings(run_zoo, digits_zoo)
+    assert code == 1 and by_key["build build"]["status"] == "wrong"
+    assert "did you mean timm" in by_key["build build"]["hint"]
 
 
 def test_what_is_known_is_not_measured_again_and_needs_no_torch(whole_report: list[dict], shared_home: Path) -> None:

@@ -161,11 +161,11 @@ def test_a_card_that_somebody_changed_meanwhile_is_not_written(tmp_path: Path) -
     from zoo.verification.runner import Verified
 
     folder = zoo_of(tmp_path / "zoo", BARE)
-    found = load_catalog([folder])
+    catalog = load_catalog([folder])
     (folder / "0.yaml").write_text(BARE + "# mine\n")
     finding = Finding("net", "params", "params", Status.UNCLAIMED, measured=64482)
     with pytest.raises(UsageError, match="changed by somebody else meanwhile"):
-        list(write_back.write([Verified(ReportSubject("net", "0"), (finding,))], found, Settings(), print))
+        list(write_back.write([Verified(ReportSubject("net", "0"), (finding,))], catalog, Settings(), print))
     assert (folder / "0.yaml").read_text() == BARE + "# mine\n"
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.fetching import HASTY, MIB, card_about, fetch, files_below, noise, sha256
+from tests.helpers.fetching import MIB, QUICK_RETRIES, card_about, fetch, files_below, noise, sha256
 from tests.servers.fault_server import (
     Exchange,
     FaultServer,
@@ -96,7 +96,7 @@ def test_a_file_that_always_breaks_off_but_gets_on_is_whole_in_the_end(
 ) -> None:
     server.site["/net"] = broken_after(MIB, LARGE)
     assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")]), connections=1).path.read_bytes() == LARGE
-    assert len(server.asked("/net")) == 14 > HASTY.tries
+    assert len(server.requests_for("/net")) == 14 > QUICK_RETRIES.tries
     assert server.bytes_served == len(LARGE)
 
 
@@ -108,8 +108,8 @@ def test_a_login_from_netrc_goes_to_its_host_only(
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     server.site["/net"], server.site["/there"] = redirect(server.url("/there", host="localhost")), good(SMALL)
     fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")]))
-    assert server.asked("/net")[0].headers["authorization"] == "Basic YW5uYTpzM2NyZXQ="
-    assert "authorization" not in server.asked("/there")[0].headers
+    assert server.requests_for("/net")[0].headers["authorization"] == "Basic YW5uYTpzM2NyZXQ="
+    assert "authorization" not in server.requests_for("/there")[0].headers
 
 
 def test_a_proxy_of_the_environment_is_used(
@@ -127,10 +127,10 @@ def test_https_is_believed_to_whom_the_ca_bundle_knows(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    request = ["req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-days", "2"]
+    arguments = ["req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-days", "2"]
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
     files = ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(["openssl", *request, *subject, *files], check=True, capture_output=True)
+    subprocess.run(["openssl", *arguments, *subject, *files], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     with FaultServer(tls=context, bytes_per_second=SLOW) as server:
@@ -163,8 +163,8 @@ def test_a_short_body_with_its_length_goes_on_where_it_broke_off(
     server.site["/net"] = first(1, broken_after(200_000, SMALL), then=good(SMALL))
     assert fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")])).path.read_bytes() == SMALL
     assert server.bytes_served == len(SMALL)
-    assert [request.range for request in server.asked("/net")] == [None, (200_000, len(SMALL))]
-    assert server.asked("/net")[1].headers["if-range"] == '"1"'
+    assert [request.range for request in server.requests_for("/net")] == [None, (200_000, len(SMALL))]
+    assert server.requests_for("/net")[1].headers["if-range"] == '"1"'
 
 
 def test_a_short_body_for_ever_is_refused_and_what_came_is_kept(
@@ -173,7 +173,7 @@ def test_a_short_body_for_ever_is_refused_and_what_came_is_kept(
     server.site["/net"] = first(1, broken_after(200_000, SMALL), then=broken_after(0, SMALL))
     with pytest.raises(TransferFailed, match="the body broke off"):
         fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")]))
-    assert len(server.asked("/net")) == 1 + HASTY.tries - 1
+    assert len(server.requests_for("/net")) == 1 + QUICK_RETRIES.tries - 1
     assert [Path(name).suffix for name in files_below(home)] == [".json", ".part"]
 
 
@@ -221,10 +221,10 @@ def test_the_same_wrong_bytes_twice_are_the_publishers(server: FaultServer, home
     assert "the publisher's net.pth is not what the card says, two downloads were the same" in caught.value.what
     assert sha256(OTHER) in caught.value.what and sha256(SMALL) in caught.value.what
     assert caught.value.where == str(card.weights[0].where["sha256"])
-    kept = f"quarantine/{sha256(OTHER)[:16]}-net.pth"
-    assert files_below(home) == [kept, f"{kept}.json"]
-    assert (home / kept).read_bytes() == OTHER
-    assert len(server.asked("/net")) == 2
+    quarantined = f"quarantine/{sha256(OTHER)[:16]}-net.pth"
+    assert files_below(home) == [quarantined, f"{quarantined}.json"]
+    assert (home / quarantined).read_bytes() == OTHER
+    assert len(server.requests_for("/net")) == 2
 
 
 def test_other_wrong_bytes_each_time_are_a_damaged_download(server: FaultServer, home: Path, tmp_path: Path) -> None:
@@ -244,13 +244,17 @@ def test_wrong_bytes_once_are_put_aside_and_asked_for_again(server: FaultServer,
 def test_after_wrong_bytes_the_next_mirror_is_asked(server: FaultServer, home: Path, tmp_path: Path) -> None:
     server.site["/bad"], server.site["/net"] = good(OTHER), good(SMALL)
     artifact = fetch(card_about(tmp_path / "cards", SMALL, [server.url("/bad"), server.url("/net")]))
-    assert (artifact.origin, len(server.asked("/bad")), len(server.asked("/net"))) == (server.url("/net"), 1, 1)
+    assert (artifact.origin, len(server.requests_for("/bad")), len(server.requests_for("/net"))) == (
+        server.url("/net"),
+        1,
+        1,
+    )
 
 
 def test_a_body_that_is_compressed_all_the_same_is_unpacked(server: FaultServer, home: Path, tmp_path: Path) -> None:
     server.site["/net"] = status(200, {"Content-Encoding": "gzip", "ETag": '"z"'}, gzip.compress(SMALL))
     assert fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")])).path.read_bytes() == SMALL
-    assert server.asked("/net")[0].headers["accept-encoding"] == "identity"
+    assert server.requests_for("/net")[0].headers["accept-encoding"] == "identity"
 
 
 def test_a_compressed_range_is_not_taken_for_bytes_of_the_file(server: FaultServer, home: Path, tmp_path: Path) -> None:
@@ -304,8 +308,8 @@ def test_a_changed_entity_tag_is_noticed_where_if_range_is_ignored(
 ) -> None:
     def deaf(content: bytes, etag: str) -> Exchange:
         def behave(x: Exchange) -> None:
-            kept = {name: value for name, value in x.request.headers.items() if name != "if-range"}
-            object.__setattr__(x.request, "headers", kept)
+            headers = {name: value for name, value in x.request.headers.items() if name != "if-range"}
+            object.__setattr__(x.request, "headers", headers)
             good(content, etag=etag)(x)
 
         return behave  # type: ignore[return-value]
@@ -327,13 +331,13 @@ def test_a_server_that_never_answers_is_given_up(server: FaultServer, home: Path
     server.site["/net"] = Exchange.stall
     with pytest.raises(TransferFailed, match=r"no answer within 0\.5 s"):
         fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")]))
-    assert len(server.asked("/net")) == HASTY.tries
+    assert len(server.requests_for("/net")) == QUICK_RETRIES.tries
 
 
 def test_a_reset_goes_on_where_it_was(server: FaultServer, home: Path, tmp_path: Path) -> None:
     server.site["/net"] = first(2, broken_after(MIB, LARGE, Exchange.reset), then=good(LARGE))
     assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")]), connections=1).path.read_bytes() == LARGE
-    assert len(server.asked("/net")) == 3
+    assert len(server.requests_for("/net")) == 3
 
 
 def test_a_429_waits_as_long_as_the_server_says(server: FaultServer, home: Path, tmp_path: Path) -> None:
@@ -351,27 +355,27 @@ def test_a_429_that_asks_for_more_patience_than_there_is_fails_at_once(
     server.site["/net"] = status(429, {"Retry-After": until})
     with pytest.raises(TransferFailed, match="the server answers 429"):
         fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")]))
-    assert len(server.asked("/net")) == 1
+    assert len(server.requests_for("/net")) == 1
 
 
 def test_503_twice_is_outlasted(server: FaultServer, home: Path, tmp_path: Path) -> None:
     server.site["/net"] = first(2, status(503), then=good(SMALL))
     assert fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")])).sha256 == sha256(SMALL)
-    assert len(server.asked("/net")) == 3
+    assert len(server.requests_for("/net")) == 3
 
 
 def test_503_for_ever_is_asked_five_times(server: FaultServer, home: Path, tmp_path: Path) -> None:
     server.site["/net"] = status(503)
     with pytest.raises(TransferFailed, match="the server answers 503"):
         fetch(card_about(tmp_path / "cards", SMALL, [server.url("/net")]))
-    assert len(server.asked("/net")) == 5
+    assert len(server.requests_for("/net")) == 5
     assert files_below(home) == []
 
 
 def test_a_404_is_not_asked_again_and_the_second_mirror_serves(server: FaultServer, home: Path, tmp_path: Path) -> None:
     server.site["/net"] = good(SMALL)
     artifact = fetch(card_about(tmp_path / "cards", SMALL, [server.url("/gone"), server.url("/net")]))
-    assert len(server.asked("/gone")) == 1
+    assert len(server.requests_for("/gone")) == 1
     assert artifact.origin == server.url("/net")
     assert f"not from {server.url('/gone')}: the server answers 404" in artifact.evidence
 
@@ -395,7 +399,7 @@ def test_a_second_mirror_goes_on_with_the_bytes_of_the_first(server: FaultServer
     artifact = fetch(card, connections=1)
     assert artifact.path.read_bytes() == LARGE
     assert server.bytes_served == len(LARGE)
-    assert "if-range" not in server.asked("/net")[0].headers
+    assert "if-range" not in server.requests_for("/net")[0].headers
 
 
 def test_without_a_digest_a_second_mirror_begins_anew(server: FaultServer, home: Path, tmp_path: Path) -> None:
@@ -404,7 +408,7 @@ def test_without_a_digest_a_second_mirror_begins_anew(server: FaultServer, home:
     card = card_about(tmp_path / "cards", SMALL, [server.url("/a"), server.url("/net")], sha256=None)
     artifact = fetch(card)
     assert artifact.sha256 == sha256(SMALL)
-    assert server.asked("/net")[0].range is None
+    assert server.requests_for("/net")[0].range is None
     assert "unverified: the card gives no digest" in artifact.evidence
 
 
@@ -413,11 +417,11 @@ def test_credentials_go_to_their_host_and_to_no_other(server: FaultServer, home:
     server.site["/there"] = good(LARGE)
     url = server.url("/net", login="anna:s3cret")
     artifact = fetch(card_about(tmp_path / "cards", LARGE, [url]), connections=2)
-    assert server.asked("/net")[0].headers["authorization"].startswith("Basic ")
-    assert len(server.asked("/there")) >= 2
-    assert not [request for request in server.asked("/there") if "authorization" in request.headers]
-    kept = [path.read_bytes() for path in home.rglob("*") if path.is_file()]
-    assert not [content for content in (*kept, repr(artifact).encode()) if b"s3cret" in content]
+    assert server.requests_for("/net")[0].headers["authorization"].startswith("Basic ")
+    assert len(server.requests_for("/there")) >= 2
+    assert not [request for request in server.requests_for("/there") if "authorization" in request.headers]
+    contents = [path.read_bytes() for path in home.rglob("*") if path.is_file()]
+    assert not [content for content in (*contents, repr(artifact).encode()) if b"s3cret" in content]
 
 
 def test_credentials_are_not_in_messages(server: FaultServer, home: Path, tmp_path: Path) -> None:
@@ -430,7 +434,7 @@ def test_credentials_are_not_in_messages(server: FaultServer, home: Path, tmp_pa
 def test_the_redirects_end_is_asked_for_the_further_ranges(server: FaultServer, home: Path, tmp_path: Path) -> None:
     server.site["/net"], server.site["/there"] = redirect(server.url("/there")), good(LARGE)
     fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")]), connections=1)
-    assert len(server.asked("/net")) == 1
+    assert len(server.requests_for("/net")) == 1
 
 
 def test_a_signed_address_that_expired_is_asked_for_anew(server: FaultServer, home: Path, tmp_path: Path) -> None:
@@ -438,7 +442,7 @@ def test_a_signed_address_that_expired_is_asked_for_anew(server: FaultServer, ho
     server.site["/signed-1"] = first(1, broken_after(MIB, LARGE), then=status(403))
     server.site["/signed-2"] = good(LARGE)
     assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")]), connections=1).path.read_bytes() == LARGE
-    assert len(server.asked("/net")) == 2
+    assert len(server.requests_for("/net")) == 2
 
 
 def test_a_circle_of_redirects_fails_at_once(server: FaultServer, home: Path, tmp_path: Path) -> None:
@@ -455,7 +459,7 @@ def test_a_page_in_place_of_the_file_is_recognised(
     card = card_about(tmp_path / "cards", SMALL, [server.url("/net")], size_bytes=size_bytes)
     with pytest.raises(WrongContent, match="an HTML page"):
         fetch(card)
-    assert len(server.asked("/net")) == 1
+    assert len(server.requests_for("/net")) == 1
 
 
 def test_a_git_lfs_pointer_in_place_of_the_file_is_recognised(server: FaultServer, home: Path, tmp_path: Path) -> None:
@@ -494,7 +498,7 @@ def test_a_server_without_head_is_never_asked_for_one(server: FaultServer, home:
     assert probe.getresponse().status == 405
     probe.close()
     assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")])).path.read_bytes() == LARGE
-    assert {request.method for request in server.asked("/net")[1:]} == {"GET"}
+    assert {request.method for request in server.requests_for("/net")[1:]} == {"GET"}
 
 
 def test_a_server_that_takes_one_connection_is_content_with_one(
@@ -521,11 +525,11 @@ def test_what_a_slow_connection_is_at_is_shared_by_the_others(
     written: list[tuple[int, int]] = []
     write = Part.write
 
-    def noted(part: Part, offset: int, data: bytes) -> None:
+    def record(part: Part, offset: int, data: bytes) -> None:
         written.append((offset, offset + len(data)))
         write(part, offset, data)
 
-    monkeypatch.setattr(Part, "write", noted)
+    monkeypatch.setattr(Part, "write", record)
 
     def one_is_slow(x: Exchange) -> None:
         if x.request.range and x.request.range[0] and not slow:
@@ -544,7 +548,7 @@ def test_what_a_slow_connection_is_at_is_shared_by_the_others(
     server.site["/net"], server.bytes_per_second = one_is_slow, SLOW
     artifact = fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")]), connections=2)
     assert artifact.path.read_bytes() == LARGE
-    begun = [request.range[0] for request in server.asked("/net") if request.range]
+    begun = [request.range[0] for request in server.requests_for("/net") if request.range]
     assert [start for start in begun if slow[0] < start < slow[0] + 4 * MIB]  # somebody began within the slow piece
     assert all(stop <= start for (_, stop), (start, _) in itertools.pairwise(sorted(written)))  # each byte once
 

@@ -20,7 +20,7 @@ from tests.helpers.project import may_be_interrupted
 from tests.servers.fault_server import Exchange, FaultServer, good
 
 CONTENT = noise(20 * MIB, seed=7)
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 FETCH = "import zoo_cli; zoo_cli.main()"
 WITHOUT_LOCKS = "import fcntl; fcntl.flock = lambda file, how: None; " + FETCH
 

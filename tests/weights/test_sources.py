@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 import pytest
 
 from zoo import plugins
-from zoo.weights.sources import Fault, Streams, Version, shown
+from zoo.weights.sources import Fault, Streams, Version, redact_url
 from zoo.weights.sources.https import Meaning, retry_after, understand
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=timezone.utc)
@@ -85,4 +85,4 @@ def test_retry_after_is_a_number_or_a_date(text: str, seconds: float | None) -> 
     ],
 )  # fmt: skip
 def test_no_secret_of_a_url_is_shown(url: str, safe: str) -> None:
-    assert shown(url) == safe
+    assert redact_url(url) == safe

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.fetching import HASTY, card_about, fetch, files_below, noise, sha256
+from tests.helpers.fetching import QUICK_RETRIES, card_about, fetch, files_below, noise, sha256
 from tests.servers.hub_server import HubServer, answer
 from zoo.errors import TransferFailed, WrongContent
 from zoo.weights.sources import Fault
@@ -108,4 +108,4 @@ def test_a_hub_that_falls_silent_is_given_up(hub: HubServer, home: Path, tmp_pat
     hub.on("GET", "/object/*", hub.stall, times=None)
     card = card_about(tmp_path / "cards", CONTENT, ["hf://lab/net/deep/net.pth"])
     with pytest.raises(TransferFailed, match="nothing came for"):
-        fetch(card, patience=type(HASTY)(tries=1, stall_seconds=0.1))
+        fetch(card, retry_policy=type(QUICK_RETRIES)(tries=1, stall_seconds=0.1))

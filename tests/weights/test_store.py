@@ -182,7 +182,19 @@ def test_where_linking_is_not_possible_the_file_is_copied(
         assert theirs.stat().st_mode & 0o200  # theirs stays writable, it is another file
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"record": 1}', '{"record": 2}'])
+RECORD = {"record": 2, "sha256": "00", "size_bytes": 1, "mtime_ns": 1, "origin": "u", "stored": "today"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", '{"record": 2}', '{"record": 3}'),
+        *(
+            json.dumps({**RECORD, **wrong})
+            for wrong in ({"record": 1}, {"record": 3}, {"origin": None}, {"size_bytes": "1"})
+        ),
+    ],
+)
 def test_a_record_that_makes_no_sense_is_as_none(server: FaultServer, home: Path, tmp_path: Path, text: str) -> None:
     card = card_about(tmp_path / "cards", CONTENT, [server.url("/net")])
     (fetch(card).path.parent / ".record.json").write_text(text)
@@ -266,9 +278,9 @@ def test_a_disk_that_takes_no_more_is_said_and_nothing_looks_whole(
         f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({MIB}, {MIB})); import zoo_cli; zoo_cli.main()"
     )
     command = [sys.executable, "-c", program, "fetch", "net", "--cards", str(tmp_path / "cards")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 3
-    assert "cannot write: File too large" in done.stderr and "hint: set ZOO_HOME" in done.stderr
+    completed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert completed.returncode == 3
+    assert "cannot write: File too large" in completed.stderr and "hint: set ZOO_HOME" in completed.stderr
     assert not [name for name in files_below(home) if name.startswith("blobs")]
 
 
@@ -307,8 +319,8 @@ def as_somebody_else(shared: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_another_user_uses_a_shared_store_that_he_cannot_write(server: FaultServer, shared: Path) -> None:
     path = fetch(card_about(shared / "cards", CONTENT, [server.url("/net")])).path
-    done = as_somebody_else(shared)
-    assert (done.stdout.strip(), done.returncode) == (str(path), 0), done.stderr
+    completed = as_somebody_else(shared)
+    assert (completed.stdout.strip(), completed.returncode) == (str(path), 0), completed.stderr
     assert server.connections == 2  # ours, and the one that warms up
 
 
@@ -328,13 +340,13 @@ def test_two_users_fetch_into_a_store_that_is_open_to_both(server: FaultServer, 
     (home / "partial").mkdir()
     (home / "partial").chmod(0o777)
     (home / "partial" / f"{key_of(sha256(CONTENT))}.lock").touch(0o600)
-    left = leave_behind(home, CONTENT, [[0, 1000]], size_bytes=len(CONTENT))
+    left = leave_partial_file(home, CONTENT, [[0, 1000]], size_bytes=len(CONTENT))
     left.chmod(0o600)
     for path in (left, left.with_suffix(".json")):
         path.rename(path.with_name(path.name.replace(key_of(sha256(LARGE)), key_of(sha256(CONTENT)))))
-    done = as_somebody_else(shared)
-    assert done.returncode == 0, done.stderr
-    assert Path(done.stdout.strip()).read_bytes() == CONTENT
+    completed = as_somebody_else(shared)
+    assert completed.returncode == 0, completed.stderr
+    assert Path(completed.stdout.strip()).read_bytes() == CONTENT
     assert (home / "blobs").stat().st_mode & 0o777 == 0o777
 
 
@@ -350,8 +362,8 @@ def test_many_files_come_in_the_order_asked_and_one_failure_stops_no_other(
         for name, content in contents.items()
     ]
     fetched = list(store.fetch_all([(card, card.weights[0]) for card in cards], jobs=3))
-    assert [one.card.name for one in fetched] == list(contents)
-    assert [isinstance(one.outcome, store.Artifact) for one in fetched] == [name != "n2" for name in contents]
+    assert [file.card.name for file in fetched] == list(contents)
+    assert [isinstance(file.outcome, store.Artifact) for file in fetched] == [name != "n2" for name in contents]
     assert server.connections <= 4  # one for each job, kept open from file to file; the 404 closed one
 
 
@@ -364,41 +376,41 @@ def test_the_plan_tells_what_is_here_and_what_is_not(server: FaultServer, home: 
     assert server.connections == 1
 
 
-def leave_behind(home: Path, content: bytes, done: list[list[int]], **changes: object) -> Path:
+def leave_partial_file(home: Path, content: bytes, spans: list[list[int]], **changes: object) -> Path:
     """A part file with its sidecar as another process would have left it; returns the part file."""
     partial = home / "partial"
     partial.mkdir(parents=True, exist_ok=True)
     path = partial / f"{key_of(sha256(LARGE))}.12345678.part"
     path.write_bytes(content)
-    story = {
+    sidecar = {
         "part": 1,
         "file": "net.pth",
         "url": "u",
         "size_bytes": len(LARGE),
         "etag": "",
         "modified": "",
-        "done": done,
+        "done": spans,
     }
-    path.with_suffix(".json").write_text(json.dumps({**story, "machine": "other", "pid": 0, **changes}))
+    path.with_suffix(".json").write_text(json.dumps({**sidecar, "machine": "other", "pid": 0, **changes}))
     return path
 
 
 def test_a_part_whose_writer_is_gone_is_built_upon(server: FaultServer, home: Path, tmp_path: Path) -> None:
     server.site["/net"] = good(LARGE)
-    leave_behind(home, LARGE, [[0, 5 * MIB], [6 * MIB, 8 * MIB]])
+    leave_partial_file(home, LARGE, [[0, 5 * MIB], [6 * MIB, 8 * MIB]])
     assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")])).path.read_bytes() == LARGE
     assert server.bytes_served == len(LARGE) - 7 * MIB
 
 
 def test_a_whole_part_needs_no_server(server: FaultServer, home: Path, tmp_path: Path) -> None:
-    leave_behind(home, LARGE, [[0, len(LARGE)]])
+    leave_partial_file(home, LARGE, [[0, len(LARGE)]])
     assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")])).path.read_bytes() == LARGE
     assert server.connections == 0
 
 
 def test_a_part_of_a_live_writer_elsewhere_is_left_alone(server: FaultServer, home: Path, tmp_path: Path) -> None:
     server.site["/net"] = good(LARGE)
-    live = leave_behind(home, LARGE, [[0, 5 * MIB]], pid=1)
+    live = leave_partial_file(home, LARGE, [[0, 5 * MIB]], pid=1)
     assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")])).path.read_bytes() == LARGE
     assert server.bytes_served == len(LARGE)
     assert live.exists() and live.with_suffix(".json").exists()
@@ -406,7 +418,7 @@ def test_a_part_of_a_live_writer_elsewhere_is_left_alone(server: FaultServer, ho
 
 def test_a_part_of_a_silent_writer_elsewhere_is_copied(server: FaultServer, home: Path, tmp_path: Path) -> None:
     server.site["/net"] = good(LARGE)
-    silent = leave_behind(home, LARGE, [[0, 5 * MIB]], pid=1)
+    silent = leave_partial_file(home, LARGE, [[0, 5 * MIB]], pid=1)
     long_ago = time.time() - 2 * SILENT_SECONDS
     os.utime(silent.with_suffix(".json"), (long_ago, long_ago))
     with silent.open("r+b") as writer:
@@ -420,16 +432,16 @@ def test_a_part_of_a_silent_writer_elsewhere_is_copied(server: FaultServer, home
 
 def test_a_part_that_lost_bytes_in_a_power_cut_is_found_out(server: FaultServer, home: Path, tmp_path: Path) -> None:
     server.site["/net"] = good(LARGE)
-    leave_behind(home, b"\0" * len(LARGE), [[0, 5 * MIB]])
+    leave_partial_file(home, b"\0" * len(LARGE), [[0, 5 * MIB]])
     assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")])).path.read_bytes() == LARGE
 
 
-@pytest.mark.parametrize("done", [[[0, 10**12]], [[5, 2]], [[-4, 9 * MIB]], "nonsense", [[1]], [["a", "b"]]])
+@pytest.mark.parametrize("spans", [[[0, 10**12]], [[5, 2]], [[-4, 9 * MIB]], "nonsense", [[1]], [["a", "b"]]])
 def test_a_sidecar_that_makes_no_sense_does_no_harm(
-    server: FaultServer, home: Path, tmp_path: Path, done: object
+    server: FaultServer, home: Path, tmp_path: Path, spans: object
 ) -> None:
     server.site["/net"] = good(LARGE)
-    leave_behind(home, b"\0" * MIB, done)  # type: ignore[arg-type]
+    leave_partial_file(home, b"\0" * MIB, spans)  # type: ignore[arg-type]
     assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")])).path.read_bytes() == LARGE
 
 
@@ -438,12 +450,12 @@ def test_a_part_of_another_version_is_not_built_upon_without_a_digest(
 ) -> None:
     url = server.url("/net")
     server.site["/net"] = good(LARGE, etag='"new"')
-    old = leave_behind(home, LARGE[::-1], [[0, 5 * MIB]], url=url, etag='"old"')
+    old = leave_partial_file(home, LARGE[::-1], [[0, 5 * MIB]], url=url, etag='"old"')
     for path in (old, old.with_suffix(".json")):
         path.rename(path.with_name(path.name.replace(key_of(sha256(LARGE)), key_of(url))))
     artifact = fetch(card_about(tmp_path / "cards", None, [url], size_bytes=len(LARGE)))
     assert artifact.sha256 == sha256(LARGE)
-    assert server.asked("/net")[0].headers["if-range"] == '"old"'
+    assert server.requests_for("/net")[0].headers["if-range"] == '"old"'
 
 
 def test_an_interrupted_transfer_ends_though_the_server_is_silent(

@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zoo.weights.sources import Fault, Version
-from zoo.weights.transfer.partial import SILENT_SECONDS, Writer, standing
+from zoo.weights.transfer.partial import SILENT_SECONDS, Writer, writer_state
 from zoo.weights.transfer.policy import (
-    LEAST_PIECE_BYTES,
+    LEAST_SEGMENT_BYTES,
     RetryPolicy,
-    appearance,
     block_bytes,
     connection_count,
-    is_same,
+    is_same_version,
     is_too_slow,
-    piece_bytes,
+    segment_bytes,
+    sniff_type,
     wait_seconds,
 )
 from zoo.weights.transfer.spans import RECENT_BYTES, RecentBlocks, Span, gaps, joined
@@ -28,14 +28,14 @@ PASSING = Fault("x", is_passing=True)
 
 
 @pytest.mark.parametrize(
-    ("size_bytes", "limit", "crew"), [(0, 8, 1), (MIB, 8, 1), (9 * MIB, 8, 3), (1 << 40, 8, 8), (1 << 40, 1, 1)]
+    ("size_bytes", "limit", "count"), [(0, 8, 1), (MIB, 8, 1), (9 * MIB, 8, 3), (1 << 40, 8, 8), (1 << 40, 1, 1)]
 )
-def test_a_connection_for_each_piece_up_to_the_limit(size_bytes: int, limit: int, crew: int) -> None:
-    assert connection_count(size_bytes, limit) == crew
+def test_a_connection_for_each_piece_up_to_the_limit(size_bytes: int, limit: int, count: int) -> None:
+    assert connection_count(size_bytes, limit) == count
 
 
 def test_pieces_are_half_an_equal_share_within_bounds() -> None:
-    assert [piece_bytes(left, 4) for left in (1 << 40, 128 * MIB, MIB)] == [64 * MIB, 16 * MIB, LEAST_PIECE_BYTES]
+    assert [segment_bytes(left, 4) for left in (1 << 40, 128 * MIB, MIB)] == [64 * MIB, 16 * MIB, LEAST_SEGMENT_BYTES]
 
 
 def test_blocks_grow_while_they_are_quick_and_shrink_when_they_are_not() -> None:
@@ -56,10 +56,10 @@ def test_half_is_taken_from_a_connection_that_would_go_on_for_long(
 
 
 def test_waits_double_and_end_with_the_tries() -> None:
-    patience = RetryPolicy(tries=5, first_wait_seconds=1, longest_wait_seconds=5)
-    waits = [wait_seconds(failures, PASSING, patience, jitter=1.0) for failures in range(1, 6)]
+    retry_policy = RetryPolicy(tries=5, first_wait_seconds=1, longest_wait_seconds=5)
+    waits = [wait_seconds(failures, PASSING, retry_policy, jitter=1.0) for failures in range(1, 6)]
     assert waits == [1, 2, 4, 5, None]
-    assert wait_seconds(2, PASSING, patience, jitter=0.0) == 1
+    assert wait_seconds(2, PASSING, retry_policy, jitter=0.0) == 1
 
 
 def test_what_does_not_pass_is_not_waited_for() -> None:
@@ -73,7 +73,7 @@ def test_a_servers_wish_is_kept_to_within_bounds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "seen", "same"),
+    ("known", "received", "same"),
     [
         (Version(5, '"a"'), Version(5, '"a"'), True),
         (Version(5, '"a"'), Version(5, '"b"'), False),
@@ -84,8 +84,8 @@ def test_a_servers_wish_is_kept_to_within_bounds() -> None:
         (Version(5, '"a"'), Version(5, "", "Tue"), True),
     ],
 )
-def test_two_replies_are_of_one_version(known: Version, seen: Version, same: bool) -> None:
-    assert is_same(known, seen) is same
+def test_two_replies_are_of_one_version(known: Version, received: Version, same: bool) -> None:
+    assert is_same_version(known, received) is same
 
 
 @pytest.mark.parametrize(
@@ -106,10 +106,10 @@ def test_two_replies_are_of_one_version(known: Version, seen: Version, same: boo
     ],
 )
 def test_what_a_file_looks_like(head: bytes, what: str) -> None:
-    assert appearance(head) == what
+    assert sniff_type(head) == what
 
 
-HERE = Writer("this machine", 100)
+THIS_PROCESS = Writer("this machine", 100)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ HERE = Writer("this machine", 100)
     ],
 )
 def test_whether_a_writer_is_still_at_it(writer: Writer, silent_seconds: float, is_running: bool, state: str) -> None:
-    assert standing(writer, HERE, silent_seconds, is_running) == state
+    assert writer_state(writer, THIS_PROCESS, silent_seconds, is_running) == state
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=12))
@@ -133,34 +133,37 @@ def test_what_is_there_and_what_is_missing_make_the_whole(pieces: list[tuple[int
     for start, size in pieces:
         done = joined(done, Span(start, start + size))
     missing = gaps(done, 80)
-    there = {byte for start, size in pieces for byte in range(start, start + size)}
-    assert {byte for span in done for byte in range(span.start, span.stop)} == there
-    assert {byte for span in missing for byte in range(span.start, span.stop)} == set(range(80)) - there
+    present = {byte for start, size in pieces for byte in range(start, start + size)}
+    assert {byte for span in done for byte in range(span.start, span.stop)} == present
+    assert {byte for span in missing for byte in range(span.start, span.stop)} == set(range(80)) - present
     assert all(a.stop < b.start for a, b in itertools.pairwise(done))
 
 
 def test_the_last_blocks_are_in_memory_and_the_older_ones_only_in_the_file() -> None:
-    fresh = RecentBlocks()
+    recent_blocks = RecentBlocks()
     size = RECENT_BYTES // 4
     for number in range(6):
-        fresh.put(number * size, bytes([number]) * size)
-    assert fresh.take(0) == fresh.take(size) == b""
-    assert fresh.before(0, 100 * size) == 2 * size
-    assert fresh.before(0, size) == size
-    assert fresh.take(2 * size) == b"\2" * size
-    assert fresh.take(2 * size) == b""
-    fresh.put(6 * size, b"6" * size)
-    assert fresh.take(3 * size) == b"\3" * size  # there was room
+        recent_blocks.put(number * size, bytes([number]) * size)
+    assert recent_blocks.take(0) == recent_blocks.take(size) == b""
+    assert recent_blocks.before(0, 100 * size) == 2 * size
+    assert recent_blocks.before(0, size) == size
+    assert recent_blocks.take(2 * size) == b"\2" * size
+    assert recent_blocks.take(2 * size) == b""
+    recent_blocks.put(6 * size, b"6" * size)
+    assert recent_blocks.take(3 * size) == b"\3" * size  # there was room
 
 
 @given(st.permutations(range(24)))
 def test_who_reads_in_order_misses_nothing_whatever_came_first(order: list[int]) -> None:
     size = RECENT_BYTES // 8
     file = b"".join(bytes([number]) * size for number in range(24))
-    fresh = RecentBlocks()
+    recent_blocks = RecentBlocks()
     for number in order:
-        fresh.put(number * size, file[number * size :][:size])
-    seen = b""
-    while len(seen) < len(file):
-        seen += fresh.take(len(seen)) or file[len(seen) : fresh.before(len(seen), len(seen) + 3 * size)]
-    assert seen == file
+        recent_blocks.put(number * size, file[number * size :][:size])
+    content = b""
+    while len(content) < len(file):
+        content += (
+            recent_blocks.take(len(content))
+            or file[len(content) : recent_blocks.before(len(content), len(content) + 3 * size)]
+        )
+    assert content == file

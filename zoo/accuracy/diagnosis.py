@@ -14,12 +14,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zoo.accuracy.datasets import Images, Label
-from zoo.accuracy.evaluate import RankQuery, counted, grader_of, open_sound_copy, order_of
+from zoo.accuracy.evaluate import RankQuery, count_ranks, make_ranker, open_sound_copy, random_order
 from zoo.accuracy.intervals import Claim, clopper_pearson, regularised_beta
-from zoo.accuracy.ranking import Grader
+from zoo.accuracy.ranking import Ranker
 from zoo.errors import ZooError
 from zoo.models import facts
-from zoo.models.build import build, transform
+from zoo.models.build import build_model, make_transform
 from zoo.models.builders import Transform
 from zoo.models.facts import Fact
 from zoo.models.subject import Subject
@@ -97,18 +97,18 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A mistake that may have been made, and the grader that undoes it; made when it is tried."""
+    """A mistake that may have been made, and the ranker that undoes it; made when it is tried."""
 
     name: str
     hint: str
-    undone: Callable[[], Grader]
+    make_ranker: Callable[[], Ranker]
 
 
 def diagnose(subject: Subject, dataset: Dataset, split: str, claim: Claim, top_k: int) -> Cause | None:
     """The cause that explains why the model is less accurate than claimed, from the store of facts where it was looked
     for before; None when none of the usual ones does."""
-    question = RankQuery(subject, open_sound_copy(subject, dataset, split))
-    key = facts.architecture(
+    query = RankQuery(subject, open_sound_copy(subject, dataset, split))
+    key = facts.architecture_key(
         "diagnosis",
         subject.builder,
         code=(
@@ -118,28 +118,30 @@ def diagnose(subject: Subject, dataset: Dataset, split: str, claim: Claim, top_k
             "accuracy/intervals.py",
             "weights/tensors.py",
         ),
-        manifest_sha256=question.copy.manifest_sha256,
-        siblings=[other.weights[0].sha256 for other in _siblings(subject)],
+        manifest_sha256=query.copy.manifest_sha256,
+        siblings=[sibling.weights[0].sha256 for sibling in _siblings(subject)],
         claim=[claim.value, claim.tolerance, top_k],
         seed=subject.settings.evaluation.seed,
-        **question.inputs,
+        **query.inputs,
     )
-    fact = facts.of(key, lambda: _fact(_find(subject, question, claim, top_k)), refresh=subject.settings.refresh)
+    fact = facts.recall_or_measure(
+        key, lambda: _as_fact(_find_cause(subject, query, claim, top_k)), refresh=subject.settings.refresh
+    )
     return Cause(**fact.evidence) if fact.value else None
 
 
-def _fact(cause: Cause | None) -> Fact:
+def _as_fact(cause: Cause | None) -> Fact:
     return Fact(cause.name if cause else None, asdict(cause) if cause else {})
 
 
-def _find(subject: Subject, question: RankQuery, claim: Claim, top_k: int) -> Cause | None:
-    order = order_of(len(question.copy), subject.settings.evaluation.seed)
+def _find_cause(subject: Subject, query: RankQuery, claim: Claim, top_k: int) -> Cause | None:
+    order = random_order(len(query.copy), subject.settings.evaluation.seed)
     sample = order[: min(SAMPLE, -(-len(order) // 2))]
-    first, grader = sample[:FIRST_SAMPLE], grader_of(question)
-    before = _right(grader, sample, top_k)
+    first, ranker = sample[:FIRST_SAMPLE], make_ranker(query)
+    before = _correctness(ranker, sample, top_k)
     tried = [
-        (suspect, _tried(suspect, first, top_k))
-        for suspect in suspects(subject, question, grader, order[len(sample) :])
+        (suspect, _try_suspect(suspect, first, top_k))
+        for suspect in suspects(subject, query, ranker, order[len(sample) :])
     ]
     promising = sorted(
         (pair for pair in tried if sum(pair[1]) > sum(before[: len(first)])),
@@ -148,66 +150,66 @@ def _find(subject: Subject, question: RankQuery, claim: Claim, top_k: int) -> Ca
     )
     best: Cause | None = None
     for suspect, _ in promising[:FINALISTS]:
-        after = _tried(suspect, sample, top_k)
+        after = _try_suspect(suspect, sample, top_k)
         share = sum(after) / len(sample)
         if _explains(before, after, claim) and (best is None or share > best.accuracy):
             best = Cause(suspect.name, suspect.hint, share, len(sample))
     return best
 
 
-def suspects(subject: Subject, question: RankQuery, grader: Grader, others: Sequence[int]) -> Iterator[Suspect]:
-    """The usual mistakes, those first that are made most; `others` are images to learn the labels' order from."""
-    for name, hint, wanted in inputs(subject.input):
-        yield Suspect(name, hint, lambda wanted=wanted: replace(grader, transform=transform(wanted)))  # type: ignore[misc]
-    swapped = "the weights are for BGR images: swap the first layer's channels, or name another file"
-    yield Suspect("channel order", swapped, lambda: replace(grader, transform=_swapped(grader.transform)))
-    for name, mapping in relabelings(question, grader, others):
+def suspects(subject: Subject, query: RankQuery, ranker: Ranker, spare_indices: Sequence[int]) -> Iterator[Suspect]:
+    """The usual mistakes, those first that are made most; `spare_indices` are images to learn the labels' order from."""
+    for name, hint, candidate in other_inputs(subject.input):
+        yield Suspect(name, hint, lambda candidate=candidate: replace(ranker, transform=make_transform(candidate)))  # type: ignore[misc]
+    hint = "the weights are for BGR images: swap the first layer's channels, or name another file"
+    yield Suspect("channel order", hint, lambda: replace(ranker, transform=_with_swapped_channels(ranker.transform)))
+    for name, mapping in relabelings(query, ranker, spare_indices):
         hint = f"{name}: put `classes` of the dataset card, or the copy's labels, into the order of the outputs"
-        yield Suspect("label order", hint, lambda m=mapping: replace(grader, images=Relabelled(grader.images, m)))  # type: ignore[misc]
-    for name, hint, module in _other_weights(subject):
-        yield Suspect(name, hint, lambda module=module: grader.with_model(module()))  # type: ignore[misc]
+        yield Suspect("label order", hint, lambda m=mapping: replace(ranker, images=Relabelled(ranker.images, m)))  # type: ignore[misc]
+    for name, hint, make_model in _other_weights(subject):
+        yield Suspect(name, hint, lambda make_model=make_model: ranker.with_model(make_model()))  # type: ignore[misc]
 
 
-def inputs(said: Input) -> Iterator[tuple[str, str, Input]]:
+def other_inputs(card_input: Input) -> Iterator[tuple[str, str, Input]]:
     """Other preprocessings than the card's: (what differs, how to write it, the input)."""
     for mode in INTERPOLATIONS:
-        if mode != (said.interpolation or "bilinear"):
+        if mode != (card_input.interpolation or "bilinear"):
             yield (
                 "interpolation",
                 f"write `interpolation: {mode}` in the card's input",
-                replace(said, interpolation=mode),
+                replace(card_input, interpolation=mode),
             )
     for crop in CROPS:
-        if crop != (said.crop_pct or 0.875):
-            yield "crop", f"write `crop_pct: {crop}` in the card's input", replace(said, crop_pct=crop)
+        if crop != (card_input.crop_pct or 0.875):
+            yield "crop", f"write `crop_pct: {crop}` in the card's input", replace(card_input, crop_pct=crop)
     for mode in ("center", "squash", "border"):
-        if mode != (said.crop_mode or "center"):
+        if mode != (card_input.crop_mode or "center"):
             hint = f"write `crop_mode: {mode}` in the card's input"
-            yield "crop mode", hint, replace(said, crop_mode=mode, crop_pct=1.0)
+            yield "crop mode", hint, replace(card_input, crop_mode=mode, crop_pct=1.0)
     for name, (mean, std) in MEANS.items():
-        if (mean, std) != (said.mean or MEANS["ImageNet's"][0], said.std or MEANS["ImageNet's"][1]):
-            numbers = f"`mean: {_list(mean)}` and `std: {_list(std)}`"
-            yield "mean and std", f"write {name} {numbers} in the card's input", replace(said, mean=mean, std=std)
-    for size in _near(said.size or (3, 224, 224)):
-        yield "input size", f"write `size: {_list(size)}` in the card's input", replace(said, size=size)
+        if (mean, std) != (card_input.mean or MEANS["ImageNet's"][0], card_input.std or MEANS["ImageNet's"][1]):
+            numbers = f"`mean: {_format_list(mean)}` and `std: {_format_list(std)}`"
+            yield "mean and std", f"write {name} {numbers} in the card's input", replace(card_input, mean=mean, std=std)
+    for size in _nearest_sizes(card_input.size or (3, 224, 224)):
+        yield "input size", f"write `size: {_format_list(size)}` in the card's input", replace(card_input, size=size)
 
 
-def _near(size: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+def _nearest_sizes(size: Sequence[int]) -> Iterator[tuple[int, int, int]]:
     """The three usual sizes below the card's, and the three above."""
     channels, height = size[0], size[1]
     below, above = [s for s in SIZES if s < height][-3:], [s for s in SIZES if s > height][:3]
     yield from ((channels, side, side) for side in (*below, *above))
 
 
-def _list(numbers: Sequence[float]) -> str:
+def _format_list(numbers: Sequence[float]) -> str:
     return f"[{', '.join(f'{number:.6g}' for number in numbers)}]"
 
 
-def _swapped(honest: Transform) -> Transform:
+def _with_swapped_channels(transform: Transform) -> Transform:
     def swapped(image: Image) -> Tensor:
         from PIL import Image as Images_
 
-        return honest(Images_.merge("RGB", image.split()[::-1]))
+        return transform(Images_.merge("RGB", image.split()[::-1]))
 
     return swapped
 
@@ -246,9 +248,11 @@ class Relabelled:
         return self.images.decode(index, content)
 
 
-def relabelings(question: RankQuery, grader: Grader, others: Sequence[int]) -> Iterator[tuple[str, Mapping[int, int]]]:
+def relabelings(
+    query: RankQuery, ranker: Ranker, spare_indices: Sequence[int]
+) -> Iterator[tuple[str, Mapping[int, int]]]:
     """Other orders of the labels: (what was done to them, label -> output)."""
-    classes = question.copy.dataset.classes
+    classes = query.copy.dataset.classes
     places = range(len(classes))
     yield "the outputs have another class before the first", {place: place + 1 for place in places}
     yield "the outputs lack the first class", {place: place - 1 for place in places if place}
@@ -257,7 +261,7 @@ def relabelings(question: RankQuery, grader: Grader, others: Sequence[int]) -> I
         mapping = {place: position for position, place in enumerate(ordered)}
         if any(place != position for place, position in mapping.items()):
             yield f"the outputs are in the order of the classes {name}", mapping
-    learned = _learned(grader, others[: 2 * PER_CLASS * len(classes)], len(classes))
+    learned = _learn_labels(ranker, spare_indices[: 2 * PER_CLASS * len(classes)], len(classes))
     if learned:
         changed = sum(place != output for place, output in learned.items())
         yield f"{changed} classes are at other outputs than the dataset card says", learned
@@ -268,16 +272,16 @@ def _as_number(name: str) -> tuple[int, str]:
     return int(digits or 0), name
 
 
-def _learned(grader: Grader, indices: Sequence[int], classes: int) -> Mapping[int, int]:
+def _learn_labels(ranker: Ranker, indices: Sequence[int], classes: int) -> Mapping[int, int]:
     """For each class the output that its images mostly have, from images that are not in the sample; empty when they
     are too few, or too many classes have the same output: a model that always says the same has no order of labels."""
     if len(indices) < PER_CLASS * classes:
         return {}
-    seen: defaultdict[int, Counter[int]] = defaultdict(Counter)
-    for index, outputs in zip(indices, grader.best(indices), strict=True):
-        for label in grader.images.labels[index]:
-            seen[label][outputs[0]] += 1
-    learned = {label: outputs.most_common(1)[0][0] for label, outputs in seen.items()}
+    votes: defaultdict[int, Counter[int]] = defaultdict(Counter)
+    for index, outputs in zip(indices, ranker.top_outputs(indices), strict=True):
+        for label in ranker.images.labels[index]:
+            votes[label][outputs[0]] += 1
+    learned = {label: outputs.most_common(1)[0][0] for label, outputs in votes.items()}
     return learned if len(set(learned.values())) >= DISTINCT * len(learned) else {}
 
 
@@ -288,15 +292,15 @@ def _other_weights(subject: Subject) -> Iterator[tuple[str, str, Callable[[], nn
     for name, state in tensors.others(artifact, weights.rename).items():
         hint = f"the claim is of the tensors under `{name}` in {weights.file}: publish those in a file of their own"
 
-        def made(state: Mapping[str, Tensor] = state) -> nn.Module:
-            module = build(subject.builder, allow_code=subject.settings.allow_code)
+        def make_model(state: Mapping[str, Tensor] = state) -> nn.Module:
+            module = build_model(subject.builder, allow_code=subject.settings.allow_code)
             tensors.fit(module, state, weights.file)
             return module
 
-        yield "averaged weights", hint, made
-    for other in _siblings(subject):
-        hint = f"the claim is of the weights of {other.name}: which of the two files is the right one?"
-        yield "weights file", hint, partial(_model_of, Subject(other, subject.catalog, subject.settings))
+        yield "averaged weights", hint, make_model
+    for sibling in _siblings(subject):
+        hint = f"the claim is of the weights of {sibling.name}: which of the two files is the right one?"
+        yield "weights file", hint, partial(_model_of, Subject(sibling, subject.catalog, subject.settings))
 
 
 def _model_of(subject: Subject) -> nn.Module:
@@ -305,34 +309,34 @@ def _model_of(subject: Subject) -> nn.Module:
 
 def _siblings(subject: Subject) -> list[Card]:
     """The cards of the same architecture whose weights are others and on this machine."""
-    cards = (other for other in subject.catalog.cards if other.name != subject.card.name)
-    return [other for other in cards if _fits(subject.card, other) and locate(other, other.weights[0]) is not None]
+    cards = (card for card in subject.catalog.cards if card.name != subject.card.name)
+    return [card for card in cards if _is_sibling(subject.card, card) and locate(card, card.weights[0]) is not None]
 
 
-def _fits(card: Card, other: Card) -> bool:
+def _is_sibling(card: Card, candidate: Card) -> bool:
     """Whether the other card has weights for the same architecture, and not the same ones."""
-    if not other.weights or other.builder is None or card.builder is None:
+    if not candidate.weights or candidate.builder is None or card.builder is None:
         return False
-    same = (other.builder.library, other.builder.entry.partition(".")[0], dict(other.builder.options)) == (
+    same = (candidate.builder.library, candidate.builder.entry.partition(".")[0], dict(candidate.builder.options)) == (
         card.builder.library,
         card.builder.entry.partition(".")[0],
         dict(card.builder.options),
     )
-    return same and other.weights[0].sha256 != card.weights[0].sha256
+    return same and candidate.weights[0].sha256 != card.weights[0].sha256
 
 
-def _tried(suspect: Suspect, indices: Sequence[int], top_k: int) -> list[bool]:
+def _try_suspect(suspect: Suspect, indices: Sequence[int], top_k: int) -> list[bool]:
     """Which images are right once the mistake is undone; none where the model cannot do that at all."""
     try:
-        return _right(suspect.undone(), indices, top_k)
+        return _correctness(suspect.make_ranker(), indices, top_k)
     except (ZooError, RuntimeError, ValueError, AssertionError, IndexError):
         # What an architecture raises on an input that does not fit is its own affair: any of these, in practice.
         return [False] * len(indices)
 
 
-def _right(grader: Grader, indices: Sequence[int], top_k: int) -> list[bool]:
-    (graded,) = grader.grade([indices])
-    return [bool(counted([rank]).of(top_k)) for rank in graded.ranks]
+def _correctness(ranker: Ranker, indices: Sequence[int], top_k: int) -> list[bool]:
+    (ranked,) = ranker.rank([indices])
+    return [bool(count_ranks([rank]).of(top_k)) for rank in ranked.ranks]
 
 
 def _explains(before: Sequence[bool], after: Sequence[bool], claim: Claim) -> bool:

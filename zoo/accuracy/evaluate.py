@@ -1,9 +1,9 @@
 """Subject + split of a data set -> integer counts, exact and mergeable: how many images the model gets right.
 
-Images are graded in parts of a fixed size, in an order drawn with a seed, so that what is done at any moment is a random
-sample. A part is kept as soon as it is graded: a killed run loses the parts in flight, and no image is graded twice for
+Images are ranked in parts of a fixed size, in an order drawn with a seed, so that what is done at any moment is a random
+sample. A part is kept as soon as it is ranked: a killed run loses the parts in flight, and no image is ranked twice for
 the same question (weights, images, preprocessing, precision, kind of device, versions, code). Counts are of known
-images, so parts add up to the whole wherever they were graded, without padding and without rounding.
+images, so parts add up to the whole wherever they were ranked, without padding and without rounding.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from functools import cached_property
 from typing import Any
 
 from zoo import plugins
-from zoo.accuracy.datasets import Copy, Damaged, open_copy, outputs
-from zoo.accuracy.ranking import TOP, Graded, Grader, ready
+from zoo.accuracy.datasets import Copy, DamagedImage, open_copy, output_indices
+from zoo.accuracy.ranking import TOP, RankedImages, Ranker, prepare_model
 from zoo.errors import CannotCheck, NotHere
 from zoo.models import facts
-from zoo.models.build import accelerators, device_kind, transform
+from zoo.models.build import count_accelerators, device_kind, make_transform
 from zoo.models.facts import Fact
 from zoo.models.subject import Subject
 from zoo.registry.card import Dataset
 from zoo.runtime import engines
 from zoo.runtime.engines import Outcome
 from zoo.runtime.environment import version_of
-from zoo.runtime.storage import JsonFolder, home
+from zoo.runtime.storage import JsonFolder, state_folder
 
 BATCH_SIZE = {"cpu": 16}
 """On a CPU, a batch that fits its cache, in channels_last, is twice as fast as the usual 64 in NCHW
@@ -71,7 +71,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationProgress:
-    """How far an evaluation is: `counts` of the `total` images it may need, `graded` of them in this run in `seconds`."""
+    """How far an evaluation is: `counts` of the `total` images it may need, `ranked` of them in this run in `seconds`."""
 
     model: str
     dataset: str
@@ -79,7 +79,7 @@ class EvaluationProgress:
     counts: Counts
     total: int
     split_images: int
-    graded: int
+    ranked: int
     seconds: float
 
 
@@ -93,7 +93,7 @@ class Measured:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every image of the split was graded."""
+        """Whether every image of the split was ranked."""
         return self.counts.images == self.split_images
 
 
@@ -108,31 +108,31 @@ def measure(subject: Subject, dataset: Dataset, split: str, stop: Stop = lambda 
     there is no copy, WrongContent when the outputs are not finite or too few.
     """
     copy = open_sound_copy(subject, dataset, split)
-    question = RankQuery(subject, copy)
-    known = question.recall_whole()
+    query = RankQuery(subject, copy)
+    known = query.recall_whole()
     if known is not None:
         return known
     try:
-        measured = _grade_all(question, stop)
-    except Damaged as error:
+        measured = _rank_all(query, stop)
+    except DamagedImage as error:
         name = f"{dataset.name}/{split}"
         raise CannotCheck(f"needs data {name}, but {error.what}", hint=f"zoo data verify {dataset.name}") from error
-    _refuse(copy, digests=copy.is_hashed)
+    _refuse_wrong_copy(copy, digests=copy.is_hashed)
     return measured
 
 
 def open_sound_copy(subject: Subject, dataset: Dataset, split: str) -> Copy:
     """This machine's copy of the split. Raises CannotCheck when it is known not to be what the dataset card says."""
     copy = open_copy(dataset, split, subject.settings.data)
-    _refuse(copy, digests=copy.is_hashed)
+    _refuse_wrong_copy(copy, digests=copy.is_hashed)
     return copy
 
 
-def _refuse(copy: Copy, *, digests: bool) -> None:
-    found = copy.problems() if digests else copy.layout_problems
-    if found:
+def _refuse_wrong_copy(copy: Copy, *, digests: bool) -> None:
+    problems = copy.problems() if digests else copy.layout_problems
+    if problems:
         key = f"{copy.dataset.name}/{copy.split}"
-        raise CannotCheck(f"needs data {key}, which is wrong", hint=found[0].hint)
+        raise CannotCheck(f"needs data {key}, which is wrong", hint=problems[0].hint)
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class RankQuery:
     @cached_property
     def restriction(self) -> tuple[int, ...] | None:
         """Which outputs count; all when None."""
-        return outputs(self.copy.dataset, self.subject.catalog)
+        return output_indices(self.copy.dataset, self.subject.catalog)
 
     @cached_property
     def inputs(self) -> dict[str, Any]:
@@ -170,16 +170,16 @@ class RankQuery:
 
     @cached_property
     def pieces(self) -> JsonFolder:
-        """Where the graded parts are."""
+        """Where the ranked parts are."""
         versions = {name: version_of(name) for name in LIBRARIES}
         code = (*CODE, f"accuracy/datasets/{self.copy.dataset.kind}.py")
-        key = facts.architecture("ranks", self.subject.builder, code=code, versions=versions, **self.inputs)
-        return JsonFolder(home() / "ranks" / key[:2] / key)
+        key = facts.architecture_key("ranks", self.subject.builder, code=code, versions=versions, **self.inputs)
+        return JsonFolder(state_folder("ranks", key[:2], key))
 
     def whole_key(self, manifest_sha256: str) -> str:
         """The key of the fact about the whole split, which outlives versions of libraries and of zoo."""
         builder = self.subject.builder
-        return facts.question(
+        return facts.fact_key(
             "accuracy",
             code=(),
             libraries=(),
@@ -198,7 +198,7 @@ class RankQuery:
             return None
         if not self.copy.is_hashed and claimed is not None and facts.recall(self.whole_key(claimed)):
             self.copy.hash_all()
-            _refuse(self.copy, digests=True)
+            _refuse_wrong_copy(self.copy, digests=True)
         manifest = self.copy.manifest_sha256
         fact = facts.recall(self.whole_key(manifest)) if manifest else None
         if fact is None or _days_since(fact.evidence["measured"]) > (settings.evaluation.max_age_days or float("inf")):
@@ -215,12 +215,12 @@ class RankQuery:
                 known.update(zip(indices, piece["ranks"], strict=True))
         return known
 
-    def keep(self, graded: Graded) -> None:
+    def keep(self, ranked: RankedImages) -> None:
         """Keep a part, and the digests of its images."""
-        for index, digest in zip(graded.indices, graded.digests, strict=True):
-            self.copy.note(index, digest)
-        lines = self.copy.lines_sha256(graded.indices)
-        self.pieces.add({"indices": graded.indices, "ranks": graded.ranks, "lines_sha256": lines})
+        for index, digest in zip(ranked.indices, ranked.digests, strict=True):
+            self.copy.note_digest(index, digest)
+        lines = self.copy.lines_sha256(ranked.indices)
+        self.pieces.add({"indices": ranked.indices, "ranks": ranked.ranks, "lines_sha256": lines})
         self.copy.save()
 
     def keep_whole(self, counts: Counts, evidence: Mapping[str, Any]) -> None:
@@ -231,123 +231,125 @@ class RankQuery:
         self.pieces.clear()
 
 
-def _grade_all(question: RankQuery, stop: Stop) -> Measured:
-    """Grade what is not known, in the order of the seed, until the sample is whole or `stop` says so."""
-    copy, wanted = question.copy, question.subject.settings.evaluation
-    order = order_of(len(copy), wanted.seed)[: wanted.limit]
-    known = question.recall_ranks()
-    size = part_size(len(order), batch_size(question.subject))
+def _rank_all(query: RankQuery, stop: Stop) -> Measured:
+    """Rank what is not known, in the order of the seed, until the sample is whole or `stop` says so."""
+    copy, evaluation = query.copy, query.subject.settings.evaluation
+    order = random_order(len(copy), evaluation.seed)[: evaluation.limit]
+    known = query.recall_ranks()
+    size = part_size(len(order), batch_size(query.subject))
     parts = [order[start : start + size] for start in range(0, len(order), size)]
-    counts, begun, graded = Counts(), time.monotonic(), 0
-    tell = question.subject.settings.tell or (lambda event: None)
-    for part, found in _answered(question, parts, known):
-        graded += len(found)
-        counts = counts + counted(known[index] for index in part)
-        tell(
+    counts, started, ranked = Counts(), time.monotonic(), 0
+    report_progress = query.subject.settings.on_progress or (lambda event: None)
+    for part, newly_ranked in _ranked_parts(query, parts, known):
+        ranked += len(newly_ranked)
+        counts = counts + count_ranks(known[index] for index in part)
+        report_progress(
             EvaluationProgress(
-                question.subject.card.name, copy.dataset.name, copy.split, counts, len(order), len(copy), graded,
-                time.monotonic() - begun,
+                query.subject.card.name, copy.dataset.name, copy.split, counts, len(order), len(copy), ranked,
+                time.monotonic() - started,
             )
         )  # fmt: skip
         if counts.images < len(order) and stop(counts):
             break
-    evidence = _evidence(question, counts)
+    evidence = _evidence(query, counts)
     if counts.images == len(copy):
-        question.keep_whole(counts, evidence)
+        query.keep_whole(counts, evidence)
     return Measured(counts, len(copy), evidence)
 
 
-def _answered(
-    question: RankQuery, parts: Sequence[Sequence[int]], known: dict[int, str]
+def _ranked_parts(
+    query: RankQuery, parts: Sequence[Sequence[int]], known: dict[int, str]
 ) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
-    """Each part in order, once the ranks of all its images are in `known`, and which of them were graded for that."""
-    todo = [[index for index in part if index not in known] for part in parts]
-    results = grade_parts(question, [part for part in todo if part])
+    """Each part in order, once the ranks of all its images are in `known`, and which of them were ranked for that."""
+    pending = [[index for index in part if index not in known] for part in parts]
+    results = rank_parts(query, [part for part in pending if part])
     try:
-        for part, unknown in zip(parts, todo, strict=True):
+        for part, unknown in zip(parts, pending, strict=True):
             if unknown:
-                graded = next(results)
-                known.update(zip(graded.indices, graded.ranks, strict=True))
+                ranked = next(results)
+                known.update(zip(ranked.indices, ranked.ranks, strict=True))
             yield part, unknown
     finally:
         results.close()
 
 
-def grade_parts(question: RankQuery, parts: Sequence[Sequence[int]]) -> Generator[Graded, None, None]:
-    """The grades of the parts in order, each kept as soon as it is done, here or by an engine's workers."""
-    wanted = question.subject.settings.evaluation
-    jobs = min(wanted.options.jobs, len(parts))
-    if wanted.engine == "local" and jobs <= 1:
+def rank_parts(query: RankQuery, parts: Sequence[Sequence[int]]) -> Generator[RankedImages, None, None]:
+    """The ranks of the parts in order, each kept as soon as it is done, here or by an engine's workers."""
+    evaluation = query.subject.settings.evaluation
+    jobs = min(evaluation.options.jobs, len(parts))
+    if evaluation.engine == "local" and jobs <= 1:
         if parts:
-            for graded in grader_of(question).grade(parts):
-                question.keep(graded)
-                yield graded
+            for ranked in make_ranker(query).rank(parts):
+                query.keep(ranked)
+                yield ranked
         return
-    settings = question.subject.settings
-    alone = replace(settings, tell=None, evaluation=replace(wanted, engine="local", options=engines.Options()))
-    work = PartWork(
-        replace(question.subject, settings=alone, _artifacts={}), question.copy.dataset, question.copy.split
+    settings = query.subject.settings
+    worker_settings = replace(
+        settings, on_progress=None, evaluation=replace(evaluation, engine="local", options=engines.Options())
     )
-    running = plugins.load("engines", wanted.engine).run(work, parts, wanted.options)
+    work = PartWork(
+        replace(query.subject, settings=worker_settings, _artifacts={}), query.copy.dataset, query.copy.split
+    )
+    outcomes = plugins.load("engines", evaluation.engine).run(work, parts, evaluation.options)
     try:
-        yield from (outcome.result() for outcome in engines.in_order(_kept(question, running)))
+        yield from (outcome.result() for outcome in engines.in_order(_keep_outcomes(query, outcomes)))
     finally:
-        running.close()
+        outcomes.close()
 
 
-def _kept(question: RankQuery, outcomes: Iterable[Outcome[Graded]]) -> Iterator[Outcome[Graded]]:
+def _keep_outcomes(query: RankQuery, outcomes: Iterable[Outcome[RankedImages]]) -> Iterator[Outcome[RankedImages]]:
     for outcome in outcomes:
         if outcome.error is None:
-            question.keep(outcome.result())
+            query.keep(outcome.result())
         yield outcome
 
 
 @dataclass
 class PartWork:
-    """What a worker does: grade a part. The model, the copy and the threads are made once in each worker."""
+    """What a worker does: rank a part. The model, the copy and the threads are made once in each worker."""
 
     subject: Subject
     dataset: Dataset
     split: str
 
-    def __call__(self, part: Sequence[int]) -> Graded:
-        """The grades of the images at these positions."""
-        (graded,) = self._grader.grade([part])
-        return graded
+    def __call__(self, part: Sequence[int]) -> RankedImages:
+        """The ranks of the images at these positions."""
+        (ranked,) = self._ranker.rank([part])
+        return ranked
 
     @cached_property
-    def _grader(self) -> Grader:
-        return grader_of(RankQuery(self.subject, open_sound_copy(self.subject, self.dataset, self.split)))
+    def _ranker(self) -> Ranker:
+        return make_ranker(RankQuery(self.subject, open_sound_copy(self.subject, self.dataset, self.split)))
 
     def __getstate__(self) -> dict[str, Any]:
         return {"subject": self.subject, "dataset": self.dataset, "split": self.split}
 
 
-def grader_of(question: RankQuery) -> Grader:
-    """What grades the images of a question, its model loaded."""
+def make_ranker(query: RankQuery) -> Ranker:
+    """What ranks the images of a query, its model loaded."""
     import torch
 
-    wanted, model = question.subject.settings.evaluation, ready(question.subject.model)
-    return Grader(
-        torch.compile(model) if wanted.compile else model,
-        question.copy.images,
+    evaluation, model = query.subject.settings.evaluation, prepare_model(query.subject.model)
+    return Ranker(
+        torch.compile(model) if evaluation.compile else model,
+        query.copy.images,
         next(model.parameters()).device,
-        transform(question.subject.input),
-        batch_size(question.subject),
-        question.restriction,
-        wanted.precision,
-        wanted.compile,
+        make_transform(query.subject.input),
+        batch_size(query.subject),
+        query.restriction,
+        evaluation.precision,
+        evaluation.compile,
     )
 
 
-def counted(ranks: Iterable[str]) -> Counts:
+def count_ranks(ranks: Iterable[str]) -> Counts:
     """The counts of images with these ranks."""
     text = "".join(ranks)
     return Counts(len(text), text.count("0"), len(text) - text.count(str(TOP)))
 
 
-def order_of(images: int, seed: int) -> list[int]:
-    """The order in which a split's images are graded: a permutation drawn with the seed, the same everywhere.
+def random_order(images: int, seed: int) -> list[int]:
+    """The order in which a split's images are ranked: a permutation drawn with the seed, the same everywhere.
 
     Sorting by Mersenne Twister's numbers, whose sequence Python guarantees (docs.python.org/3/library/random.html,
     "Notes on Reproducibility", seen 2026-11-24), unlike that of `shuffle`.
@@ -357,7 +359,7 @@ def order_of(images: int, seed: int) -> list[int]:
 
 
 def part_size(images: int, batch: int) -> int:
-    """How many images are graded between two files: by the batch and the number of images only, not by who grades."""
+    """How many images are ranked between two files: by the batch and the number of images only, not by who ranks."""
     return max(batch, min(max(LEAST_PART, PART_BATCHES * batch), -(-images // PARTS_OF_A_SPLIT)))
 
 
@@ -369,21 +371,21 @@ def batch_size(subject: Subject) -> int:
 
 def default_jobs(device: str) -> int:
     """How many workers an evaluation has if nobody says: one for each accelerator, one on a CPU."""
-    return 1 if device != "auto" or device_kind(device) == "cpu" else max(1, accelerators())
+    return 1 if device != "auto" or device_kind(device) == "cpu" else max(1, count_accelerators())
 
 
-def _evidence(question: RankQuery, counts: Counts) -> dict[str, Any]:
-    wanted = question.subject.settings.evaluation
-    sample = {"seed": wanted.seed} if counts.images < len(question.copy) else {}
+def _evidence(query: RankQuery, counts: Counts) -> dict[str, Any]:
+    evaluation = query.subject.settings.evaluation
+    sample = {"seed": evaluation.seed} if counts.images < len(query.copy) else {}
     return {
-        "device": question.inputs["device"],
-        "precision": wanted.precision,
-        **({"compiled": True} if wanted.compile else {}),
+        "device": query.inputs["device"],
+        "precision": evaluation.precision,
+        **({"compiled": True} if evaluation.compile else {}),
         "libraries": {name: version_of(name) for name in LIBRARIES},
         "measured": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        **_tf32(question.inputs["device"]),
+        **_tf32(query.inputs["device"]),
         **sample,
-        **({"manifest_sha256": question.copy.manifest_sha256} if question.copy.is_hashed else {}),
+        **({"manifest_sha256": query.copy.manifest_sha256} if query.copy.is_hashed else {}),
     }
 
 

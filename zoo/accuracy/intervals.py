@@ -82,17 +82,17 @@ def judge(claim: Claim, correct: int, images: int, population: int, *, level: fl
     the evaluation stopped, after any image. A whole split leaves nothing open.
     """
 
-    def interval(correct: int, images: int) -> Interval:
+    def interval_after(correct: int, images: int) -> Interval:
         return interval_of(correct, images, population, level=level, prior=prior_of(claim) if anytime else None)
 
-    def answer(total: int) -> Answer:
-        return _answer(claim, interval(round(correct / images * total), total))
+    def answer_after(total: int) -> Answer:
+        return _answer(claim, interval_after(round(correct / images * total), total))
 
-    found = interval(correct, images)
-    if _answer(claim, found) is not Answer.OPEN:
-        return ClaimVerdict(_answer(claim, found), found)
-    decided = _first(lambda total: answer(total) is not Answer.OPEN, images + 1, population)
-    return ClaimVerdict(Answer.OPEN, found, decided - images)
+    interval = interval_after(correct, images)
+    if _answer(claim, interval) is not Answer.OPEN:
+        return ClaimVerdict(_answer(claim, interval), interval)
+    decided = _first(lambda total: answer_after(total) is not Answer.OPEN, images + 1, population)
+    return ClaimVerdict(Answer.OPEN, interval, decided - images)
 
 
 def interval_of(
@@ -102,14 +102,14 @@ def interval_of(
 
     With a prior it may be looked at after any image, else once.
     """
-    sure = Interval(correct / population, (correct + population - images) / population)
+    certain = Interval(correct / population, (correct + population - images) / population)
     if images >= population:
-        return sure
+        return certain
     if prior is None:
-        found = clopper_pearson(correct, images, level)
+        interval = clopper_pearson(correct, images, level)
     else:
-        found = confidence_sequence(correct, images, population, level, prior)
-    return Interval(max(found.low, sure.low), min(found.high, sure.high))
+        interval = confidence_sequence(correct, images, population, level, prior)
+    return Interval(max(interval.low, certain.low), min(interval.high, certain.high))
 
 
 def prior_of(claim: Claim) -> tuple[float, float]:
@@ -221,11 +221,11 @@ def _answer(claim: Claim, interval: Interval) -> Answer:
     return Answer.PROVED if interval.lies_in(*claim.range) else Answer.OPEN
 
 
-def _first(true: Callable[[int], bool], low: int, high: int) -> int:
-    """The first number from low to high for which `true` holds; high when none before it does. It must stay true."""
+def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
+    """The first number from low to high for which `holds` is true; high when none before it does. It must stay true."""
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if true(middle) else (middle + 1, high)
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
     return low
 
 

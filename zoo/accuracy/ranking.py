@@ -1,6 +1,6 @@
 """Model + images -> the rank of each image's label among the outputs: what accuracies are counted from.
 
-On a CPU each core grades batches of its own, from decoding to ranks: the threads never wait for each other inside an
+On a CPU each core ranks batches of its own, from decoding to ranks: the threads never wait for each other inside an
 operator, which costs most where the machine is busy with other things too. On an accelerator threads decode the next
 batches while one is computed.
 """
@@ -33,7 +33,7 @@ BATCHES_AHEAD = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Graded:
+class RankedImages:
     """Some images of a split, the rank of each one's label among the outputs (`0` to `4`, `5` for none of the first
     five), and their SHA-256s."""
 
@@ -44,16 +44,16 @@ class Graded:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """The images of one batch, and where they are graded: a future of (ranks, digests)."""
+    """The images of one batch, and where they are ranked: a future of (ranks, digests)."""
 
     part: Sequence[int]
     is_last: bool
-    graded: Callable[[], tuple[str, list[str]]]
+    result: Callable[[], tuple[str, list[str]]]
 
 
 @dataclass
-class Grader:
-    """A model with all that it needs to grade images: preprocessing, batches, precision, which outputs count."""
+class Ranker:
+    """A model with all that it needs to rank images: preprocessing, batches, precision, which outputs count."""
 
     model: Callable[[torch.Tensor], torch.Tensor]
     images: Images
@@ -63,60 +63,62 @@ class Grader:
     restriction: tuple[int, ...] | None = None
     precision: str = "fp32"
     compiled: bool = False
-    threads: int = field(default_factory=lambda: _threads())
+    threads: int = field(default_factory=lambda: _thread_count())
 
-    def with_model(self, model: nn.Module) -> Grader:
+    def with_model(self, model: nn.Module) -> Ranker:
         """The same with another model, which is put on the same device, uncompiled."""
-        return replace(self, model=ready(model.to(self.device)), compiled=False)
+        return replace(self, model=prepare_model(model.to(self.device)), compiled=False)
 
     @cached_property
     def _whole_batches(self) -> bool:
         """Whether a thread does all of a batch. A compiled model has threads of its own, and is not for several."""
         return self.device.type == "cpu" and not self.compiled
 
-    def grade(self, parts: Iterable[Sequence[int]]) -> Iterator[Graded]:
-        """The grades of each part, in order; the next batches are in work meanwhile, also those of the next part."""
+    def rank(self, parts: Iterable[Sequence[int]]) -> Iterator[RankedImages]:
+        """The ranks of each part, in order; the next batches are in work meanwhile, also those of the next part."""
         malloc.keep_freed()
-        with ThreadPoolExecutor(self.threads, "zoo-grade", initializer=_one_thread_each) as pool:
-            done: list[tuple[str, list[str]]] = []
+        with ThreadPoolExecutor(self.threads, "zoo-rank", initializer=_use_one_thread) as pool:
+            results: list[tuple[str, list[str]]] = []
             try:
-                for batch in self._begun(pool, parts):
-                    done.append(batch.graded())
+                for batch in self._submitted_batches(pool, parts):
+                    results.append(batch.result())
                     if batch.is_last:
-                        digests = tuple(digest for _, of_batch in done for digest in of_batch)
-                        yield Graded(tuple(batch.part), "".join(ranks for ranks, _ in done), digests)
-                        done = []
+                        digests = tuple(digest for _, batch_digests in results for digest in batch_digests)
+                        yield RankedImages(tuple(batch.part), "".join(ranks for ranks, _ in results), digests)
+                        results = []
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def best(self, indices: Iterable[int]) -> Iterator[tuple[int, ...]]:
+    def top_outputs(self, indices: Iterable[int]) -> Iterator[tuple[int, ...]]:
         """The five classes with the highest outputs for each image, the highest first."""
         for batch in _batches(indices, self.batch_size):
             logits = self.logits([self._prepare(index)[0] for index in batch])
             yield from map(tuple, logits.topk(min(TOP, logits.shape[1]), dim=1).indices.tolist())
 
-    def _begun(self, pool: ThreadPoolExecutor, parts: Iterable[Sequence[int]]) -> Iterator[_Batch]:
+    def _submitted_batches(self, pool: ThreadPoolExecutor, parts: Iterable[Sequence[int]]) -> Iterator[_Batch]:
         """Each batch once enough of those after it are begun."""
-        ahead: deque[_Batch] = deque()
+        pending: deque[_Batch] = deque()
         for part in parts:
             batches = list(_batches(part, self.batch_size))
             for place, indices in enumerate(batches):
-                ahead.append(_Batch(part, place == len(batches) - 1, self._begin(pool, indices)))
-                if len(ahead) > (self.threads if self._whole_batches else BATCHES_AHEAD):
-                    yield ahead.popleft()
-        yield from ahead
+                pending.append(_Batch(part, place == len(batches) - 1, self._submit(pool, indices)))
+                if len(pending) > (self.threads if self._whole_batches else BATCHES_AHEAD):
+                    yield pending.popleft()
+        yield from pending
 
-    def _begin(self, pool: ThreadPoolExecutor, indices: list[int]) -> Callable[[], tuple[str, list[str]]]:
+    def _submit(self, pool: ThreadPoolExecutor, indices: list[int]) -> Callable[[], tuple[str, list[str]]]:
         if self._whole_batches:
-            return pool.submit(lambda: self._rank(indices, map(self._prepare, indices))).result
+            return pool.submit(lambda: self._rank_batch(indices, map(self._prepare, indices))).result
         decoding: list[Future[tuple[torch.Tensor, str]]] = [pool.submit(self._prepare, index) for index in indices]
-        return lambda: self._rank(indices, (future.result() for future in decoding))
+        return lambda: self._rank_batch(indices, (future.result() for future in decoding))
 
     def _prepare(self, index: int) -> tuple[torch.Tensor, str]:
         content = self.images.read(index)
         return self.transform(self.images.decode(index, content)), sha256(content)
 
-    def _rank(self, indices: Sequence[int], prepared: Iterable[tuple[torch.Tensor, str]]) -> tuple[str, list[str]]:
+    def _rank_batch(
+        self, indices: Sequence[int], prepared: Iterable[tuple[torch.Tensor, str]]
+    ) -> tuple[str, list[str]]:
         pixels, digests = zip(*prepared, strict=True)
         labels = [self.images.labels[index] for index in indices]
         return ranks_of(self.logits(pixels), labels), list(digests)
@@ -147,7 +149,7 @@ class Grader:
         return torch.cat([self.outputs(half) for half in torch.split(batch, self.batch_size)])
 
 
-def ready(model: nn.Module) -> nn.Module:
+def prepare_model(model: nn.Module) -> nn.Module:
     """The model in eval mode, its weights in the memory format that convolutions are fastest in."""
     import torch
 
@@ -175,25 +177,29 @@ def ranks_of(logits: torch.Tensor, labels: Sequence[Label]) -> str:
     return "".join(map(str, first.tolist()))
 
 
-def probable(model: nn.Module, images: Sequence[torch.Tensor]) -> list[list[tuple[int, float]]]:
+def most_probable(model: nn.Module, images: Sequence[torch.Tensor]) -> list[list[tuple[int, float]]]:
     """For each image, a tensor (channels, height, width), the five most probable outputs with their probabilities."""
     import torch
 
-    where = next(model.parameters()).device
+    device = next(model.parameters()).device
     with torch.inference_mode():
-        shares = ready(model)(torch.stack(list(images)).to(where, memory_format=torch.channels_last)).float().softmax(1)
+        shares = (
+            prepare_model(model)(torch.stack(list(images)).to(device, memory_format=torch.channels_last))
+            .float()
+            .softmax(1)
+        )
     best = shares.topk(min(TOP, shares.shape[1]), dim=1)
     return [list(zip(*pair, strict=True)) for pair in zip(best.indices.tolist(), best.values.tolist(), strict=True)]
 
 
-def _threads() -> int:
+def _thread_count() -> int:
     """As many threads as torch computes with: this process's share of the cores."""
     import torch
 
     return torch.get_num_threads()
 
 
-def _one_thread_each() -> None:
+def _use_one_thread() -> None:
     """A thread of the pool computes alone, and does not call others for a part of an operator; the main one still does."""
     import torch
 

@@ -72,12 +72,12 @@ def names_argument(function: F) -> F:
     return click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_names)(function)
 
 
-def complete_names(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+def complete_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """The names of cards that begin like that, for shell completion."""
     from zoo.registry.catalog import load_catalog
 
-    found = load_catalog(context.params.get("cards_dirs") or ())
-    return [name for name in found.names if name.startswith(begun)]
+    catalog = load_catalog(context.params.get("cards_dirs") or ())
+    return [name for name in catalog.names if name.startswith(incomplete)]
 
 
 def choose(catalog: Catalog, names: Sequence[str], everything: bool) -> list[Card | Broken]:
@@ -91,13 +91,13 @@ def choose(catalog: Catalog, names: Sequence[str], everything: bool) -> list[Car
         return [*catalog.cards, *catalog.broken]
     if not names:
         raise UsageError("no model was named", hint="name some, or give --all")
-    chosen: list[Card | Broken] = []
+    cards: list[Card | Broken] = []
     for name in dict.fromkeys(names):
         try:
-            chosen.append(find(catalog, name))
+            cards.append(find(catalog, name))
         except CardError:
-            chosen += [item for item in catalog.broken if item.name == name]
-    return chosen
+            cards += [item for item in catalog.broken if item.name == name]
+    return cards
 
 
 def choose_part(
@@ -112,13 +112,13 @@ def choose_part(
     """Of the cards of those names, or of all, those that changed since a revision, and of these a part."""
     from zoo.verification import lint
 
-    chosen: list[Card | Broken]
+    cards: list[Card | Broken]
     if changed_since is None:
-        chosen = choose(catalog, names, everything)
+        cards = choose(catalog, names, everything)
     else:
         positions, broken = lint.changed_since(catalog, changed_since, folders)
-        chosen = [*(catalog.cards[position] for position in positions), *broken]
-    return lint.shard(chosen, shard) if shard else chosen
+        cards = [*(catalog.cards[position] for position in positions), *broken]
+    return lint.shard(cards, shard) if shard else cards
 
 
 def find(catalog: Catalog, name: str) -> Card:
@@ -137,7 +137,7 @@ def conclude(
     """Print what was found, text as it comes, write the report where it was asked for, and exit with its code."""
     from zoo.verification.runner import as_report
 
-    parts = [*(_print_as_they_come(verified) if format_name == "text" else verified)]
+    parts = [*(_print_each(verified) if format_name == "text" else verified)]
     report = as_report(parts, options=options)
     if format_name == "text":
         click.echo(_text().summary(report.findings), nl=False)
@@ -173,10 +173,10 @@ def size_text(size_bytes: int | None) -> str:
     )
 
 
-def _print_as_they_come(verified: Iterable[Verified]) -> Iterator[Verified]:
-    for part in verified:
-        click.echo(_text().model(_sorted(part.findings), paint), nl=False)
-        yield part
+def _print_each(verified: Iterable[Verified]) -> Iterator[Verified]:
+    for result in verified:
+        click.echo(_text().model(_sorted(result.findings), paint), nl=False)
+        yield result
 
 
 def _sorted(findings: Sequence[Finding]) -> list[Finding]:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 PRECISIONS = ("fp32", "bf16", "fp16")
-SHOWN_LEVEL = 0.05
-"""Intervals are shown at 95 %, as is usual."""
 
 OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--fetch", is_flag=True, help="Download weights that are not on this machine."),
@@ -53,8 +51,8 @@ def settings_options(function: F) -> F:
 
     @functools.wraps(function)
     def command(**values: Any) -> Any:
-        taken = {option: values.pop(option) for option in _NAMES}
-        return function(settings=_settings(**taken), **values)
+        evaluation_values = {option: values.pop(option) for option in _NAMES}
+        return function(settings=_settings(**evaluation_values), **values)
 
     for option in reversed(OPTIONS):
         command = option(command)
@@ -67,28 +65,35 @@ _NAMES = ("fetch", "data", "device", "allow_code", "refresh", "max_age", "limit"
 
 def _settings(
     *, fetch: bool, data: dict[str, str], device: str, refresh: bool, max_age: float | None, jobs: int | None,
-    engine: str, address: str | None, allow_code: bool, **how: Any,
+    engine: str, address: str | None, allow_code: bool, **evaluation_options: Any,
 ) -> Settings:  # fmt: skip
     from zoo.accuracy.evaluate import default_jobs
     from zoo.models.subject import Evaluation, Settings
     from zoo.runtime.engines import Options
 
     options = Options(jobs or default_jobs(device), address)
-    evaluation = Evaluation(max_age_days=max_age, engine=engine, options=options, **how)
+    evaluation = Evaluation(max_age_days=max_age, engine=engine, options=options, **evaluation_options)
     return Settings(fetch, device, {name: Path(path) for name, path in data.items()}, refresh, evaluation, allow_code)
 
 
-def described(settings: Settings) -> dict[str, Any]:
+def report_options(settings: Settings) -> dict[str, Any]:
     """What a report says of the settings: those that change what is found."""
-    wanted = settings.evaluation
-    sample = {"limit": wanted.limit, "seed": wanted.seed} if wanted.limit else {}
-    stop = {"early_stop": True, "seed": wanted.seed} if wanted.early_stop else {}
+    evaluation = settings.evaluation
+    sample = {"limit": evaluation.limit, "seed": evaluation.seed} if evaluation.limit else {}
+    stop = {"early_stop": True, "seed": evaluation.seed} if evaluation.early_stop else {}
     code = {"allow_code": True} if settings.allow_code else {}
-    return {"fetch": settings.fetch, "device": settings.device, "precision": wanted.precision, **sample, **stop, **code}
+    return {
+        "fetch": settings.fetch,
+        "device": settings.device,
+        "precision": evaluation.precision,
+        **sample,
+        **stop,
+        **code,
+    }
 
 
 @contextmanager
-def watched(settings: Settings) -> Iterator[Settings]:
+def show_progress(settings: Settings) -> Iterator[Settings]:
     """The settings with a line on stderr that shows each evaluation, where stderr is a terminal."""
     from dataclasses import replace
 
@@ -99,22 +104,28 @@ def watched(settings: Settings) -> Iterator[Settings]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[said]}"))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
     with Bars(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("", total=None, said="")
+        task = bars.add_task("", total=None, text="")
 
-        def tell(event: EvaluationProgress) -> None:
-            about = f"{event.model} {event.dataset}/{event.split}"
-            bars.update(task, description=about, completed=event.counts.images, total=event.total, said=line(event))
+        def report_progress(event: EvaluationProgress) -> None:
+            description = f"{event.model} {event.dataset}/{event.split}"
+            bars.update(
+                task,
+                description=description,
+                completed=event.counts.images,
+                total=event.total,
+                text=accuracy_text(event),
+            )
 
-        yield replace(settings, tell=tell)
+        yield replace(settings, on_progress=report_progress)
 
 
-def line(event: EvaluationProgress) -> str:
+def accuracy_text(event: EvaluationProgress) -> str:
     """`81.25 % (79.9 to 82.6), 43 images/s`: the running accuracy, its interval, and the speed of this run."""
-    from zoo.accuracy.intervals import interval_of
+    from zoo.accuracy.intervals import DESCRIPTION_LEVEL, interval_of
 
     counts = event.counts
-    interval = interval_of(counts.top1, counts.images, event.split_images, level=SHOWN_LEVEL)
-    said = f"{100 * counts.top1 / counts.images:.2f} % ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
-    return f"{said}, {event.graded / event.seconds:,.0f} images/s" if event.graded else said
+    interval = interval_of(counts.top1, counts.images, event.split_images, level=DESCRIPTION_LEVEL)
+    text = f"{100 * counts.top1 / counts.images:.2f} % ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
+    return f"{text}, {event.ranked / event.seconds:,.0f} images/s" if event.ranked else text

@@ -31,18 +31,18 @@ _SIZES = {
 
 def parse_age(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
     """`30d`, `12h`, `2w` in seconds; an option's callback."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text or "")
-    if text is not None and found is None:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text or "")
+    if text is not None and match is None:
         raise click.BadParameter(f"{text!r} is no age; write 30d, 12h or 2w")
-    return float(found[1]) * _AGES[found[2]] if found else None
+    return float(match[1]) * _AGES[match[2]] if match else None
 
 
 def parse_size(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
     """`500MB`, `20GB`, `1GiB` in bytes; an option's callback."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgt]?i?)b?", (text or "").lower())
-    if text is not None and (found is None or found[2] not in _SIZES):
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgt]?i?)b?", (text or "").lower())
+    if text is not None and (match is None or match[2] not in _SIZES):
         raise click.BadParameter(f"{text!r} is no size; write 500MB, 20GB or 1GiB")
-    return int(float(found[1]) * _SIZES[found[2]]) if found else None
+    return int(float(match[1]) * _SIZES[match[2]]) if match else None
 
 
 @click.group()
@@ -99,22 +99,25 @@ def verify_command(jobs: int) -> None:
 )
 @click.option("--dry-run", is_flag=True, help="Only list what would be removed.")
 def prune_command(older_than: float | None, max_size: int | None, dry_run: bool) -> None:
-    """Make room. Without options: only broken-off downloads and wrong files that are older than a week."""
+    """Make room. Without options: broken-off downloads and wrong files of a week ago, and what zoo 0.1 left."""
     from zoo.weights import cache
 
-    going = cache.removable(cache.blobs(), cache.rest(), now=time.time(),
-                                   older_than_seconds=older_than, max_bytes=max_size)  # fmt: skip
-    for entry in going:
+    removable = cache.removable(cache.blobs(), cache.rest(), now=time.time(),
+                                older_than_seconds=older_than, max_bytes=max_size)  # fmt: skip
+    removable = (*cache.of_earlier_version(), *removable)
+    for entry in removable:
         if not dry_run:
             cache.remove(entry)
         click.echo(str(entry.path))
-    click.echo(f"{'would remove' if dry_run else 'removed'} {_sum(going)}", err=True)
+    click.echo(f"{'would remove' if dry_run else 'removed'} {_sum(removable)}", err=True)
 
 
-def _print_interrupted(found: Sequence[Interrupted]) -> None:
-    for one in found:
-        of = f"{size_text(one.done_bytes)} of {size_text(one.size_bytes)}"
-        click.echo(f"{of:>22}  {'at work' if one.state == 'live' else 'broken off'}  {one.file}  {one.url}")
+def _print_interrupted(downloads: Sequence[Interrupted]) -> None:
+    for download in downloads:
+        progress = f"{size_text(download.done_bytes)} of {size_text(download.size_bytes)}"
+        click.echo(
+            f"{progress:>22}  {'at work' if download.state == 'live' else 'broken off'}  {download.file}  {download.url}"
+        )
 
 
 def _sum(entries: Sequence[CachedFile]) -> str:

@@ -31,5 +31,5 @@ def command(names: tuple[str, ...], format_name: str, cards_dirs: tuple[Path, ..
 
     if not names:
         raise UsageError("no model was named", hint="name two or more: zoo compare A B")
-    found = load_catalog(cards_dirs)
-    click.echo(tables.compared([find(found, name) for name in names], format_name), nl=False)
+    catalog = load_catalog(cards_dirs)
+    click.echo(tables.render_comparison([find(catalog, name) for name in names], format_name), nl=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from zoo.commands import cards_option, find, names_argument
-from zoo.commands._evaluation import settings_options, watched
+from zoo.commands._evaluation import settings_options, show_progress
 
 if TYPE_CHECKING:
     from zoo.models.subject import Settings
@@ -33,9 +33,9 @@ def command(
     from zoo.registry.catalog import load_catalog
     from zoo.verification import scores
 
-    found = load_catalog(cards_dirs)
-    cards = [find(found, name) for name in names]
-    with watched(settings) as shown:
-        table = [score for part in scores.scores_of(cards, found, shown, on) for score in part]
+    catalog = load_catalog(cards_dirs)
+    cards = [find(catalog, name) for name in names]
+    with show_progress(settings) as settings:
+        table = [score for part in scores.scores_of(cards, catalog, settings, on) for score in part]
     click.echo(scores.render(table, format_name), nl=False)
     sys.exit(scores.exit_code(table))

@@ -41,10 +41,10 @@ def command(
 
     if not names and not everything:
         raise UsageError("no model was named", hint="name models or families, or give --all")
-    found = load_catalog(cards_dirs)
-    known = [find(found, name).name if ("name", name) in found.positions else name for name in names]
-    written = exporter.documents(known, found, format_name)
+    catalog = load_catalog(cards_dirs)
+    resolved_names = [find(catalog, name).name if ("name", name) in catalog.positions else name for name in names]
+    documents = exporter.documents(resolved_names, catalog, format_name)
     if folder is not None:
-        click.echo("".join(f"{path}\n" for path in exporter.save(written, folder)), nl=False)
+        click.echo("".join(f"{path}\n" for path in exporter.save(documents, folder)), nl=False)
     else:
-        click.echo("---\n".join(item.text for item in written), nl=False)
+        click.echo("---\n".join(item.text for item in documents), nl=False)

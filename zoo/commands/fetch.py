@@ -50,58 +50,58 @@ def command(names: tuple[str, ...], everything: bool, format_name: str | None, j
     from zoo.weights import store
     from zoo.weights.transfer.policy import RetryPolicy
 
-    chosen = choose(load_catalog(cards_dirs), names, everything)
-    wanted = list(_wanted(chosen, format_name))
-    code = 0 if everything else _tell_missing(chosen, wanted)
+    cards = choose(load_catalog(cards_dirs), names, everything)
+    selected = list(_select_weights(cards, format_name))
+    code = 0 if everything else _report_missing(cards, selected)
     if dry_run:
-        _print_plan(store.plan(wanted), store.free_bytes())
+        _print_plan(store.plan(selected), store.free_bytes())
         sys.exit(code)
-    with _stopped_by_sigterm(), _progress([weights.size_bytes for _, weights in wanted]) as tell:
-        files = store.fetch_all(wanted, jobs=jobs, offline=offline, connections=connections,
-                                patience=RetryPolicy(stall_seconds=stall), progress=tell)  # fmt: skip
-        with closing(files) as fetched:  # so that an interruption ends what is under way
-            _report(_signed(fetched, signature) if signature else fetched, tell.say, code)
+    with _interrupt_on_sigterm(), _progress([weights.size_bytes for _, weights in selected]) as progress:
+        downloads = store.fetch_all(selected, jobs=jobs, offline=offline, connections=connections,
+                                    retry_policy=RetryPolicy(stall_seconds=stall), progress=progress)  # fmt: skip
+        with closing(downloads) as fetched:  # so that an interruption ends what is under way
+            _print_results(_check_signatures(fetched, signature) if signature else fetched, progress.print_line, code)
 
 
-def _signed(fetched: Iterable[Fetched], key: Path) -> Iterator[Fetched]:
+def _check_signatures(fetched: Iterable[Fetched], key: Path) -> Iterator[Fetched]:
     """The same; a file that is not signed by that key is a failure, as one that could not be got."""
     from dataclasses import replace
 
     from zoo.errors import ZooError
-    from zoo.publishing import hub
+    from zoo.publishing.signature_check import check_signature
 
-    for one in fetched:
+    for result in fetched:
         try:
-            if not isinstance(one.outcome, ZooError):
-                hub.check_signature(one.weights, one.outcome, key)
-            yield one
+            if not isinstance(result.outcome, ZooError):
+                check_signature(result.weights, result.outcome, key)
+            yield result
         except ZooError as error:
-            yield replace(one, outcome=error)
+            yield replace(result, outcome=error)
 
 
-def _wanted(chosen: Iterable[Card | Broken], format_name: str | None) -> Iterator[tuple[Card, Weights]]:
+def _select_weights(cards: Iterable[Card | Broken], format_name: str | None) -> Iterator[tuple[Card, Weights]]:
     from zoo.registry.card import Card
 
-    for card in chosen:
+    for card in cards:
         if isinstance(card, Card):
-            fitting = [weights for weights in card.weights if format_name in (None, "all", weights.format)]
-            yield from ((card, weights) for weights in (fitting if format_name == "all" else fitting[:1]))
+            matching = [weights for weights in card.weights if format_name in (None, "all", weights.format)]
+            yield from ((card, weights) for weights in (matching if format_name == "all" else matching[:1]))
         else:
             problem = card.problems[0]
             click.echo(f"{problem.place}: {problem.what}", err=True)
 
 
-def _tell_missing(chosen: Sequence[Card | Broken], wanted: Sequence[tuple[Card, Weights]]) -> int:
+def _report_missing(cards: Sequence[Card | Broken], selected: Sequence[tuple[Card, Weights]]) -> int:
     """Says which of the models have no such file; the exit code of that."""
     from zoo.registry.catalog import Broken
 
-    have = {card.name for card, _ in wanted}
-    for card in chosen:
-        if not isinstance(card, Broken) and card.name not in have:
+    names = {card.name for card, _ in selected}
+    for card in cards:
+        if not isinstance(card, Broken) and card.name not in names:
             click.echo(f"{card.name}: the card has no such weights file", err=True)
-    if any(isinstance(card, Broken) for card in chosen):
+    if any(isinstance(card, Broken) for card in cards):
         return 1
-    return 0 if len(have) == len(chosen) else 3
+    return 0 if len(names) == len(cards) else 3
 
 
 def _print_plan(planned: Sequence[Planned], free_bytes: int) -> None:
@@ -119,44 +119,44 @@ def _print_plan(planned: Sequence[Planned], free_bytes: int) -> None:
     )
 
 
-def _report(fetched: Iterable[Fetched], say: Callable[[str], None], code: int) -> NoReturn:
+def _print_results(fetched: Iterable[Fetched], print_line: Callable[[str], None], code: int) -> NoReturn:
     """Print each path or error as it comes, and exit: 1 when something is wrong, else 3 when something is not here."""
     from zoo.errors import ZooError
 
     codes = {code}
-    for one in fetched:
-        if isinstance(one.outcome, ZooError):
-            say(f"zoo: {one.card.name}: {one.outcome}")
-            codes.add(one.outcome.exit_code)
+    for result in fetched:
+        if isinstance(result.outcome, ZooError):
+            print_line(f"zoo: {result.card.name}: {result.outcome}")
+            codes.add(result.outcome.exit_code)
         else:
-            say(f"{one.card.name}: {_told(one.outcome)}")
-            (say if sys.stdout.isatty() else click.echo)(str(one.outcome.path))
+            print_line(f"{result.card.name}: {_describe(result.outcome)}")
+            (print_line if sys.stdout.isatty() else click.echo)(str(result.outcome.path))
     sys.exit(next(code for code in (1, 2, 3, 0) if code in codes))
 
 
-def _told(artifact: Artifact) -> str:
+def _describe(artifact: Artifact) -> str:
     return "; ".join((f"{artifact.file}, {size_text(artifact.size_bytes)}, from {artifact.origin}", *artifact.evidence))
 
 
 @contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
+def _interrupt_on_sigterm() -> Iterator[None]:
     """Makes SIGTERM end a transfer as Ctrl-C does: what is done is kept."""
 
     def stop(number: int, frame: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    previous_handler = signal.signal(signal.SIGTERM, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous_handler)
 
 
 @contextmanager
-def _progress(sizes: Sequence[int | None]) -> Iterator[_Notes | _Drawn]:
+def _progress(sizes: Sequence[int | None]) -> Iterator[_LineProgress | _BarProgress]:
     """Bars for each file and for all together on a terminal; elsewhere only what is waited for, each thing once."""
     if not sys.stderr.isatty():
-        yield _Notes()
+        yield _LineProgress()
         return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -165,33 +165,33 @@ def _progress(sizes: Sequence[int | None]) -> Iterator[_Notes | _Drawn]:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
                TextColumn("{task.fields[note]}"))  # fmt: skip
     with Bars(*columns, console=Console(stderr=True), redirect_stdout=False, transient=True) as bars:
-        yield _Drawn(bars, sizes)
+        yield _BarProgress(bars, sizes)
 
 
-class _Notes:
+class _LineProgress:
     """Prints lines, each note once."""
 
     def __init__(self) -> None:
-        self._told: set[tuple[str, str]] = set()
+        self._printed_notes: set[tuple[str, str]] = set()
 
     def __call__(self, progress: DownloadProgress) -> None:
         key = (progress.model, progress.note)
-        if progress.note and progress.done_bytes != progress.total_bytes and key not in self._told:
-            self._told.add(key)
-            self.say(f"{progress.model}: {progress.file}: {progress.note}")
+        if progress.note and progress.done_bytes != progress.total_bytes and key not in self._printed_notes:
+            self._printed_notes.add(key)
+            self.print_line(f"{progress.model}: {progress.file}: {progress.note}")
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         """Print a line to stderr."""
         click.echo(line, err=True)
 
 
-class _Drawn:
+class _BarProgress:
     """Keeps a bar for each file that is under way, and one for all of them when there are several."""
 
     def __init__(self, bars: Bars, sizes: Sequence[int | None]) -> None:
         self._bars = bars
         self._tasks: dict[tuple[str, str], TaskID] = {}
-        self._done: dict[tuple[str, str], int] = {}
+        self._done_bytes: dict[tuple[str, str], int] = {}
         self._lock = threading.Lock()
         known = [size for size in sizes if size is not None]
         total = sum(known) if len(known) == len(sizes) else None
@@ -200,14 +200,14 @@ class _Drawn:
     def __call__(self, progress: DownloadProgress) -> None:
         key = (progress.model, progress.file)
         with self._lock:
-            self._done[key] = progress.done_bytes
+            self._done_bytes[key] = progress.done_bytes
             if key not in self._tasks:
                 self._tasks[key] = self._bars.add_task(progress.file, total=None, note="")
             is_under_way = progress.done_bytes != progress.total_bytes or bool(progress.note)
             self._bars.update(self._tasks[key], total=progress.total_bytes, completed=progress.done_bytes,
                               note=progress.note, visible=is_under_way)  # fmt: skip
-            self._bars.update(self._all, completed=sum(self._done.values()))
+            self._bars.update(self._all, completed=sum(self._done_bytes.values()))
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         """Print a line above the bars."""
         self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)

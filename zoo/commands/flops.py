@@ -57,9 +57,9 @@ def command(
     from zoo.models.subject import Settings, Subject
     from zoo.registry.catalog import load_catalog
 
-    found = load_catalog(cards_dirs)
-    subject = Subject(find(found, name), found, Settings(allow_code=allow_code))
-    shape = costs.read_size(input_text) if input_text else None
-    account = costs.account(subject, input_shape=shape, depth=depth, explain=explain)
-    click.echo(costs.render(account, format_name, convention), nl=False)
-    sys.exit(0 if account.costs else 3)
+    catalog = load_catalog(cards_dirs)
+    subject = Subject(find(catalog, name), catalog, Settings(allow_code=allow_code))
+    shape = costs.parse_shape(input_text) if input_text else None
+    report = costs.report_costs(subject, input_shape=shape, depth=depth, explain=explain)
+    click.echo(costs.render(report, format_name, convention), nl=False)
+    sys.exit(0 if report.costs else 3)

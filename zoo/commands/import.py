@@ -39,7 +39,7 @@ def command(
 
     planned = importer.plan(sources, folder, format_name=format_name, results=results)
     click.echo("".join(f"{path}\n" for path in planned.files), nl=False)
-    click.echo(importer.told(planned, dry_run=dry_run), nl=False, err=True)
+    click.echo(importer.describe(planned, dry_run=dry_run), nl=False, err=True)
     if not dry_run:
-        importer.carry_out(planned)
+        importer.write_files(planned)
     sys.exit(1 if planned.problems else 0)

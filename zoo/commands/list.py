@@ -36,8 +36,8 @@ def command(
     from zoo.registry import tables
     from zoo.registry.catalog import load_catalog
 
-    found = load_catalog(cards_dirs)
-    rows = tables.rows(found, query or "", where=where, sort=sort)
-    for item in found.broken:
+    catalog = load_catalog(cards_dirs)
+    rows = tables.rows(catalog, query or "", where=where, sort=sort)
+    for item in catalog.broken:
         click.echo(f"{item.problems[0].place}: {item.problems[0].what} (zoo validate {item.name})", err=True)
     click.echo(tables.render(rows, format_name, fields), nl=False)

@@ -33,7 +33,7 @@ def command(names: tuple[str, ...], everything: bool, offline: bool, cards_dirs:
     """
     from zoo.registry.catalog import load_catalog
 
-    codes = {_told(card, offline=offline) for card in choose(load_catalog(cards_dirs), names, everything)}
+    codes = {_complete(card, offline=offline) for card in choose(load_catalog(cards_dirs), names, everything)}
     sys.exit(next(code for code in (1, 2, 3, 0) if code in {0, *codes}))
 
 
@@ -49,7 +49,7 @@ def additions(card: Card, artifacts: Mapping[int, Artifact]) -> dict[Pointer, An
     return changes
 
 
-def _told(card: Card | Broken, *, offline: bool) -> int:
+def _complete(card: Card | Broken, *, offline: bool) -> int:
     """Complete one card and say what came of it; the exit code of that."""
     from zoo.errors import ZooError
     from zoo.registry.card import Card

@@ -28,6 +28,6 @@ def command(
     from zoo.registry.catalog import load_catalog
     from zoo.verification import predict
 
-    found = load_catalog(cards_dirs)
-    predictions = predict.predict(find(found, name), found, Settings(fetch=fetch, device=device), images)
+    catalog = load_catalog(cards_dirs)
+    predictions = predict.predict(find(catalog, name), catalog, Settings(fetch=fetch, device=device), images)
     click.echo(predict.render(predictions, format_name), nl=False)

@@ -19,8 +19,9 @@ from zoo.runtime import interrupts
 
 if TYPE_CHECKING:
     from zoo.publishing.gate import Admission
+    from zoo.publishing.readme import ReleaseAddress
     from zoo.publishing.release import Change, Release
-    from zoo.publishing.targets import Target
+    from zoo.publishing.targets import Preview, Session, Target
     from zoo.registry.card import Card
     from zoo.registry.catalog import Broken, Catalog
     from zoo.verification.report import Finding
@@ -90,7 +91,7 @@ class PublishOptions:
 )
 @cards_option
 def command(
-    names: tuple[str, ...], everything: bool, check: bool, cards_dirs: tuple[Path, ...], **options: object
+    names: tuple[str, ...], everything: bool, check: bool, cards_dirs: tuple[Path, ...], **values: object
 ) -> None:
     """Publish what was verified, and nothing else: to a folder or to the Hugging Face Hub.
 
@@ -99,136 +100,144 @@ def command(
     """
     from zoo.registry.catalog import load_catalog
 
-    wanted = PublishOptions(**options)  # type: ignore[arg-type]  # click's names and types are those of the fields
-    _refuse_contradictions(wanted, check)
-    found = load_catalog(cards_dirs)
-    cards = _chosen(found, names, everything, wanted)
+    options = PublishOptions(**values)  # type: ignore[arg-type]  # click's names and types are those of the fields
+    _refuse_contradictions(options, check)
+    catalog = load_catalog(cards_dirs)
+    cards = _choose_cards(catalog, names, everything, options)
     if check:
-        conclude(_checked(cards, found, wanted), "text", options={"command": "publish --check", "strict": True})
-    _publish_all(cards, found, wanted)
+        conclude(_check_all(cards, catalog, options), "text", options={"command": "publish --check", "strict": True})
+    _publish_all(cards, catalog, options)
 
 
-def _refuse_contradictions(wanted: PublishOptions, check: bool) -> None:
+def _refuse_contradictions(options: PublishOptions, check: bool) -> None:
     """Raises UsageError for options that contradict each other or the target."""
-    kind, _, rest = wanted.target.partition(":")
+    kind, _, rest = options.target.partition(":")
     hub_only = {
-        "--pr": wanted.pull_request,
-        "--private": wanted.private,
-        "--tag": wanted.tag,
-        "--branch": wanted.branch != "main",
+        "--pr": options.pull_request,
+        "--private": options.private,
+        "--tag": options.tag,
+        "--branch": options.branch != "main",
     }
-    given = [name for name, value in hub_only.items() if value]
+    contradicting = [name for name, value in hub_only.items() if value]
     if kind not in ("hf", "folder") or not rest:
-        raise UsageError(f"--to {wanted.target} is no place to publish to", hint="give hf:ORG/REPO or folder:PATH")
-    if kind == "folder" and given:
-        raise UsageError(f"{', '.join(given)} means something on the Hub only", hint="give --to hf:ORG/REPO")
-    if bool(wanted.allow) != bool(wanted.reason and wanted.reason.strip()):
+        raise UsageError(f"--to {options.target} is no place to publish to", hint="give hf:ORG/REPO or folder:PATH")
+    if kind == "folder" and contradicting:
+        raise UsageError(f"{', '.join(contradicting)} means something on the Hub only", hint="give --to hf:ORG/REPO")
+    if bool(options.allow) != bool(options.reason and options.reason.strip()):
         raise UsageError(
             "--allow and --reason go together", hint='--allow accuracy --reason "the data set is not public"'
         )
-    if wanted.signature and not check:
+    if options.signature and not check:
         raise UsageError("--signature verifies a signature: it goes with --check", hint="--sign KEY makes one")
 
 
-def _chosen(found: Catalog, names: Sequence[str], everything: bool, wanted: PublishOptions) -> list[Card | Broken]:
+def _choose_cards(
+    catalog: Catalog, names: Sequence[str], everything: bool, options: PublishOptions
+) -> list[Card | Broken]:
     """The cards that were named, or all, or those of the family; one that is not of the family is a UsageError."""
     from zoo.errors import UnknownName
     from zoo.registry.card import Card
 
-    if wanted.collection and not found.sharing("collection", wanted.collection):
-        raise UnknownName("collection", wanted.collection, (item.name for item in found.collections))
-    if everything and wanted.collection:
-        return list(found.sharing("collection", wanted.collection))
-    cards = choose(found, names, everything)
+    if options.collection and not catalog.sharing("collection", options.collection):
+        raise UnknownName("collection", options.collection, (item.name for item in catalog.collections))
+    if everything and options.collection:
+        return list(catalog.sharing("collection", options.collection))
+    cards = choose(catalog, names, everything)
     for card in cards:
-        if wanted.collection and isinstance(card, Card) and card.collection != wanted.collection:
-            raise UsageError(f"{card.name} is not of the collection {wanted.collection}", where=str(card.where))
+        if options.collection and isinstance(card, Card) and card.collection != options.collection:
+            raise UsageError(f"{card.name} is not of the collection {options.collection}", where=str(card.where))
     return cards
 
 
-def _publish_all(cards: Sequence[Card | Broken], found: Catalog, wanted: PublishOptions) -> NoReturn:
+def _publish_all(cards: Sequence[Card | Broken], catalog: Catalog, options: PublishOptions) -> NoReturn:
     """Publish one after another; what one raises stops none of the others. Exits with 1, else 3, else 0."""
-    done: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
     failed: dict[str, int] = {}
     for card in cards:
         try:
-            done[_publish(card, found, wanted, several=len(cards) > 1)] += 1
+            outcomes[_publish(card, catalog, options, several=len(cards) > 1)] += 1
         except ZooError as error:
-            interrupts.obey()
+            interrupts.raise_if_interrupted()
             failed[card.name] = error.exit_code
             click.echo(f"zoo: {error}", err=True)
     if len(cards) > 1:
-        told = [f"{number} {word}" for word, number in done.items()]
-        told += [f"{len(failed)} not published: {', '.join(failed)}"] if failed else []
-        click.echo(f"{len(cards)} models: {'; '.join(told)}")
+        parts = [f"{number} {outcome}" for outcome, number in outcomes.items()]
+        parts += [f"{len(failed)} not published: {', '.join(failed)}"] if failed else []
+        click.echo(f"{len(cards)} models: {'; '.join(parts)}")
     sys.exit(next((code for code in (1, 2, 3) if code in failed.values()), 0))
 
 
-def _publish(card: Card | Broken, found: Catalog, wanted: PublishOptions, *, several: bool) -> str:
+def _publish(card: Card | Broken, catalog: Catalog, options: PublishOptions, *, several: bool) -> str:
     """Publish one model; `published`, `unchanged` or, in a dry run, `shown`."""
+    from zoo.publishing.release import readme_difference
+
+    card = _require_card(card)
+    target = _target(card.name, options, several=several)
+    admission = _admit(card, catalog, options)
+    with tempfile.TemporaryDirectory(prefix="zoo-") as temporary:
+        if options.dry_run:
+            preview = target.preview()
+            release, readme = _compose(admission, target.address, preview, options, Path(temporary))
+            _print_plan(preview.changes(release), readme_difference(release, readme))
+            return "shown"
+        session = target.preflight()
+        release, _ = _compose(admission, target.address, session, options, Path(temporary))
+        return _put(session, release, admission, options)
+
+
+def _compose(
+    admission: Admission, address: ReleaseAddress, preview: Preview, options: PublishOptions, folder: Path
+) -> tuple[Release, bytes | None]:
+    """The release for what is there, signed when that is asked for; and the README that is there."""
     from concurrent.futures import ThreadPoolExecutor
 
     from zoo.publishing import gate
     from zoo.publishing.readme import template
-    from zoo.publishing.release import (
-        README,
-        compose_release,
-        measure_files,
-        readme_difference,
-        released_weights,
-    )
+    from zoo.publishing.release import README, compose_release, measure_files, released_weights
 
-    card = _sound(card)
-    place = _place(card.name, wanted, several=several)
-    admission = _admitted(card, found, wanted)
-    place.preflight(is_dry=wanted.dry_run)
-    with ThreadPoolExecutor(max_workers=1) as reader, tempfile.TemporaryDirectory(prefix="zoo-") as temporary:
-        reading = reader.submit(measure_files, card)  # hashing leaves the other core to what the README needs
-        readme, _ = place.read(README), template()
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        reading = reader.submit(measure_files, admission.card)  # hashing leaves the other core to what the README needs
+        readme, _ = preview.read(README), template()
         proof = gate.prove(admission, reading.result())
-        source, weights = released_weights(proof, Path(temporary))
+        source, weights = released_weights(proof, folder)
         release = compose_release(
-            proof, source, weights, address=place.address, readme=readme, find_readme=place.find_readme
+            proof, source, weights, address=address, readme=readme, find_readme=preview.find_readme
         )
-        release = _signed(release, place, wanted)
-        if wanted.dry_run:
-            _show_plan(place.changes(release), readme_difference(release, readme))
-            return "shown"
-        return _put(place, release, admission, wanted)
+        return _sign(release, preview, options), readme
 
 
-def _put(place: Target, release: Release, admission: Admission, wanted: PublishOptions) -> str:
+def _put(session: Session, release: Release, admission: Admission, options: PublishOptions) -> str:
     """Put it there, into the family's Collection too, and say what was done; results go to stdout."""
-    from zoo.publishing.hub import Repository
+    from zoo.publishing.hub_push import HubSession
 
-    changes = place.changes(release)
-    where = place.put(
+    changes = session.changes(release)
+    location = session.put(
         release, title=f"{release.model}, verified {admission.report.created} by zoo {admission.report.zoo}"
     )
     changed = [change.file.path for change in changes if change.kind != "same"]
-    said = f"published {', '.join(changed)}" if changed else "nothing changed, nothing was written"
-    click.echo(f"{release.model}: {said}; read back and equal", err=True)
-    click.echo(where)
-    if wanted.collection and isinstance(place, Repository):
+    outcome = f"published {', '.join(changed)}" if changed else "nothing changed, nothing was written"
+    click.echo(f"{release.model}: {outcome}; read back and equal", err=True)
+    click.echo(location)
+    if options.collection and isinstance(session, HubSession):
         family = admission.collection
         title, paper = (family.title, family.paper) if family else (None, None)
         click.echo(
-            place.keep_in_collection(title or wanted.collection, (paper.title if paper else None) or ""), err=True
+            session.add_to_collection(title or options.collection, (paper.title if paper else None) or ""), err=True
         )
     return "published" if changed else "unchanged"
 
 
-def _admitted(card: Card, found: Catalog, wanted: PublishOptions) -> Admission:
+def _admit(card: Card, catalog: Catalog, options: PublishOptions) -> Admission:
     from zoo.publishing import gate
 
-    report = gate.report_from(wanted.report_file, card, found.collection_of(card))
-    allowance = gate.Allowance(wanted.allow, wanted.reason) if wanted.allow and wanted.reason else None
-    days = gate.MAX_AGE_DAYS if wanted.max_age is None else wanted.max_age
+    report = gate.report_from(options.report_file, card, catalog.collection_of(card))
+    allowance = gate.Allowance(options.allow, options.reason) if options.allow and options.reason else None
+    days = gate.MAX_AGE_DAYS if options.max_age is None else options.max_age
     now, max_age = datetime.now(timezone.utc), timedelta(days=days)
-    return gate.admit(card, found, report, now=now, max_age=max_age, allowance=allowance)
+    return gate.admit(card, catalog, report, now=now, max_age=max_age, allowance=allowance)
 
 
-def _signed(release: Release, place: Target, wanted: PublishOptions) -> Release:
+def _sign(release: Release, preview: Preview, options: PublishOptions) -> Release:
     """With a signature when one is wanted; one that is there already, by that key over these files, is kept."""
     from zoo.publishing import signing
     from zoo.publishing.release import (
@@ -237,21 +246,22 @@ def _signed(release: Release, place: Target, wanted: PublishOptions) -> Release:
         with_signature,
     )
 
-    if wanted.sign is None:
+    if options.sign is None:
         return release
     digests = digests_of(release.files)
-    there = place.read(SIGNATURE)
-    if there is not None and signing.is_by(there, digests, wanted.sign):
-        return with_signature(release, there)
-    return with_signature(release, signing.sign(digests, wanted.sign, release.model))
+    signature = preview.read(SIGNATURE)
+    if signature is not None and signing.is_by(signature, digests, options.sign):
+        return with_signature(release, signature)
+    return with_signature(release, signing.sign(digests, options.sign, release.model))
 
 
-def _place(name: str, wanted: PublishOptions, *, several: bool) -> Target:
+def _target(name: str, options: PublishOptions, *, several: bool) -> Target:
     """Where that model goes: for several models the target is what holds their folders or repositories."""
-    from zoo.publishing import hub
+    from zoo.publishing.hub import HubTarget
+    from zoo.publishing.hub_repository import Destination
     from zoo.publishing.targets import FolderTarget
 
-    kind, _, rest = wanted.target.partition(":")
+    kind, _, rest = options.target.partition(":")
     if kind == "folder":
         return FolderTarget(Path(rest) / name if several else Path(rest))
     if several and "/" in rest:
@@ -259,19 +269,19 @@ def _place(name: str, wanted: PublishOptions, *, several: bool) -> Target:
             f"hf:{rest} is one repository, and there are several models", hint=f"give hf:{rest.partition('/')[0]}"
         )
     repo_id = rest if "/" in rest else f"{rest}/{name}"
-    destination = hub.Destination(
-        repo_id, wanted.branch, wanted.tag, wanted.private, wanted.pull_request, wanted.create
+    destination = Destination(
+        repo_id, options.branch, options.tag, options.private, options.pull_request, options.create
     )
-    return hub.Repository(destination, tell=lambda line: click.echo(line, err=True))
+    return HubTarget(destination, report_progress=lambda line: click.echo(line, err=True))
 
 
-def _show_plan(changes: Sequence[Change], diff: str) -> None:
+def _print_plan(changes: Sequence[Change], diff: str) -> None:
     for change in changes:
         click.echo(f"{change.kind:8} {change.file.size_bytes:>13,}  {change.file.sha256}  {change.file.path}")
     click.echo(diff, nl=False)
 
 
-def _sound(card: Card | Broken) -> Card:
+def _require_card(card: Card | Broken) -> Card:
     """The card; raises CardError when its file is none."""
     from zoo.errors import CardError
     from zoo.registry.card import Card
@@ -282,16 +292,16 @@ def _sound(card: Card | Broken) -> Card:
     raise CardError(problem.what, where=str(problem.place), hint=problem.hint)
 
 
-def _checked(cards: Sequence[Card | Broken], found: Catalog, wanted: PublishOptions) -> Iterator[Verified]:
+def _check_all(cards: Sequence[Card | Broken], catalog: Catalog, options: PublishOptions) -> Iterator[Verified]:
     """What is found about each published model; that it cannot be looked at is a finding too."""
     from zoo.verification.report import Finding, Status
     from zoo.verification.runner import Verified
 
     for card in cards:
         try:
-            yield Verified(None, _check(_sound(card), found, wanted, several=len(cards) > 1))
+            yield Verified(None, _check(_require_card(card), catalog, options, several=len(cards) > 1))
         except ZooError as error:
-            interrupts.obey()
+            interrupts.raise_if_interrupted()
             status = Status.WRONG if error.exit_code == 1 else Status.UNKNOWN
             finding = Finding(
                 card.name, "published", "release", status, where=error.where, reason=error.what, hint=error.hint
@@ -299,10 +309,12 @@ def _checked(cards: Sequence[Card | Broken], found: Catalog, wanted: PublishOpti
             yield Verified(None, (finding,))
 
 
-def _check(card: Card, found: Catalog, wanted: PublishOptions, *, several: bool) -> tuple[Finding, ...]:
+def _check(card: Card, catalog: Catalog, options: PublishOptions, *, several: bool) -> tuple[Finding, ...]:
     from zoo.publishing import audit
 
-    place = _place(card.name, wanted, several=several)
-    there = place.there()
-    findings = audit.examine(card, found.collection_of(card), there, place.count_elements)
-    return (*findings, audit.examine_signature(card, there, wanted.signature)) if wanted.signature else findings
+    target = _target(card.name, options, several=several)
+    published_files = target.published_files()
+    findings = audit.examine(card, catalog.collection_of(card), published_files, target.count_elements)
+    if options.signature is None:
+        return findings
+    return (*findings, audit.examine_signature(card, published_files, options.signature))

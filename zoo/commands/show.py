@@ -25,6 +25,6 @@ def command(name: str, format_name: str, cards_dirs: tuple[Path, ...]) -> None:
     from zoo.registry import tables
     from zoo.registry.catalog import load_catalog
 
-    found = load_catalog(cards_dirs)
-    card = find(found, name)
-    click.echo(tables.whole(card, found.collection_of(card), format_name), nl=False)
+    catalog = load_catalog(cards_dirs)
+    card = find(catalog, name)
+    click.echo(tables.render_card(card, catalog.collection_of(card), format_name), nl=False)

@@ -22,7 +22,7 @@ def _explain(context: click.Context, parameter: click.Parameter, rule: str | Non
     if rule is not None and not context.resilient_parsing:
         from zoo.verification import lint
 
-        click.echo(lint.explained(rule), nl=False)
+        click.echo(lint.explain_rule(rule), nl=False)
         context.exit()
 
 
@@ -62,22 +62,21 @@ def command(
     """
     from zoo.verification import lint
 
-    found, positions, broken = _chosen(targets, everything, changed_since, cards_dirs)
-    if fix and _fixed(found, positions, broken):
-        found, positions, broken = _chosen(targets, everything, changed_since, cards_dirs)
+    catalog, positions, broken = _select(targets, everything, changed_since, cards_dirs)
+    if fix and _fix_files(catalog, positions, broken):
+        catalog, positions, broken = _select(targets, everything, changed_since, cards_dirs)
     positions = lint.shard(positions, shard) if shard else positions
-    checked = lint.validate(found, positions, broken, select=select, ignore=ignore)
+    results = lint.validate(catalog, positions, broken, select=select, ignore=ignore)
     options = {"command": "validate", "strict": strict, "select": list(select), "ignore": list(ignore)}
-    sys.exit(_tell(checked, format_name, options, strict=strict))
+    sys.exit(_print_results(results, format_name, options, strict=strict))
 
 
-def _chosen(
+def _select(
     targets: tuple[str, ...], everything: bool, revision: str | None, folders: tuple[Path, ...]
 ) -> tuple[Catalog, list[int], list[Broken]]:
     """The catalogue, and which of its cards and unreadable files were asked for."""
     from zoo.errors import CardError, UsageError
-    from zoo.registry import catalog
-    from zoo.registry.catalog import load_catalog
+    from zoo.registry.catalog import load_catalog, used_folders
     from zoo.verification import lint
 
     paths = [
@@ -85,50 +84,51 @@ def _chosen(
         for target in targets
         if "/" in target or target.endswith((".yaml", ".yml")) or Path(target).exists()
     ]
-    found = load_catalog(folders).with_files(paths)
+    catalog = load_catalog(folders).with_files(paths)
     if revision is not None:
-        return found, *lint.changed_since(found, revision, catalog.used_folders(folders))
+        return catalog, *lint.changed_since(catalog, revision, used_folders(folders))
     if everything:
-        return found, list(range(len(found.cards))), list(found.broken)
+        return catalog, list(range(len(catalog.cards))), list(catalog.broken)
     names = [target for target in targets if Path(target) not in paths]
     if not targets:
         raise UsageError("no model was named", hint="name some, or give --all")
-    chosen = {position for position, entry in enumerate(found.cards.entries) if entry.path in found.selected}
-    broken = [item for item in found.broken if item.document.path in found.selected]
+    positions = {position for position, entry in enumerate(catalog.cards.entries) if entry.path in catalog.selected}
+    broken = [item for item in catalog.broken if item.document.path in catalog.selected]
     for name in names:
         try:
-            chosen.add(found.names.index(find(found, name).name))
+            positions.add(catalog.names.index(find(catalog, name).name))
         except CardError:
-            broken += [item for item in found.broken if item.name == name]
-    return found, sorted(chosen), broken
+            broken += [item for item in catalog.broken if item.name == name]
+    return catalog, sorted(positions), broken
 
 
-def _fixed(found: Catalog, positions: list[int], broken: list[Broken]) -> bool:
+def _fix_files(catalog: Catalog, positions: list[int], broken: list[Broken]) -> bool:
     """Mend the files and say on stderr what was changed; whether anything was."""
     from zoo.verification import fix
 
-    documents = [found.cards.entries[position].document for position in positions] + [item.document for item in broken]
-    done = [line for document in documents for line in fix.fix(document)]
-    click.echo("".join(f"{line}\n" for line in done), nl=False, err=True)
-    return bool(done)
+    documents = [catalog.cards.entries[position].document for position in positions]
+    documents += [item.document for item in broken]
+    changes = [line for document in documents for line in fix.fix(document)]
+    click.echo("".join(f"{line}\n" for line in changes), nl=False, err=True)
+    return bool(changes)
 
 
-def _tell(checked: Iterator[LintResult], format_name: str, options: dict[str, object], *, strict: bool) -> int:
+def _print_results(results: Iterator[LintResult], format_name: str, options: dict[str, object], *, strict: bool) -> int:
     """Print what was found, text as it comes; the exit code."""
     from zoo import plugins
     from zoo.verification import lint, report
 
     if format_name != "text":
-        parts = list(checked)
+        parts = list(results)
         subjects = [part.card() for part in parts if part.card is not None]
-        whole = report.make(subjects, [finding for part in parts for finding in part.findings], options=options)
-        click.echo(plugins.load("formats", format_name).render(whole), nl=False)
-        return whole.exit_code
+        full_report = report.make(subjects, [finding for part in parts for finding in part.findings], options=options)
+        click.echo(plugins.load("formats", format_name).render(full_report), nl=False)
+        return full_report.exit_code
     text = plugins.load("formats", "text")
-    everything: list[Finding] = []
-    for lines, parts in lint.texts(checked, lambda findings: text.model(findings, paint)):
+    findings: list[Finding] = []
+    for lines, parts in lint.render_batches(results, lambda findings: text.model(findings, paint)):
         click.echo(lines, nl=False)
-        everything += [finding for part in parts for finding in part.counted]
-    click.echo(text.summary(everything), nl=False)
-    telling = [finding for finding in everything if finding.status is not report.Status.OK]
-    return report.exit_code(telling, strict=strict)
+        findings += [finding for part in parts for finding in part.findings_to_count]
+    click.echo(text.summary(findings), nl=False)
+    not_ok = [finding for finding in findings if finding.status is not report.Status.OK]
+    return report.exit_code(not_ok, strict=strict)

@@ -10,7 +10,7 @@ import click
 
 from zoo import plugins
 from zoo.commands import cards_option, choose_part, conclude, format_option, names_argument, part_options, split_commas
-from zoo.commands._evaluation import described, settings_options, watched
+from zoo.commands._evaluation import report_options, settings_options, show_progress
 
 if TYPE_CHECKING:
     from zoo.models.subject import Settings
@@ -63,16 +63,21 @@ def command(
     """
     from dataclasses import replace
 
-    from zoo.registry import catalog
-    from zoo.registry.catalog import load_catalog
+    from zoo.registry.catalog import load_catalog, used_folders
     from zoo.verification import runner, write_back
 
-    found = load_catalog(cards_dirs)
-    options = {"command": "verify", "strict": strict, "checks": list(checks), "remote": remote, **described(settings)}
-    chosen = choose_part(
-        found, names, everything, changed_since=changed_since, shard=shard, folders=catalog.used_folders(cards_dirs)
+    catalog = load_catalog(cards_dirs)
+    options = {
+        "command": "verify",
+        "strict": strict,
+        "checks": list(checks),
+        "remote": remote,
+        **report_options(settings),
+    }
+    cards = choose_part(
+        catalog, names, everything, changed_since=changed_since, shard=shard, folders=used_folders(cards_dirs)
     )
-    with watched(replace(settings, remote=remote)) as shown:
-        verified = runner.verify(chosen, found, shown, checks)
-        verified = write_back.write(verified, found, shown, partial(click.echo, err=True)) if write else verified
-        conclude(runner.kept(verified, options), format_name, options=options, report_file=report_file)
+    with show_progress(replace(settings, remote=remote)) as settings:
+        verified = runner.verify(cards, catalog, settings, checks)
+        verified = write_back.write(verified, catalog, settings, partial(click.echo, err=True)) if write else verified
+        conclude(runner.store_reports(verified, options), format_name, options=options, report_file=report_file)

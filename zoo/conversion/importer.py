@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo import plugins
-from zoo.conversion.dialects import Draft, File, Harvest
+from zoo.conversion.dialects import Draft, ReadResult, SourceFile
 from zoo.errors import UsageError
 from zoo.registry.card import canonical_json
 from zoo.registry.document import LARGEST_BYTES
@@ -44,14 +44,14 @@ class Plan:
 
 
 @dataclass(slots=True)
-class _Gathered:
+class _ImportState:
     """The drafts of all sources, while they are read."""
 
     drafts: list[Draft] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     formats: dict[str, str] = field(default_factory=dict)
-    read: set[Path] = field(default_factory=set)
+    read_paths: set[Path] = field(default_factory=set)
 
 
 def plan(sources: Sequence[str], to: Path, *, format_name: str | None = None, results: Path | None = None) -> Plan:
@@ -60,10 +60,10 @@ def plan(sources: Sequence[str], to: Path, *, format_name: str | None = None, re
     Raises UsageError for a source that is not there or that no format fits, and where a planned file is there with
     other content; the problems of single documents are in the plan, and those documents are left out whole.
     """
-    gathered = _Gathered()
+    state = _ImportState()
     for source in sources:
-        _gather(source, gathered, format_name, results)
-    files = _files(gathered, to)
+        _read_source(source, state, format_name, results)
+    files = _files(state, to)
     taken = [path for path, text in files.items() if path.exists() and path.read_text(encoding="utf-8") != text]
     if taken:
         raise UsageError(
@@ -76,13 +76,13 @@ def plan(sources: Sequence[str], to: Path, *, format_name: str | None = None, re
         new,
         len(files) - len(new),
         sum(path.name != "collection.yaml" for path in files),
-        len({draft.document for draft in gathered.drafts}),
-        tuple(gathered.problems),
-        tuple(dict.fromkeys(gathered.notes)),
+        len({draft.document for draft in state.drafts}),
+        tuple(state.problems),
+        tuple(dict.fromkeys(state.notes)),
     )
 
 
-def carry_out(planned: Plan) -> None:
+def write_files(planned: Plan) -> None:
     """Write the planned files, each whole."""
     for path, text in planned.files.items():
         create(path, text)
@@ -91,22 +91,22 @@ def carry_out(planned: Plan) -> None:
 # --- sources ------------------------------------------------------------------------------------------------------
 
 
-def _gather(source: str, gathered: _Gathered, format_name: str | None, results: Path | None) -> None:
+def _read_source(source: str, state: _ImportState, format_name: str | None, results: Path | None) -> None:
     scheme, colon, pattern = source.partition(":")
     if colon and scheme in plugins.names("dialects") and not Path(source).exists():
         dialect = plugins.load("dialects", scheme)
         if not hasattr(dialect, "published"):
             raise UsageError(f"{scheme} reads files", where=source, hint=f"zoo import {pattern} --format {scheme}")
-        _take(dialect.published(pattern, results), scheme, gathered)
+        _add_result(dialect.published(pattern, results), scheme, state)
         return
     top = Path(source)
     if not top.exists():
         schemes = ", ".join(f"{name}:PATTERN" for name in plugins.names("dialects") if _publishes(name))
         raise UsageError(f"there is no file or folder {source}", hint=f"give a path, or one of {schemes}")
-    before = len(gathered.drafts), len(gathered.problems), len(gathered.read)
+    before = len(state.drafts), len(state.problems), len(state.read_paths)
     for path in _walk(top):
-        _gather_file(path, _label(path, top), gathered, format_name, is_asked=path == top)
-    if before == (len(gathered.drafts), len(gathered.problems), len(gathered.read)):
+        _read_file(path, _label(path, top), state, format_name, is_asked=path == top)
+    if before == (len(state.drafts), len(state.problems), len(state.read_paths)):
         raise UsageError("no format fits anything here", where=source, hint="zoo import --help lists the formats")
 
 
@@ -130,8 +130,8 @@ def _label(path: Path, top: Path) -> str:
     return (Path(folder) / path.relative_to(base)).as_posix()
 
 
-def _gather_file(path: Path, label: str, gathered: _Gathered, format_name: str | None, *, is_asked: bool) -> None:
-    if path.resolve() in gathered.read:
+def _read_file(path: Path, label: str, state: _ImportState, format_name: str | None, *, is_asked: bool) -> None:
+    if path.resolve() in state.read_paths:
         return
     dialects = [format_name] if format_name else list(plugins.names("dialects"))
     if not is_asked:
@@ -141,34 +141,34 @@ def _gather_file(path: Path, label: str, gathered: _Gathered, format_name: str |
     ]
     if not fitting:
         if is_asked:
-            gathered.problems.append(_problem(label, f"no format reads {path.suffix or 'such'} files"))
+            state.problems.append(_problem(label, f"no format reads {path.suffix or 'such'} files"))
         return
-    text = _text(path, label, gathered, is_asked=is_asked)
+    text = _read_text(path, label, state, is_asked=is_asked)
     if text is None:
         return
-    file = File(path, label, text)
+    file = SourceFile(path, label, text)
     for name in fitting:
         dialect = plugins.load("dialects", name)
         if (format_name and is_asked) or dialect.recognises(file):
-            gathered.read.add(path.resolve())
-            harvest = dialect.read(file)
-            _take(harvest, name, gathered)
-            _follow(harvest, file, gathered)
+            state.read_paths.add(path.resolve())
+            result = dialect.read(file)
+            _add_result(result, name, state)
+            _read_imports(result, file, state)
             return
     if is_asked:
-        gathered.problems.append(_problem(label, "no format fits it: it holds no models", "zoo import --help"))
+        state.problems.append(_problem(label, "no format fits it: it holds no models", "zoo import --help"))
 
 
-def _follow(harvest: Harvest, file: File, gathered: _Gathered) -> None:
+def _read_imports(result: ReadResult, file: SourceFile, state: _ImportState) -> None:
     """Read the files that a document imports, each once, wherever they lead."""
     base = file.path.parent
-    for path in harvest.imports:
+    for path in result.imports:
         if not _is_file(path):
-            shown = path.relative_to(base) if path.is_relative_to(base) else path
-            gathered.problems.append(_problem(file.label, f"imports {shown}, which is not there"))
+            shown_path = path.relative_to(base) if path.is_relative_to(base) else path
+            state.problems.append(_problem(file.label, f"imports {shown_path}, which is not there"))
             continue
         way = os.path.relpath(path.resolve(), base.resolve())
-        _gather_file(path, os.path.normpath(Path(file.label).parent / way), gathered, None, is_asked=True)
+        _read_file(path, os.path.normpath(Path(file.label).parent / way), state, None, is_asked=True)
 
 
 def _is_file(path: Path) -> bool:
@@ -178,7 +178,7 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _text(path: Path, label: str, gathered: _Gathered, *, is_asked: bool) -> str | None:
+def _read_text(path: Path, label: str, state: _ImportState, *, is_asked: bool) -> str | None:
     try:
         if path.stat().st_size > LARGEST_BYTES:
             raise ValueError(f"larger than {LARGEST_BYTES} bytes")
@@ -186,16 +186,16 @@ def _text(path: Path, label: str, gathered: _Gathered, *, is_asked: bool) -> str
     except (OSError, ValueError) as error:
         if is_asked or path.suffix in (".yml", ".yaml", ".md", ".mdx"):
             what = "is no UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"cannot be read: {error}"
-            gathered.problems.append(_problem(label, what))
+            state.problems.append(_problem(label, what))
         return None
 
 
-def _take(harvest: Harvest, format_name: str, gathered: _Gathered) -> None:
-    gathered.drafts += harvest.drafts
-    gathered.problems += harvest.problems
-    gathered.notes += harvest.notes
-    for draft in harvest.drafts:
-        gathered.formats[draft.document] = format_name.replace("_", "-")
+def _add_result(result: ReadResult, format_name: str, state: _ImportState) -> None:
+    state.drafts += result.drafts
+    state.problems += result.problems
+    state.notes += result.notes
+    for draft in result.drafts:
+        state.formats[draft.document] = format_name.replace("_", "-")
 
 
 def _problem(label: str, what: str, hint: str = "") -> Problem:
@@ -206,7 +206,7 @@ def _problem(label: str, what: str, hint: str = "") -> Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class _One:
+class _Target:
     """A card or collection that is to be: all drafts of it, the first of which gives its data."""
 
     drafts: tuple[Draft, ...]
@@ -218,54 +218,60 @@ class _One:
         return self.drafts[0]
 
 
-def _files(gathered: _Gathered, to: Path) -> dict[Path, str]:
-    collections = _named([d for d in gathered.drafts if d.kind == "collection"], gathered.notes, "collection")
-    cards = _named([d for d in gathered.drafts if d.kind == "card"], gathered.notes, "model")
-    homes = {(draft.document, draft.title): one for one in collections for draft in one.drafts}
-    anywhere = {draft.title: one for one in reversed(collections) for draft in one.drafts}
-    _resolve(cards, gathered)
+def _files(state: _ImportState, to: Path) -> dict[Path, str]:
+    collections = _targets([d for d in state.drafts if d.kind == "collection"], state.notes, "collection")
+    cards = _targets([d for d in state.drafts if d.kind == "card"], state.notes, "model")
+    collections_by_document = {
+        (draft.document, draft.title): target for target in collections for draft in target.drafts
+    }
+    collections_by_title = {draft.title: target for target in reversed(collections) for draft in target.drafts}
+    _update_builders(cards, state)
     files: dict[Path, str] = {}
-    for one in collections:
-        titled = {"title": one.first.title} if one.first.title != one.name else {}
-        data = {"schema": 1, "name": one.name, **titled, **one.first.data}
-        files[to / one.file / "collection.yaml"] = _text_of("collection", data, _remembered(one, {}, gathered))
-    for one in cards:
-        title = one.first.data.get("collection")
-        family = homes.get((one.first.document, title)) or anywhere.get(title) if title is not None else None
+    for target in collections:
+        titled = {"title": target.first.title} if target.first.title != target.name else {}
+        data = {"schema": 1, "name": target.name, **titled, **target.first.data}
+        files[to / target.file / "collection.yaml"] = _file_text("collection", data, _import_records(target, {}, state))
+    for target in cards:
+        title = target.first.data.get("collection")
+        family = (
+            collections_by_document.get((target.first.document, title)) or collections_by_title.get(title)
+            if title is not None
+            else None
+        )
         folder = family.file if family else _slug(str(title)).lower() if title else "models"
-        data = {"schema": 1, "name": one.name, **one.first.data}
-        said: dict[str, Any] = {}
+        data = {"schema": 1, "name": target.name, **target.first.data}
+        collection_fields: dict[str, Any] = {}
         if title is not None:
             data["collection"] = family.name if family else _slug(str(title))
-            said = {"collection": title} if family is None and data["collection"] != title else {}
-        path = to / (f"{folder}-models" if _RESERVED.match(folder) else folder) / f"{one.file}.yaml"
-        files[path] = _text_of("card", data, _remembered(one, said, gathered))
+            collection_fields = {"collection": title} if family is None and data["collection"] != title else {}
+        path = to / (f"{folder}-models" if _RESERVED.match(folder) else folder) / f"{target.file}.yaml"
+        files[path] = _file_text("card", data, _import_records(target, collection_fields, state))
     return files
 
 
-def _text_of(kind: str, data: dict[str, Any], imported: list[dict[str, Any]]) -> str:
+def _file_text(kind: str, data: dict[str, Any], imported: list[dict[str, Any]]) -> str:
     data = {**data, "extra": {"imported": imported, **data.get("extra", {})}}
     return card_text(in_order(data, tuple(schema(kind)["properties"])))
 
 
-def _remembered(one: _One, said: Mapping[str, Any], gathered: _Gathered) -> list[dict[str, Any]]:
+def _import_records(target: _Target, collection_fields: Mapping[str, Any], state: _ImportState) -> list[dict[str, Any]]:
     """Where the card is from, with what its documents say besides it and what it is called there."""
     return [
         {
-            "format": gathered.formats[draft.document],
+            "format": state.formats[draft.document],
             "document": draft.document,
             "line": draft.line,
             "index": draft.index,
-            **({"name": draft.title} if draft.kind == "card" and draft.title != one.name else {}),
+            **({"name": draft.title} if draft.kind == "card" and draft.title != target.name else {}),
             **({"nameless": True} if draft.is_nameless else {}),
-            **said,
+            **collection_fields,
             **({"frame": draft.frame} if draft.frame else {}),
         }
-        for draft in one.drafts
+        for draft in target.drafts
     ]
 
 
-def _named(drafts: Iterable[Draft], notes: list[str], kind: str) -> list[_One]:
+def _targets(drafts: Iterable[Draft], notes: list[str], kind: str) -> list[_Target]:
     """One for each set of equal drafts, with a name and a file of its own; they keep the order of their sources."""
     distinct: dict[str, list[Draft]] = defaultdict(list)
     for draft in drafts:
@@ -276,22 +282,22 @@ def _named(drafts: Iterable[Draft], notes: list[str], kind: str) -> list[_One]:
     names: dict[int, str] = {}
     taken: set[str] = {_slug(same[0].title) for (same, *more) in by_name.values() if not more}
     for alike in by_name.values():
-        for same, name in zip(alike, _told_apart([same[0] for same in alike]), strict=True):
-            names[id(same)] = _free(name, taken) if len(alike) > 1 else name
+        for same, name in zip(alike, _distinct_names([same[0] for same in alike]), strict=True):
+            names[id(same)] = _free_name(name, taken) if len(alike) > 1 else name
             taken.add(names[id(same)])
         if len(alike) > 1 and len({same[0].title for same in alike}) < len(alike):
-            shown = ", ".join(names[id(same)] for same in alike)
-            notes.append(f"{len(alike)} different {kind}s are called {alike[0][0].title}: they become {shown}")
+            new_names = ", ".join(names[id(same)] for same in alike)
+            notes.append(f"{len(alike)} different {kind}s are called {alike[0][0].title}: they become {new_names}")
     files: set[str] = set()
-    ones = []
+    targets = []
     for same in distinct.values():
-        file = _free(names[id(same)].lower(), files)
+        file = _free_name(names[id(same)].lower(), files)
         files.add(file)
-        ones.append(_One(tuple(same), names[id(same)], file))
-    return ones
+        targets.append(_Target(tuple(same), names[id(same)], file))
+    return targets
 
 
-def _told_apart(drafts: Sequence[Draft]) -> list[str]:
+def _distinct_names(drafts: Sequence[Draft]) -> list[str]:
     """A name for each of some different drafts that are called alike: with the first trait that none of them shares."""
     slugs = [_slug(draft.title) for draft in drafts]
     if len(set(slugs)) == len(slugs):
@@ -325,7 +331,7 @@ def _digest(data: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _free(name: str, taken: set[str]) -> str:
+def _free_name(name: str, taken: set[str]) -> str:
     """The name, or with a number behind it the first that is not taken, also where letters have no case."""
     blind = {item.lower() for item in taken}
     if name.lower() not in blind and not _RESERVED.match(name):
@@ -345,21 +351,21 @@ def _slug(title: str) -> str:
     return name[:LONGEST_NAME] if re.match(r"[A-Za-z0-9]", name) else f"x{name}"[:LONGEST_NAME]
 
 
-def _resolve(cards: Sequence[_One], gathered: _Gathered) -> None:
+def _update_builders(cards: Sequence[_Target], state: _ImportState) -> None:
     """Give builders the names that their library has now; what changed is noted."""
-    for one in cards:
-        builder = one.first.data.get("builder")
+    for target in cards:
+        builder = target.first.data.get("builder")
         if isinstance(builder, dict) and builder.get("library") == "timm":
-            entry, note = plugins.load("builders", "timm").current(builder["entry"])
+            entry, note = plugins.load("builders", "timm").current_name(builder["entry"])
             if note:
-                gathered.notes.append(f"{one.first.document}:{one.first.line}: {note}")
+                state.notes.append(f"{target.first.document}:{target.first.line}: {note}")
             if entry:
                 builder["entry"] = entry
             else:
-                del one.first.data["builder"]  # type: ignore[attr-defined]  # a draft's data are a dict
+                del target.first.data["builder"]  # type: ignore[attr-defined]  # a draft's data are a dict
 
 
-def told(planned: Plan, *, dry_run: bool) -> str:
+def describe(planned: Plan, *, dry_run: bool) -> str:
     """What there is to say of an import: notes, the documents that were not read with the reason, and a summary."""
     problems = "".join(
         f"{item.place}: {item.what}\n" + (f"  hint: {item.hint}\n" if item.hint else "") for item in planned.problems

@@ -75,15 +75,15 @@ class Field:
     spellings: frozenset[str] = frozenset()
     same: Callable[[Any, Any], bool] | None = None
 
-    def agrees(self, one: Any, other: Any) -> bool:
+    def agrees(self, first: Any, second: Any) -> bool:
         """Whether two values of the card say the same, wherever and however exactly they were written."""
-        if one is MISSING or other is MISSING:
-            return one is other
-        return self.same(one, other) if self.same else claimed(one) == claimed(other)
+        if first is MISSING or second is MISSING:
+            return first is second
+        return self.same(first, second) if self.same else strip_origin(first) == strip_origin(second)
 
 
 def to_card(
-    entry: Mapping[str, Any], fields: Iterable[Field], spot: SourceValue, known: Mapping[str, Any] | None = None
+    entry: Mapping[str, Any], fields: Iterable[Field], location: SourceValue, known: Mapping[str, Any] | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """(data, residue): what the fields read in the entry, and what of the entry they would not write back.
 
@@ -95,7 +95,7 @@ def to_card(
         path = find(entry, field)
         if path is None:
             continue
-        raw, where = get(entry, path), spot
+        raw, where = get(entry, path), location
         for part in path:
             where = where / part
         value = field.read(raw, where)
@@ -132,20 +132,20 @@ def find(entry: Mapping[str, Any], field: Field) -> tuple[str, ...] | None:
     for depth, key in enumerate(field.keys):
         if not isinstance(node, Mapping):
             return None
-        others = field.spellings if depth == len(field.keys) - 1 else frozenset[str]()
-        found = next(_keys_like(node, key, others), None)
-        if found is None:
+        spellings = field.spellings if depth == len(field.keys) - 1 else frozenset[str]()
+        spelling = next(_keys_like(node, key, spellings), None)
+        if spelling is None:
             return None
-        path.append(found)
-        node = node[found]
+        path.append(spelling)
+        node = node[spelling]
     return tuple(path)
 
 
 def get(data: Any, pointer: Sequence[str | int]) -> Any:
     """The value at a pointer, or MISSING."""
     for part in pointer:
-        is_there = part in data if isinstance(data, Mapping) else isinstance(part, int) and _has(data, part)
-        if not is_there:
+        is_present = part in data if isinstance(data, Mapping) else isinstance(part, int) and _has(data, part)
+        if not is_present:
             return MISSING
         data = data[part]
     return data
@@ -174,32 +174,32 @@ def _has_room(data: Mapping[str, Any], pointer: Sequence[str | int]) -> bool:
     return not lists or isinstance(get(data, pointer[: lists[-1] + 1]), Mapping)
 
 
-def claimed(value: Any) -> Any:
+def strip_origin(value: Any) -> Any:
     """A value of a card without where it was read and how it was rounded."""
     if isinstance(value, Mapping):
-        return {k: claimed(v) for k, v in value.items() if k not in ("source", "origin", "rounded_to")}
-    return [claimed(item) for item in value] if isinstance(value, list) else value
+        return {k: strip_origin(v) for k, v in value.items() if k not in ("source", "origin", "rounded_to")}
+    return [strip_origin(item) for item in value] if isinstance(value, list) else value
 
 
-def equal(one: Any, other: Any) -> bool:
+def equal(first: Any, second: Any) -> bool:
     """Equality that tells 1 from 1.0 and from True, and plain text from quoted, all the way down."""
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(equal, one, other))
-    return type(one) is type(other) and bool(one == other)
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return first.keys() == second.keys() and all(equal(first[key], second[key]) for key in first)
+    if isinstance(first, list) and isinstance(second, list):
+        return len(first) == len(second) and all(map(equal, first, second))
+    return type(first) is type(second) and bool(first == second)
 
 
-def normal(key: str) -> str:
+def normalize(key: str) -> str:
     """A key without case, spaces and punctuation: how spellings are compared."""
     return re.sub(r"[^a-z0-9]", "", str(key).lower())
 
 
-def _keys_like(node: Mapping[str, Any], key: str, others: frozenset[str]) -> Iterator[str]:
+def _keys_like(node: Mapping[str, Any], key: str, spellings: frozenset[str]) -> Iterator[str]:
     if key in node:
         yield key
-    wanted = {normal(key), *others}
-    yield from (name for name in node if name != key and normal(name) in wanted)
+    normalized = {normalize(key), *spellings}
+    yield from (name for name in node if name != key and normalize(name) in normalized)
 
 
 def _remove(entry: dict[str, Any], path: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import UsageError
-from zoo.models.build import build
+from zoo.models.build import build_model
 from zoo.registry import edit, schema
 from zoo.registry.card import Builder, Card, from_document
 from zoo.registry.document import Document, parse
@@ -23,20 +23,20 @@ def draft(name: str, weights: Path, library: str, entry: str, options: Mapping[s
     from zoo.flops.counting import count, measure_state
     from zoo.models.meta import meta_build
 
-    card = _first(name, weights, {"library": library, "entry": entry, "options": dict(options)})
+    card = _initial_card(name, weights, {"library": library, "entry": entry, "options": dict(options)})
     assert card.builder is not None  # _first has put it in
     artifact = store.measure(card.weights[0], weights)
     contents = tensors.read(artifact)
     with meta_build():
-        module = build(card.builder, allow_code=True)  # its builder was named on the command line, not by a card
+        module = build_model(card.builder, allow_code=True)  # its builder was named on the command line, not by a card
     tensors.refuse_misfit(module, contents.tensors, weights.name)
-    wanted = _input(card.builder, module)
-    macs = count(module, wanted["size"]).value
+    input_fields = _input(card.builder, module)
+    macs = count(module, input_fields["size"]).value
     return edit.card_text({
         "schema": 1,
         "name": name,
         "builder": dict(card.where.document.data["builder"]),
-        "input": wanted,
+        "input": input_fields,
         "weights": [{"file": weights.name, "format": contents.format,
                      "dtype": tensors.main_dtype(contents.tensors), "size_bytes": artifact.size_bytes, "sha256": artifact.sha256}],
         "claims": {"params": {"value": measure_state(module).params, "origin": "computed"},
@@ -57,7 +57,7 @@ def parse_options(pairs: Mapping[str, str]) -> dict[str, Any]:
     return options
 
 
-def _first(name: str, weights: Path, builder: Mapping[str, Any]) -> Card:
+def _initial_card(name: str, weights: Path, builder: Mapping[str, Any]) -> Card:
     """The card before anything is measured; raises UsageError when the name or the file is none."""
     if not weights.is_file():
         raise UsageError(f"there is no file {weights}", hint="give --weights the file that holds the tensors")
@@ -73,10 +73,10 @@ def _input(builder: Builder, module: Any) -> dict[str, Any]:
     """The architecture's own input, as the builder's library gives it."""
     from zoo import plugins
 
-    given: Mapping[str, Any] = plugins.load("builders", builder.library).default_input(module)
-    if "size" not in given:
+    defaults: Mapping[str, Any] = plugins.load("builders", builder.library).default_input(module)
+    if "size" not in defaults:
         raise UsageError(f"{builder.library} does not say what {builder.entry} takes", hint="write the card by hand")
-    return dict(given)
+    return dict(defaults)
 
 
 def parse_builder(text: str) -> tuple[str, str]:

@@ -45,7 +45,7 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class Explained:
+class ExplainedNumber:
     """A number that somebody published: where it stands, and what it can be."""
 
     where: str
@@ -55,7 +55,7 @@ class Explained:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class CostReport:
     """What `zoo flops` tells of a model at an input; `problems` are the conventions that cannot be counted, and why."""
 
     model: str
@@ -63,34 +63,36 @@ class Account:
     params: int
     costs: tuple[Cost, ...]
     problems: tuple[tuple[str, str], ...]
-    explained: tuple[Explained, ...]
+    explained: tuple[ExplainedNumber, ...]
 
 
-def account(
+def report_costs(
     subject: Subject, *, input_shape: Shape | None = None, depth: int = 1, explain: Sequence[int] = ()
-) -> Account:
+) -> CostReport:
     """The counts of a model under every convention, and what the numbers in `explain` and unexplained claims can be.
 
     input_shape: (channels, height, width), the card's own when None; depth: see `counting.count`.
     """
     shape = input_shape or subject.input_size
-    found: list[Cost] = []
+    costs: list[Cost] = []
     problems: list[tuple[str, str]] = []
     for convention in plugins.names("conventions"):
         try:
-            found.append(cost(subject, convention, shape, depth=depth))
+            costs.append(cost(subject, convention, shape, depth=depth))
         except CannotCheck as error:
             problems.append((convention, error.what))
     bare = [claim for claim in subject.card.flops if claim.convention is None]
-    explained = [Explained(str(claim.where["value"]), solve(subject, claim), step(claim), shape) for claim in bare]
-    explained += [Explained("", solve_number(subject, value), 1, shape) for value in explain]
-    return Account(subject.card.name, shape, params(subject), tuple(found), tuple(problems), tuple(explained))
+    explained = [
+        ExplainedNumber(str(claim.where["value"]), solve(subject, claim), rounding_step(claim), shape) for claim in bare
+    ]
+    explained += [ExplainedNumber("", solve_number(subject, value), 1, shape) for value in explain]
+    return CostReport(subject.card.name, shape, params(subject), tuple(costs), tuple(problems), tuple(explained))
 
 
 def cost(subject: Subject, convention: str, shape: Shape, *, depth: int = 1) -> Cost:
     """The count under one convention at an input; raises CannotCheck as `counting.count` does."""
     inputs = {"convention": convention, "input": list(shape), "depth": depth}
-    key = facts.architecture("cost", subject.builder, code=(*CODE, f"flops/conventions/{convention}.py"), **inputs)
+    key = facts.architecture_key("cost", subject.builder, code=(*CODE, f"flops/conventions/{convention}.py"), **inputs)
 
     def measure() -> Fact:
         from zoo.flops.counting import count
@@ -98,7 +100,7 @@ def cost(subject: Subject, convention: str, shape: Shape, *, depth: int = 1) -> 
         counted = count(subject.meta, shape, convention, depth=depth)
         return Fact(counted.value, {"by_operator": counted.by_operator, "by_module": counted.by_module})
 
-    fact = facts.of(key, measure, refresh=subject.settings.refresh)
+    fact = facts.recall_or_measure(key, measure, refresh=subject.settings.refresh)
     parts = {name: tuple((str(part), int(amount)) for part, amount in fact.evidence[name]) for name in fact.evidence}
     return Cost(convention, int(fact.value or 0), parts["by_operator"], parts["by_module"])
 
@@ -111,42 +113,46 @@ def params(subject: Subject) -> int:
 
         return Fact(measure_state(subject.meta).params)
 
-    key = facts.architecture("parameters", subject.builder, code=CODE)
-    return int(facts.of(key, measure, refresh=subject.settings.refresh).value or 0)
+    key = facts.architecture_key("parameters", subject.builder, code=CODE)
+    return int(facts.recall_or_measure(key, measure, refresh=subject.settings.refresh).value or 0)
 
 
-def step(claim: FlopsClaim) -> int:
+def rounding_step(claim: FlopsClaim) -> int:
     """What a claimed number is rounded to, 1 when it is exact."""
     return max(1, round(claim.rounded_to or 1))
 
 
 def solve(subject: Subject, claim: FlopsClaim) -> Solution:
     """What a claim without a convention can be: at its own input where it has one, else at those that people use."""
-    return solve_number(subject, round(claim.value), rounded_to=step(claim), shape=claim.input)
+    return solve_number(subject, round(claim.value), rounded_to=rounding_step(claim), shape=claim.input)
 
 
 def solve_number(subject: Subject, value: int, *, rounded_to: int = 1, shape: Sequence[int] | None = None) -> Solution:
     """The conventions and inputs that give a number; see `counting.solve`. shape: the one input that may be meant."""
     code = (*CODE, *(f"flops/conventions/{name}.py" for name in plugins.names("conventions")))
     inputs = {"value": value, "rounded_to": rounded_to, "own": list(subject.input_size), "input": list(shape or ())}
-    key = facts.architecture("solution", subject.builder, code=code, **inputs)
+    key = facts.architecture_key("solution", subject.builder, code=code, **inputs)
 
     def measure() -> Fact:
-        solution = _at(subject, value, rounded_to, tuple(shape)) if shape else _anywhere(subject, value, rounded_to)
+        solution = (
+            _solve_at(subject, value, rounded_to, tuple(shape))
+            if shape
+            else _solve_anywhere(subject, value, rounded_to)
+        )
         return Fact(solution.value, {"fits": [asdict(fit) for fit in solution.fits], "macs": solution.macs})
 
-    found = facts.of(key, measure, refresh=subject.settings.refresh).evidence
-    fits = tuple(Fit(**{**fit, "input_shape": tuple(fit["input_shape"])}) for fit in found["fits"])
-    return Solution(value, fits, found["macs"], value / found["macs"] if found["macs"] else 0.0)
+    evidence = facts.recall_or_measure(key, measure, refresh=subject.settings.refresh).evidence
+    fits = tuple(Fit(**{**fit, "input_shape": tuple(fit["input_shape"])}) for fit in evidence["fits"])
+    return Solution(value, fits, evidence["macs"], value / evidence["macs"] if evidence["macs"] else 0.0)
 
 
-def _anywhere(subject: Subject, value: int, rounded_to: int) -> Solution:
-    from zoo.flops.counting import solve as solved
+def _solve_anywhere(subject: Subject, value: int, rounded_to: int) -> Solution:
+    from zoo.flops.counting import solve as find_solution
 
-    return solved(subject.meta, value, subject.input_size[1], rounded_to=rounded_to)
+    return find_solution(subject.meta, value, subject.input_size[1], rounded_to=rounded_to)
 
 
-def _at(subject: Subject, value: int, rounded_to: int, shape: Shape) -> Solution:
+def _solve_at(subject: Subject, value: int, rounded_to: int, shape: Shape) -> Solution:
     from zoo.flops.counting import tally
     from zoo.flops.tracing import trace
 
@@ -160,25 +166,25 @@ def _at(subject: Subject, value: int, rounded_to: int, shape: Shape) -> Solution
     return Solution(value, tuple(fits.values()), macs, value / macs if macs else 0.0)
 
 
-def writable(solution: Solution) -> Fit | None:
+def claimable_fit(solution: Solution) -> Fit | None:
     """The one fit that a card can say: a plain convention, one image; None when there is none, or more than one."""
     plain = [fit for fit in solution.fits if not fit.variant and fit.batch == 1]
     return plain[0] if len(plain) == 1 == len(solution.fits) else None
 
 
-def told(fit: Fit) -> str:
+def describe_fit(fit: Fit) -> str:
     """`thop at 3x224x285`, with what is done differently."""
     differently = f" {fit.variant}" if fit.variant else ""
     images = f", for {fit.batch} images" if fit.batch > 1 else ""
-    return f"{fit.convention}{differently} at {size(fit.input_shape)}{images}"
+    return f"{fit.convention}{differently} at {format_shape(fit.input_shape)}{images}"
 
 
-def size(shape: Sequence[int]) -> str:
+def format_shape(shape: Sequence[int]) -> str:
     """`3x224x285`."""
     return "x".join(map(str, shape))
 
 
-def read_size(text: str) -> Shape:
+def parse_shape(text: str) -> Shape:
     """`3x224x285` as (3, 224, 285). Raises UsageError when it is none."""
     parts = text.split("x")
     if len(parts) != 3 or not all(part.isdigit() and int(part) for part in parts):
@@ -193,14 +199,14 @@ def explanation(solution: Solution) -> str:
             f"{solution.ratio:.4f} times the multiply-adds ({solution.macs:,})" if solution.macs else "not comparable"
         )
         return f"no convention gives {solution.value:,} at an input that people use; it is {near}"
-    fits = [told(fit) for fit in solution.fits[:MOST_FITS]]
+    fits = [describe_fit(fit) for fit in solution.fits[:MOST_FITS]]
     more = f", or {len(solution.fits) - MOST_FITS} more" if len(solution.fits) > MOST_FITS else ""
     return f"{solution.value:,} is {' or '.join(fits)}{more}"
 
 
 def hint(solution: Solution, model: str, own: Sequence[int]) -> str:
     """What to do about a claim that has no convention."""
-    fit = writable(solution)
+    fit = claimable_fit(solution)
     if fit is not None:
         at = "" if tuple(own) == fit.input_shape else f", input: [{', '.join(map(str, fit.input_shape))}]"
         return f"run `zoo verify {model} --write`, or add `convention: {fit.convention}{at}, solved: true` to the claim"
@@ -209,46 +215,48 @@ def hint(solution: Solution, model: str, own: Sequence[int]) -> str:
     return "ask the publisher what was counted, or move it to `extra`"
 
 
-def render(found: Account, format_name: str, convention: str = "macs") -> str:
-    """The account as `text`, with one convention's breakdown, or all of it as `json`."""
+def render(report: CostReport, format_name: str, convention: str = "macs") -> str:
+    """The report as `text`, with one convention's breakdown, or all of it as `json`."""
     if format_name == "json":
-        return json.dumps(_data(found), indent=2) + "\n"
-    head = f"{found.model}  {size(found.input_shape)}  {found.params:,} parameters\n"
-    counts = [f"  {item.convention:<12} {item.value:>18,}  {_summary(item.convention)}\n" for item in found.costs]
-    missing = [f"  {name:<12} {'unknown':>18}  {why}\n" for name, why in found.problems]
-    shown = next((item for item in found.costs if item.convention == convention), None)
+        return json.dumps(_as_data(report), indent=2) + "\n"
+    head = f"{report.model}  {format_shape(report.input_shape)}  {report.params:,} parameters\n"
+    counts = [f"  {item.convention:<12} {item.value:>18,}  {_summary(item.convention)}\n" for item in report.costs]
+    unknown = [f"  {name:<12} {'unknown':>18}  {why}\n" for name, why in report.problems]
+    selected = next((item for item in report.costs if item.convention == convention), None)
     parts = (
-        "" if shown is None else _table("module", shown.by_module, shown) + _table("operator", shown.by_operator, shown)
+        ""
+        if selected is None
+        else _table("module", selected.by_module, selected) + _table("operator", selected.by_operator, selected)
     )
-    solved = [f"{item.where}: {explanation(item.solution)}\n".removeprefix(": ") for item in found.explained]
-    return head + "".join((*counts, *missing)) + parts + "".join(solved)
+    solved = [f"{item.where}: {explanation(item.solution)}\n".removeprefix(": ") for item in report.explained]
+    return head + "".join((*counts, *unknown)) + parts + "".join(solved)
 
 
-def _table(title: str, parts: Sequence[tuple[str, int]], shown: Cost) -> str:
+def _table(title: str, parts: Sequence[tuple[str, int]], selected: Cost) -> str:
     rest = sum(amount for _, amount in parts[MOST_PARTS:])
     rows = [*parts[:MOST_PARTS], *([(f"{len(parts) - MOST_PARTS} more", rest)] if rest else [])]
     width = max((len(name) for name, _ in rows), default=0)
-    share = shown.value or 1
+    share = selected.value or 1
     lines = (
         f"  {name or '(the model itself)':<{width}}  {amount:>18,}  {amount / share:6.1%}\n" for name, amount in rows
     )
-    return f"{shown.convention} by {title}\n" + "".join(lines)
+    return f"{selected.convention} by {title}\n" + "".join(lines)
 
 
 def _summary(convention: str) -> str:
     return plugins.summary("conventions", convention).rstrip(".")
 
 
-def _data(found: Account) -> Mapping[str, Any]:
+def _as_data(report: CostReport) -> Mapping[str, Any]:
     return {
-        "model": found.model,
-        "input": list(found.input_shape),
-        "params": found.params,
-        "counts": [asdict(item) for item in found.costs],
-        "problems": dict(found.problems),
+        "model": report.model,
+        "input": list(report.input_shape),
+        "params": report.params,
+        "counts": [asdict(item) for item in report.costs],
+        "problems": dict(report.problems),
         "explained": [
             {"value": item.solution.value, "where": item.where, "macs": item.solution.macs, "ratio": item.solution.ratio,
              "fits": [asdict(fit) for fit in item.solution.fits]}
-            for item in found.explained
+            for item in report.explained
         ],
     }  # fmt: skip

@@ -1,7 +1,7 @@
 """Module + input shape -> parameters, multiply-adds, and the other numbers that people call FLOPs.
 
-A forward pass is recorded without memory and without weights (tracing), and each convention in zoo/conventions turns the
-trace into its number; `solve` finds the convention and the input behind a number.
+A forward pass is recorded without memory and without weights (tracing), and each convention in zoo/flops/conventions
+turns the trace into its number; `solve` finds the convention and the input behind a number.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ USUAL_SIZES = (224, 256)
 class Count:
     """One number for one forward pass of one image.
 
-    convention: a name of zoo/conventions; value: in the convention's unit; input_shape: (channels, height, width).
+    convention: a name of zoo/flops/conventions; value: in the convention's unit; input_shape: (channels, height, width).
     by_operator, by_module: (name, amount), the largest first; the module "" is what the root computes itself.
     unknown_operators: those without a formula, together too small to matter (else there is no Count).
     """
@@ -100,7 +100,7 @@ class Solution:
 def count(module: torch.nn.Module, input_shape: Sequence[int], convention: str = "macs", *, depth: int = 1) -> Count:
     """Count one forward pass of one image under a convention.
 
-    module: on the meta device (see tracing.meta_build), in eval mode; input_shape: (channels, height, width); depth: how many
+    module: on the meta device (see meta.meta_build), in eval mode; input_shape: (channels, height, width); depth: how many
     names of a module's path tell the parts of `by_module` apart, 1 for the top-level modules.
     Raises UnknownName for a convention that does not exist; CannotCheck when the module does not run at this shape, or
     when operators without a formula may hide more than HIDDEN_SHARE of the number.
@@ -197,10 +197,10 @@ def solve(module: torch.nn.Module, value: int, image_size: int, *, rounded_to: i
     image and for two. An exact number stops at its first fit; a rounded one gets them all.
     Raises CannotCheck when the module does not run at its own size, or its multiply-adds cannot be counted there.
     """
-    own = trace(module, (1, 3, image_size, image_size))
-    macs = tally(own, "macs").value
+    own_trace = trace(module, (1, 3, image_size, image_size))
+    macs = tally(own_trace, "macs").value
     fits: list[Fit] = []
-    for recorded in _traces(module, own, value):
+    for recorded in _traces(module, own_trace, value):
         for fit in _candidates(recorded):
             if abs(fit.value - value) * 2 <= rounded_to and not _is_known(fit, fits):
                 fits.append(fit)
@@ -209,16 +209,16 @@ def solve(module: torch.nn.Module, value: int, image_size: int, *, rounded_to: i
     return Solution(value=value, fits=tuple(fits), macs=macs, ratio=value / macs if macs else 0.0)
 
 
-def _traces(module: torch.nn.Module, own: Trace, value: int) -> Iterator[Trace]:
+def _traces(module: torch.nn.Module, own_trace: Trace, value: int) -> Iterator[Trace]:
     """Traces at the inputs that people use, the likely first; of two images only where that comes near the number."""
-    sizes = dict.fromkeys((own.input_shape[-1], *USUAL_SIZES))
+    sizes = dict.fromkeys((own_trace.input_shape[-1], *USUAL_SIZES))
     shapes = [shape for size in sizes for shape in ((3, size, size), photograph_input(size))]
     for shape in shapes:
         try:
-            one = own if shape == own.input_shape[1:] else trace(module, (1, *shape))
-            yield one
+            single = own_trace if shape == own_trace.input_shape[1:] else trace(module, (1, *shape))
+            yield single
             # Not all is per image (a position's table is not), so two images are recorded, not doubled.
-            if any(abs(2 * fit.value - value) < 0.01 * value for fit in _candidates(one)):
+            if any(abs(2 * fit.value - value) < 0.01 * value for fit in _candidates(single)):
                 yield trace(module, (2, *shape))
         except CannotCheck:
             continue

@@ -32,7 +32,7 @@ def trace(module: torch.nn.Module, input_shape: Sequence[int]) -> Trace:
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
     images = torch.empty(tuple(input_shape), dtype=dtype, device="meta")
     # Under inference mode torch hands operators over undecomposed, and makes no state for gradients.
-    with torch.inference_mode(), torch.device("meta"), recorder.listening():
+    with torch.inference_mode(), torch.device("meta"), recorder.recording():
         try:
             module(images)
         except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
@@ -109,13 +109,13 @@ _NO_MULTIPLY_ADDS = frozenset(
 _LIKE_THEIR_ARGUMENT = frozenset({"aten.batch_norm"})
 
 
-class _Seen(NamedTuple):
+class _CallRecord(NamedTuple):
     """What is known of an operator at given arguments: how its result is made, and what it costs.
 
-    made: the type of the result, None where the result is the first argument (written into, or passed on).
+    result_type: the type of the result, None where the result is the first argument (written into, or passed on).
     """
 
-    made: Any
+    result_type: Any
     outputs: tuple[Layout, ...]
     macs: int
     unknown: tuple[tuple[str, int], ...]
@@ -139,11 +139,11 @@ class _Recorder:
         self._names = {id(module): name for name, module in root.named_modules()}
         self._path = [""]
         self._kinds: dict[Any, str] = {}
-        self._seen: dict[object, _Seen] = {}
-        self._mode = _dispatching_to(self.run)
+        self._records: dict[object, _CallRecord] = {}
+        self._mode = _dispatch_mode(self.run)
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def recording(self) -> Iterator[None]:
         from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
         hooks = register_module_forward_pre_hook(self._enter), register_module_forward_hook(self._leave)
@@ -162,9 +162,9 @@ class _Recorder:
     def _leave(self, module: torch.nn.Module, args: Any, output: Any) -> None:
         if id(module) in self._names:
             path = self._path.pop()
-            taken, given = self._first_shape(args), self._first_shape(output)
-            if taken is not None and given is not None:
-                self.modules.append(ModuleCall(path, module, taken, given))
+            input_shape, output_shape = self._first_shape(args), self._first_shape(output)
+            if input_shape is not None and output_shape is not None:
+                self.modules.append(ModuleCall(path, module, input_shape, output_shape))
 
     def _first_shape(self, value: Any) -> Shape | None:
         if isinstance(value, self._torch.Tensor):
@@ -180,18 +180,20 @@ class _Recorder:
             return func(*args, **kwargs)
         arguments = self._describe(args)
         key = (func, arguments, self._describe(tuple(kwargs.items())))
-        seen = self._seen.get(key)
-        if seen is not None:
-            result = self._recall(seen, args)
+        record = self._records.get(key)
+        if record is not None:
+            result = self._recall(record, args)
         else:
             result, macs, unknown = self._measure(func, kind, args, kwargs)
-            made = None if args and result is args[0] else type(result)
-            seen = _Seen(made, tuple(_layouts(self._describe(result))), macs, unknown)
-            if self._can_recall(result, seen) and (made is None or not func._schema.is_mutable):
-                self._seen[key] = seen
+            result_type = None if args and result is args[0] else type(result)
+            record = _CallRecord(result_type, tuple(_layouts(self._describe(result))), macs, unknown)
+            if self._can_recall(result, record) and (result_type is None or not func._schema.is_mutable):
+                self._records[key] = record
         if kind != "pointwise":
             name = str(func._overloadpacket)
-            self.calls.append(OperatorCall(self._path[-1], name, arguments, seen.outputs, seen.macs, seen.unknown))
+            self.calls.append(
+                OperatorCall(self._path[-1], name, arguments, record.outputs, record.macs, record.unknown)
+            )
         return result
 
     def _classify(self, func: Any) -> str:
@@ -243,21 +245,21 @@ class _Recorder:
             return tuple([self._describe(item) for item in value])
         return value
 
-    def _can_recall(self, result: Any, seen: _Seen) -> bool:
+    def _can_recall(self, result: Any, record: _CallRecord) -> bool:
         """Only tensors without values: what was read from one must be read again."""
         tensors = [result] if isinstance(result, self._torch.Tensor) else result
         return (
             isinstance(tensors, (list, tuple))
-            and len(tensors) == len(seen.outputs) > 0
-            and all(layout.on_meta for layout in seen.outputs)
+            and len(tensors) == len(record.outputs) > 0
+            and all(layout.on_meta for layout in record.outputs)
         )
 
-    def _recall(self, seen: _Seen, args: tuple[Any, ...]) -> Any:
-        if seen.made is None:
+    def _recall(self, record: _CallRecord, args: tuple[Any, ...]) -> Any:
+        if record.result_type is None:
             return args[0]
         make = self._torch.empty_strided
-        tensors = [make(layout.shape, layout.stride, dtype=layout.dtype, device="meta") for layout in seen.outputs]
-        return tensors[0] if issubclass(seen.made, self._torch.Tensor) else seen.made(tensors)
+        tensors = [make(layout.shape, layout.stride, dtype=layout.dtype, device="meta") for layout in record.outputs]
+        return tensors[0] if issubclass(record.result_type, self._torch.Tensor) else record.result_type(tensors)
 
 
 def _layouts(description: Any) -> Iterator[Layout]:
@@ -268,11 +270,11 @@ def _layouts(description: Any) -> Iterator[Layout]:
             yield from _layouts(item)
 
 
-def _dispatching_to(run: Any) -> Any:
+def _dispatch_mode(run: Any) -> Any:
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    class Dispatching(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives its modes no types
+    class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives its modes no types
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             return run(func, args, kwargs or {})
 
-    return Dispatching()  # type: ignore[no-untyped-call]  # the same
+    return DispatchMode()  # type: ignore[no-untyped-call]  # the same

@@ -34,7 +34,7 @@ def refuse_code(builder: Builder, *, allow_code: bool) -> None:
         )
 
 
-def build(builder: Builder, *, allow_code: bool = False) -> nn.Module:
+def build_model(builder: Builder, *, allow_code: bool = False) -> nn.Module:
     """The architecture with fresh weights, in eval mode, on torch's default device.
 
     Raises WrongContent at the card's line when the architecture does not exist or its options do not fit; NotHere as
@@ -49,22 +49,22 @@ def build(builder: Builder, *, allow_code: bool = False) -> nn.Module:
     return module
 
 
-def load(
+def load_model(
     builder: Builder, artifact: Artifact, renames: Sequence[Rename] = (), *, allow_code: bool = False
 ) -> nn.Module:
     """The architecture with the artifact's tensors, strictly loaded, in eval mode, on the CPU."""
-    module = build(builder, allow_code=allow_code)
+    module = build_model(builder, allow_code=allow_code)
     tensors.fit(module, tensors.read(artifact, renames).tensors, artifact.file)
     return module
 
 
-def transform(wanted: Input) -> Transform:
+def make_transform(card_input: Input) -> Transform:
     """The card's preprocessing: an RGB image -> float tensor (channels, height, width)."""
-    made: Transform = plugins.load("builders", "timm").transform(wanted)
-    return made
+    transform: Transform = plugins.load("builders", "timm").transform(card_input)
+    return transform
 
 
-def device(name: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
     """The device of that name; `auto` is the accelerator when there is one, else the CPU. Workers take one each in turn.
 
     Raises UsageError when the name means nothing, CannotCheck when this machine has no such device.
@@ -76,21 +76,21 @@ def device(name: str) -> torch.device:
         if accelerator is None:
             return torch.device("cpu")
         number = worker_number()
-        return accelerator if number is None else torch.device(accelerator.type, number % accelerators())
+        return accelerator if number is None else torch.device(accelerator.type, number % count_accelerators())
     try:
-        wanted = torch.device(name)
+        device = torch.device(name)
     except RuntimeError as error:
         raise UsageError(f"{name!r} is no device", hint="give auto, cpu, cuda:0 or mps") from error
     try:
-        torch.empty(1, device=wanted)
+        torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise CannotCheck(
             f"this machine cannot use the device {name}: {str(error).splitlines()[0]}", hint="give --device cpu"
         ) from error
-    return wanted
+    return device
 
 
-def accelerators() -> int:
+def count_accelerators() -> int:
     """How many accelerators this machine has, 0 when it computes on its CPU."""
     import torch
 
@@ -107,5 +107,5 @@ def device_kind(name: str) -> str:
         return name.partition(":")[0]
     apple = platform.system() == "Darwin" and platform.machine() == "arm64"
     if apple or any(node for pattern in DEVICE_NODES for node in Path("/dev").glob(pattern)):
-        return device(name).type
+        return choose_device(name).type
     return "cpu"

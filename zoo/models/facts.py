@@ -18,7 +18,7 @@ from typing import Any
 from zoo import plugins
 from zoo.registry.card import BUILDERS_OF_CODE, Builder, canonical_json
 from zoo.runtime.environment import version_of
-from zoo.runtime.storage import home, write_atomically
+from zoo.runtime.storage import state_folder, write_atomically
 
 Value = int | float | str | None
 """What is claimed or measured: a number in the finding's unit, a digest or a name; None where there is nothing."""
@@ -32,7 +32,7 @@ class Fact:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
-def question(kind: str, *, code: Iterable[str], libraries: Iterable[str], **inputs: Any) -> str:
+def fact_key(kind: str, *, code: Iterable[str], libraries: Iterable[str], **inputs: Any) -> str:
     """The key of a fact: 64 hex digits over all that can change its value.
 
     code: files below `zoo/` whose source measures it. libraries: distributions whose versions matter.
@@ -47,12 +47,12 @@ def question(kind: str, *, code: Iterable[str], libraries: Iterable[str], **inpu
     return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
 
 
-def architecture(kind: str, builder: Builder, *, code: Iterable[str], **inputs: Any) -> str:
+def architecture_key(kind: str, builder: Builder, *, code: Iterable[str], **inputs: Any) -> str:
     """The key of a fact about an architecture, whichever card names it."""
     library = plugins.load("builders", builder.library, where=str(builder.where["library"]))
     if builder.library in BUILDERS_OF_CODE:
         inputs = {**inputs, "source": library.source_sha256(builder.entry)}
-    return question(
+    return fact_key(
         kind,
         code=(*code, f"models/builders/{builder.library}.py"),
         libraries=library.versions(),
@@ -63,7 +63,7 @@ def architecture(kind: str, builder: Builder, *, code: Iterable[str], **inputs: 
     )
 
 
-def of(key: str, measure: Callable[[], Fact], *, refresh: bool = False) -> Fact:
+def recall_or_measure(key: str, measure: Callable[[], Fact], *, refresh: bool = False) -> Fact:
     """The known fact, or the one measured now and kept; `refresh` measures in any case."""
     known = None if refresh else recall(key)
     if known is not None:
@@ -92,7 +92,7 @@ def keep(key: str, fact: Fact) -> None:
 
 
 def _path(key: str) -> Path:
-    return home() / "facts" / key[:2] / f"{key}.json"
+    return state_folder("facts", key[:2]) / f"{key}.json"
 
 
 @cache

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from zoo.errors import CannotCheck, NotHere
 from zoo.models import facts
-from zoo.models.build import device_kind, load, transform
+from zoo.models.build import device_kind, load_model, make_transform
 from zoo.models.facts import Fact
 from zoo.models.subject import Subject
 from zoo.registry.card import Weights
@@ -68,7 +68,7 @@ def logits(subject: Subject) -> tuple[float, ...]:
     if not subject.card.weights:
         raise NotHere("the card lists no weights", where=str(subject.card.where), hint="add `weights: [{file: ...}]`")
     weights = subject.card.weights[0]
-    key = facts.architecture(
+    key = facts.architecture_key(
         "fingerprint",
         subject.builder,
         code=CODE,
@@ -77,16 +77,16 @@ def logits(subject: Subject) -> tuple[float, ...]:
         rename=[[item.pattern, item.replacement] for item in weights.rename],
         preprocessing=subject.input.as_data(),
     )
-    fact = facts.of(key, lambda: _measure(subject, weights), refresh=subject.settings.refresh)
+    fact = facts.recall_or_measure(key, lambda: _measure(subject, weights), refresh=subject.settings.refresh)
     return tuple(float(value) for value in fact.evidence["logits"])
 
 
-def tolerance(found: tuple[float, ...]) -> float:
+def tolerance(values: tuple[float, ...]) -> float:
     """How far each of these may be off: TOLERANCE of the largest, or of 1, rounded up to one digit."""
-    wanted = TOLERANCE * max(1.0, *(abs(value) for value in found))
-    unit = 10.0 ** math.floor(math.log10(wanted))
+    unrounded = TOLERANCE * max(1.0, *(abs(value) for value in values))
+    unit = 10.0 ** math.floor(math.log10(unrounded))
     # 1e-9: the division of a power of ten by itself may be a hair more than a whole number
-    return float(f"{math.ceil(wanted / unit - 1e-9) * unit:.1g}")
+    return float(f"{math.ceil(unrounded / unit - 1e-9) * unit:.1g}")
 
 
 def _measure(subject: Subject, weights: Weights) -> Fact:
@@ -98,8 +98,8 @@ def _measure(subject: Subject, weights: Weights) -> Fact:
     if device_kind(settings.device) == "cpu":
         module = subject.model
     else:  # accelerators round in ways of their own
-        module = load(subject.builder, subject.artifact(weights), weights.rename, allow_code=settings.allow_code)
-    image = transform(subject.input)(picture())
+        module = load_model(subject.builder, subject.artifact(weights), weights.rename, allow_code=settings.allow_code)
+    image = make_transform(subject.input)(picture())
     with torch.inference_mode():
         answer = module(image.unsqueeze(0))
     if not isinstance(answer, torch.Tensor) or answer.dim() != 2 or not bool(answer.isfinite().all()):

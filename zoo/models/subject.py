@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import NotHere, ZooError
+from zoo.models.build import build_model, choose_device, load_model, refuse_code
 from zoo.registry.card import Builder, Card, Input, Weights
 from zoo.registry.catalog import Catalog
 from zoo.runtime.engines import Options
@@ -18,7 +19,6 @@ from zoo.weights.store import Artifact
 
 if TYPE_CHECKING:
     from torch import nn
-from zoo.models.build import build, device, load, refuse_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ class Evaluation:
 class Settings:
     """What a run may do: download, use a device (`auto`, `cpu`, `cuda:0`, `mps`), read copies of data sets.
 
-    tell: called with each event of a long measurement, in this process only. allow_code: run the factories that cards
-    name (`builder: {library: python}`). remote: ask the servers of files what they say of them.
+    on_progress: called with each event of a long measurement, in this process only. allow_code: run the factories that
+    cards name (`builder: {library: python}`). remote: ask the servers of files what they say of them.
     """
 
     fetch: bool = False
@@ -58,7 +58,7 @@ class Settings:
     evaluation: Evaluation = Evaluation()
     allow_code: bool = False
     remote: bool = False
-    tell: Callable[[Any], None] | None = field(default=None, compare=False, repr=False)
+    on_progress: Callable[[Any], None] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -108,20 +108,20 @@ class Subject:
             self._artifacts[weights.file] = self._measure(weights)
         return self._artifacts[weights.file]
 
-    def look(self, weights: Weights) -> RemoteFile:
+    def remote_file(self, weights: Weights) -> RemoteFile:
         """What the file's server says of it, asked once; raises as `remote.look` does."""
         if weights.file not in self._remote:
             try:
                 self._remote[weights.file] = remote.look(weights)
             except ZooError as error:  # one answer to all questions, also where there is none
                 self._remote[weights.file] = error
-        found = self._remote[weights.file]
-        if isinstance(found, ZooError):
-            raise found
-        return found
+        answer = self._remote[weights.file]
+        if isinstance(answer, ZooError):
+            raise answer
+        return answer
 
     @property
-    def measured(self) -> tuple[Artifact, ...]:
+    def measured_files(self) -> tuple[Artifact, ...]:
         """The files that were measured so far, in the card's order."""
         return tuple(self._artifacts[item.file] for item in self.card.weights if item.file in self._artifacts)
 
@@ -141,16 +141,16 @@ class Subject:
         from zoo.models.meta import meta_build
 
         with meta_build():
-            return build(self.builder, allow_code=self.settings.allow_code)
+            return build_model(self.builder, allow_code=self.settings.allow_code)
 
-    def loaded(self, weights: Weights) -> nn.Module:
+    def load_weights(self, weights: Weights) -> nn.Module:
         """The model with the file's weights, strictly loaded, in eval mode, on the settings' device."""
-        module = load(self.builder, self.artifact(weights), weights.rename, allow_code=self.settings.allow_code)
-        return module.to(device(self.settings.device))
+        module = load_model(self.builder, self.artifact(weights), weights.rename, allow_code=self.settings.allow_code)
+        return module.to(choose_device(self.settings.device))
 
     @cached_property
     def model(self) -> nn.Module:
         """The model with the card's preferred weights, on the settings' device."""
         if not self.card.weights:
             raise NotHere("the card lists no weights", where=str(self.card.where), hint="add `weights: [{file: ...}]`")
-        return self.loaded(self.card.weights[0])
+        return self.load_weights(self.card.weights[0])

@@ -15,9 +15,10 @@ from pathlib import Path
 from zoo.errors import Refused
 from zoo.registry.card import Card, Collection, Dataset, card_sha256
 from zoo.registry.catalog import Catalog
-from zoo.runtime.storage import home
+from zoo.runtime.storage import state_folder
 from zoo.verification import report as reports
 from zoo.verification.report import Finding, Report, ReportSubject, Status, exit_code
+from zoo.weights import upgrade
 from zoo.weights.store import Artifact
 
 MAX_AGE_DAYS = 30
@@ -77,14 +78,13 @@ class Blocker:
 def newest_report(card: Card, collection: Collection | None) -> Report:
     """The report of the last whole `zoo verify` of the card as it is now; raises Refused when there is none."""
     digest = card_sha256(card, collection)
-    found = sorted((home() / "reports" / digest).glob("*.json"))
-    if not found:
-        raise Refused(
-            f"{card.name} is not published: nothing has verified this card as it is now (card_sha256 {digest[:12]})",
-            where=str(card.where),
-            hint=_verify(card),
-        )
-    return reports.read(found[-1])
+    paths = sorted(state_folder("reports", digest).glob("*.json"))
+    if not paths:
+        why = f"nothing has verified this card as it is now (card_sha256 {digest[:12]})"
+        if upgrade.has_report(digest):
+            why = "its report is of zoo 0.1, which proves nothing to this zoo: verify again"
+        raise Refused(f"{card.name} is not published: {why}", where=str(card.where), hint=_verify_command(card))
+    return reports.read(paths[-1])
 
 
 def admit(
@@ -101,32 +101,37 @@ def admit(
     Raises Refused, which names everything in the way, with the strict exit code of the report.
     """
     own = report.only(card.name)
+    if own.version < reports.VERSION:
+        what = (
+            f"the report is of zoo {own.zoo}, in format {own.version}, which proves nothing to this zoo: verify again"
+        )
+        raise _refusal(card, [Blocker(what, _verify_command(card))], 3)
     subject = _subject_of(card, catalog.collection_of(card), own)
-    datasets = {item.dataset: found for item in card.results if (found := catalog.dataset(item.dataset))}
-    hindrances = [
-        *_age(card, own, now, max_age),
-        *_not_good(own.findings, allowance),
-        *_incomplete(card, datasets, own.findings, allowance),
+    datasets = {item.dataset: dataset for item in card.results if (dataset := catalog.dataset(item.dataset))}
+    blockers = [
+        *_age_blockers(card, own, now, max_age),
+        *_status_blockers(own.findings, allowance),
+        *_gap_blockers(card, datasets, own.findings, allowance),
     ]
-    if hindrances:
-        raise _refusal(card, hindrances, exit_code(own.findings, strict=True))
+    if blockers:
+        raise _refusal(card, blockers, exit_code(own.findings, strict=True))
     return Admission(card, catalog.collection_of(card), datasets, own, subject, allowance)
 
 
 def prove(admission: Admission, artifacts: Sequence[Artifact]) -> Proof:
     """The admission with the files, measured just now; raises Refused when the report is about other bytes."""
     measured = {item.file: item.sha256 for item in admission.subject.weights}
-    other = [
+    blockers = [
         Blocker(
             f"the report is about other bytes of {item.file}: there sha256 {measured.get(item.file, 'nothing')},"
             f" on this machine {item.sha256}",
-            _verify(admission.card),
+            _verify_command(admission.card),
         )
         for item in artifacts
         if measured.get(item.file) != item.sha256
     ]
-    if other:
-        raise _refusal(admission.card, other, 3)
+    if blockers:
+        raise _refusal(admission.card, blockers, 3)
     return Proof(admission, tuple(artifacts))
 
 
@@ -146,24 +151,26 @@ def _subject_of(card: Card, collection: Collection | None, report: Report) -> Re
         what = (
             f"the report is about the card as it was (card_sha256 {subject.card_sha256[:12]}), it is now {digest[:12]}"
         )
-        raise _refusal(card, [Blocker(what, _verify(card))], 3)
-    raise _refusal(card, [Blocker(f"the report does not mention {card.name}", _verify(card))], 3)
+        raise _refusal(card, [Blocker(what, _verify_command(card))], 3)
+    raise _refusal(card, [Blocker(f"the report does not mention {card.name}", _verify_command(card))], 3)
 
 
-def _age(card: Card, report: Report, now: datetime, max_age: timedelta) -> Iterator[Blocker]:
+def _age_blockers(card: Card, report: Report, now: datetime, max_age: timedelta) -> Iterator[Blocker]:
     """The report's age, and that of the accuracies in it: what was evaluated before is not evaluated for each report."""
     created, days = _utc(report.created), max_age / timedelta(days=1)
     if now - created > max_age:
         what = f"the report is {_days(now - created)} days old (of {report.created}), at most {days:g} are allowed"
-        yield Blocker(what, _verify(card))
+        yield Blocker(what, _verify_command(card))
     if created - now > CLOCK_SKEW:
-        yield Blocker(f"the report was made in the future, at {report.created}", f"set the clock, then {_verify(card)}")
+        yield Blocker(
+            f"the report was made in the future, at {report.created}", f"set the clock, then {_verify_command(card)}"
+        )
     for finding in report.findings:
         measured = finding.evidence.get("measured")
         if finding.check == "accuracy" and isinstance(measured, str) and now - _utc(measured) > max_age:
             old = _days(now - _utc(measured))
             what = f"accuracy {finding.key} was measured {old} days ago (on {measured}), at most {days:g} are allowed"
-            yield Blocker(what, f"{_verify(card)} --max-age {days:g}")
+            yield Blocker(what, f"{_verify_command(card)} --max-age {days:g}")
 
 
 def _utc(created: str) -> datetime:
@@ -175,72 +182,74 @@ def _days(span: timedelta) -> str:
     return f"{span / timedelta(days=1):.1f}"
 
 
-def _not_good(findings: Iterable[Finding], allowance: Allowance | None) -> Iterator[Blocker]:
+def _status_blockers(findings: Iterable[Finding], allowance: Allowance | None) -> Iterator[Blocker]:
     covered = COVERED.get(allowance.check, ()) if allowance else ()
     for finding in findings:
         if finding.check in covered and finding.status in (Status.SKIPPED, Status.UNKNOWN):
             continue
         if finding.status.exit_code(strict=True):
-            yield Blocker(_told(finding), finding.hint)
+            yield Blocker(_describe(finding), finding.hint)
 
 
-def _incomplete(
+def _gap_blockers(
     card: Card, datasets: Mapping[str, Dataset], findings: Sequence[Finding], allowance: Allowance | None
 ) -> Iterator[Blocker]:
-    """What a complete report has and this one has not. What it has, but not ok, is told by `_not_good`."""
+    """What a complete report has and this one has not. What it has, but not ok, is told by `_status_blockers`."""
     by_key = {(item.check, item.key): item for item in findings}
-    wanted = [("build", "build"), ("params", "params")]
+    expected = [("build", "build"), ("params", "params")]
     for weights in card.weights:
-        wanted += [("files", f"{weights.file}/sha256"), ("loading", weights.file)]
-    for check, key in wanted:
+        expected += [("files", f"{weights.file}/sha256"), ("loading", weights.file)]
+    for check, key in expected:
         if (check, key) not in by_key:
-            yield Blocker(f"the report says nothing of {check} {key}", _verify(card))
+            yield Blocker(f"the report says nothing of {check} {key}", _verify_command(card))
     params = by_key.get(("params", "params"))
     if params is not None and params.status is Status.UNCLAIMED and params.measured is None:
-        yield Blocker("the parameters were not measured", _verify(card))
+        yield Blocker("the parameters were not measured", _verify_command(card))
     if not card.weights:
         yield Blocker("the card lists no weights", "add `weights: [{file: ...}]`")
-    yield from _results(card, datasets, [item for item in findings if item.check == "accuracy"], allowance)
+    yield from _result_blockers(card, datasets, [item for item in findings if item.check == "accuracy"], allowance)
 
 
-def _results(
+def _result_blockers(
     card: Card, datasets: Mapping[str, Dataset], findings: Sequence[Finding], allowance: Allowance | None
 ) -> Iterator[Blocker]:
     if not card.results:
-        hint = "add `claims: {results: [...]}` on a data set that zoo can evaluate, then " + _verify(card)
+        hint = "add `claims: {results: [...]}` on a data set that zoo can evaluate, then " + _verify_command(card)
         yield Blocker("the card claims no result, so nothing shows that these weights do what they are for", hint)
     elif not findings:
-        yield Blocker("the report says nothing of accuracy", _verify(card))
+        yield Blocker("the report says nothing of accuracy", _verify_command(card))
     parts = [item for item in findings if item.status is Status.OK and not is_whole(item, datasets)]
     for finding in parts:
         images, known = finding.evidence.get("images"), finding.evidence.get("split_images")
-        yield Blocker(f"accuracy {finding.key} is over a part of the split, {images} of {known} images", _verify(card))
+        yield Blocker(
+            f"accuracy {finding.key} is over a part of the split, {images} of {known} images", _verify_command(card)
+        )
     if findings and not parts and not any(item.status is Status.OK for item in findings):
         allowed = allowance is not None and allowance.check == "accuracy"
         if not allowed and not any(item.status.exit_code(strict=True) for item in findings):
-            yield Blocker("no claimed result was measured", _verify(card))
+            yield Blocker("no claimed result was measured", _verify_command(card))
 
 
-def _told(finding: Finding) -> str:
-    said = finding.reason
+def _describe(finding: Finding) -> str:
+    text = finding.reason
     if finding.measured is not None and finding.claimed is not None and finding.measured != finding.claimed:
-        said = f"claimed {finding.claimed}, measured {finding.measured}" + (f"; {said}" if said else "")
-    return f"{finding.where}: {finding.status.value} {finding.check} {finding.key}" + (f": {said}" if said else "")
+        text = f"claimed {finding.claimed}, measured {finding.measured}" + (f"; {text}" if text else "")
+    return f"{finding.where}: {finding.status.value} {finding.check} {finding.key}" + (f": {text}" if text else "")
 
 
-def _verify(card: Card) -> str:
+def _verify_command(card: Card) -> str:
     return f"zoo verify {card.name} --fetch"
 
 
-def _refusal(card: Card, hindrances: Sequence[Blocker], code: int) -> Refused:
+def _refusal(card: Card, blockers: Sequence[Blocker], code: int) -> Refused:
     """One error that names them all, those with the same hint together."""
     by_hint: dict[str, list[str]] = {}
-    for item in hindrances:
+    for item in blockers:
         by_hint.setdefault(item.hint, []).append(item.what)
-    lines = [f"{card.name} is not published, {len(hindrances)} in the way:"]
-    for hint, told in by_hint.items():
-        lines += [f"  {what}" for what in told] + ([f"    hint: {hint}"] if hint else [])
-    hint = "" if list(by_hint) == [_verify(card)] else f"do what stands above, then {_verify(card)}"
+    lines = [f"{card.name} is not published, {len(blockers)} in the way:"]
+    for hint, blocked in by_hint.items():
+        lines += [f"  {what}" for what in blocked] + ([f"    hint: {hint}"] if hint else [])
+    hint = "" if list(by_hint) == [_verify_command(card)] else f"do what stands above, then {_verify_command(card)}"
     return Refused("\n".join(lines), where=str(card.where), hint=hint, exit_code=code or 3)
 
 

@@ -28,75 +28,90 @@ class RepositoryLocation:
     endpoint: str
 
 
-def explained(error: Exception, doing: str, spot: RepositoryLocation) -> ZooError:
-    """The client's error in our words; one of ours stays as it is."""
+def explain(error: Exception, doing: str, location: RepositoryLocation) -> ZooError:
+    """Say the client's error in our words; one of ours stays as it is."""
     import httpx2
     from huggingface_hub import errors
 
-    repo, page = spot.repo_id, spot.page
     if isinstance(error, ZooError):
         return error
+    no_access = _explain_no_access(error, location)
+    if no_access is not None:
+        return no_access
+    page = location.page
+    if isinstance(error, errors.HfHubHTTPError):
+        return _explain_status(error, doing, location)
+    if isinstance(error, httpx2.HTTPError):
+        hint = "look at the network, a proxy, HF_ENDPOINT; then publish again"
+        return TransferFailed(
+            f"the Hub cannot be reached, {doing}: {first_line(error)}", where=location.endpoint, hint=hint
+        )
+    if isinstance(error, json.JSONDecodeError):
+        hint = "try again later; it may be a proxy that answers"
+        return TransferFailed(f"the Hub's answer, {doing}, is no JSON: a server's error page", where=page, hint=hint)
+    if isinstance(error, RuntimeError):
+        cause = f": {first_line(error.__cause__)}" if error.__cause__ else ""
+        hint = "publish again: it goes on with what is missing"
+        return TransferFailed(f"{first_line(error)}{cause}; nothing was published", where=page, hint=hint)
+    if isinstance(error, ConnectionError):
+        hint = "publish again; HF_HUB_DISABLE_XET=1 uploads without Xet"
+        return TransferFailed(f"Xet's storage cannot be reached, {doing}: {first_line(error)}", where=page, hint=hint)
+    return WrongContent(
+        f"the Hub does not take the README: {_readme_messages(error)}",
+        where=page,
+        hint="correct the card or the README",
+    )
+
+
+def _explain_no_access(error: Exception, location: RepositoryLocation) -> CannotCheck | None:
+    """The errors of a client that is offline, has no token, or does not see the repository; None for any other."""
+    from huggingface_hub import errors
+
+    repo, page = location.repo_id, location.page
     if isinstance(error, errors.OfflineModeIsEnabled):
         return CannotCheck("the Hub's client is in offline mode", where=page, hint="unset HF_HUB_OFFLINE")
     if isinstance(error, errors.LocalTokenNotFoundError):
-        return CannotCheck(f"not logged in to {spot.endpoint}", where=page, hint="`hf auth login`, or set HF_TOKEN")
+        return CannotCheck(f"not logged in to {location.endpoint}", where=page, hint="`hf auth login`, or set HF_TOKEN")
     if isinstance(error, errors.OIDCError):
         hint = "give the job `permissions: id-token: write`, or unset HF_OIDC_RESOURCE"
         return CannotCheck(
-            f"no token for {os.environ.get('HF_OIDC_RESOURCE', '')}: {short(error)}", where=page, hint=hint
+            f"no token for {os.environ.get('HF_OIDC_RESOURCE', '')}: {first_line(error)}", where=page, hint=hint
         )
     if isinstance(error, errors.GatedRepoError):
         return CannotCheck(
             f"{repo} is gated, and this account has no access to it", where=page, hint=f"ask for access on {page}"
         )
     if isinstance(error, errors.RepositoryNotFoundError):
-        return missing(spot)
+        return repository_missing(location)
     if isinstance(error, errors.RevisionNotFoundError):
         hint = "give a branch or tag that exists; --create makes a missing branch"
         return CannotCheck(f"{repo} has no such branch, tag or commit", where=page, hint=hint)
-    if isinstance(error, errors.HfHubHTTPError):
-        return _explained_status(error, doing, spot)
-    if isinstance(error, httpx2.HTTPError):
-        hint = "look at the network, a proxy, HF_ENDPOINT; then publish again"
-        return TransferFailed(f"the Hub cannot be reached, {doing}: {short(error)}", where=spot.endpoint, hint=hint)
-    if isinstance(error, json.JSONDecodeError):
-        hint = "try again later; it may be a proxy that answers"
-        return TransferFailed(f"the Hub's answer, {doing}, is no JSON: a server's error page", where=page, hint=hint)
-    if isinstance(error, RuntimeError):
-        cause = f": {short(error.__cause__)}" if error.__cause__ else ""
-        hint = "publish again: it goes on with what is missing"
-        return TransferFailed(f"{short(error)}{cause}; nothing was published", where=page, hint=hint)
-    if isinstance(error, ConnectionError):
-        hint = "publish again; HF_HUB_DISABLE_XET=1 uploads without Xet"
-        return TransferFailed(f"Xet's storage cannot be reached, {doing}: {short(error)}", where=page, hint=hint)
-    return WrongContent(
-        f"the Hub does not take the README: {_lines(error)}", where=page, hint="correct the card or the README"
-    )
+    return None
 
 
-def _explained_status(error: Any, doing: str, spot: RepositoryLocation) -> ZooError:
-    repo, page, status = spot.repo_id, spot.page, error.response.status_code
-    said = f": {error.server_message.splitlines()[0][:200]}" if error.server_message else ""
+def _explain_status(error: Any, doing: str, location: RepositoryLocation) -> ZooError:
+    repo, page, status = location.repo_id, location.page, error.response.status_code
+    message = f": {error.server_message.splitlines()[0][:200]}" if error.server_message else ""
     if status == 401:
-        hint = f"`hf auth login` with a token from {spot.endpoint}/settings/tokens"
+        hint = f"`hf auth login` with a token from {location.endpoint}/settings/tokens"
         return CannotCheck(f"the Hub does not accept the token from {token_source()}", where=page, hint=hint)
     if status == 403:
         hint = "--pr opens a pull request; or use a token with the write role there"
-        return CannotCheck(f"this token may not write to {repo}{said}", where=token_source(), hint=hint)
+        return CannotCheck(f"this token may not write to {repo}{message}", where=token_source(), hint=hint)
     if status == 429:
         seconds = seconds_to_wait(error, PAUSE_SECONDS)
         return CannotCheck(f"too many requests, {doing}", where=page, hint=f"try again in {seconds:g} s")
     if status == 400:
-        return WrongContent(f"the Hub refuses it, {doing}{said}", where=page, hint="correct the card or the README")
+        return WrongContent(f"the Hub refuses it, {doing}{message}", where=page, hint="correct the card or the README")
     hint = "publish again in a while: what was uploaded is not uploaded again"
-    return TransferFailed(f"the Hub answered {status}, {doing}{said}", where=page, hint=hint)
+    return TransferFailed(f"the Hub answered {status}, {doing}{message}", where=page, hint=hint)
 
 
-def missing(spot: RepositoryLocation) -> CannotCheck:
-    """There is no such repository, as far as this token can see."""
+def repository_missing(location: RepositoryLocation) -> CannotCheck:
+    """Say that there is no such repository, as far as this token can see."""
     return CannotCheck(
-        f"{spot.repo_id} does not exist or is private: the Hub does not tell which",
-        where=spot.page,
+        f"{location.repo_id} does not exist or is private: the Hub does not tell which",
+        where=location.page,
         hint="look at the name and at whose token this is; --create makes a new one",
     )
 
@@ -109,7 +124,7 @@ def client_errors() -> tuple[type[Exception], ...]:
     return (httpx2.HTTPError, RuntimeError, OSError, ValueError, OIDCError)
 
 
-def is_unknown(error: Exception) -> bool:
+def is_outcome_unknown(error: Exception) -> bool:
     """Whether a commit may have been made all the same: no answer, a server's error, or an answer that is no JSON."""
     import httpx2
     from huggingface_hub.errors import HfHubHTTPError
@@ -130,8 +145,8 @@ def seconds_to_wait(error: Exception, default: float) -> float | None:
         return None
     after = re.fullmatch(r"\d+", response.headers.get("Retry-After", "").strip())
     reset = re.search(r";\s*t=(\d+)", response.headers.get("RateLimit", ""))
-    found = after.group(0) if after else reset.group(1) if reset else None
-    return default if found is None else float(found)
+    seconds = after.group(0) if after else reset.group(1) if reset else None
+    return default if seconds is None else float(seconds)
 
 
 def token_source() -> str:
@@ -144,15 +159,15 @@ def token_source() -> str:
     return f"the environment variable {name}" if name else f"the file {constants.HF_TOKEN_PATH}"
 
 
-def short(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """The first line that says something, without the queries of addresses: those of uploads are signed."""
     lines = [re.sub(r"\?[^\s'\"]*=[^\s'\"]*", "", line).strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:200]
 
 
-def _lines(error: BaseException) -> str:
+def _readme_messages(error: BaseException) -> str:
     """The messages about a README: the Hub's answer as JSON, or the client's list of them."""
-    told = str(error)
+    text = str(error)
     with suppress(ValueError, KeyError, TypeError):
-        told = "\n".join(item["message"] for item in json.loads(told)["errors"])
-    return "; ".join(line.strip(" -")[:100] for line in told.splitlines() if line.strip())[:500]
+        text = "\n".join(item["message"] for item in json.loads(text)["errors"])
+    return "; ".join(line.strip(" -")[:100] for line in text.splitlines() if line.strip())[:500]

@@ -50,34 +50,34 @@ class Existing:
     """What the first mark says was generated; empty without marks."""
 
 
-Find = Callable[[Callable[[str], bool]], "str | None"]
-"""Looks through the READMEs that were published before, the newest first, for one that is asked for."""
+FindReadme = Callable[[Callable[[str], bool]], "str | None"]
+"""Looks through the READMEs that were published before, the newest first, for one that matches."""
 
 
-def merge(generated: Generated, existing: str | None, find: Find = lambda is_wanted: None) -> str:
+def merge(generated: Generated, text: str | None, find_readme: FindReadme = lambda matches: None) -> str:
     """The README with what is generated now and what a person wrote around it.
 
     Where only a person changed the generated part, it stays as the person left it. Raises Refused where both sides
-    changed it, with the differences of both from what zoo had generated, if `find` finds that.
+    changed it, with the differences of both from what zoo had generated, if `find_readme` finds that.
     """
-    if existing is None:
+    if text is None:
         return _text(generated.metadata, {}, "", generated, "")
-    there = parse(existing)
-    own = {key: value for key, value in there.metadata.items() if key not in KEYS}
-    theirs = Generated({key: value for key, value in there.metadata.items() if key in KEYS}, there.body or "")
-    if there.body is None:
+    existing = parse(text)
+    own = {key: value for key, value in existing.metadata.items() if key not in KEYS}
+    theirs = _generated_part(existing)
+    if existing.body is None:
         contradicted = {key: value for key, value in theirs.metadata.items() if generated.metadata.get(key) != value}
         if contradicted:
             raise _both_changed(None, theirs, generated)
         return _text(
-            generated.metadata, own, "", generated, f"\n{there.before.lstrip()}" if there.before.strip() else ""
+            generated.metadata, own, "", generated, f"\n{existing.before.lstrip()}" if existing.before.strip() else ""
         )
-    if theirs.sha256 not in (there.recorded_sha256, generated.sha256):
-        if generated.sha256 == there.recorded_sha256:
-            return existing
-        base = find(lambda text: _is_recorded(text, there.recorded_sha256))
-        raise _both_changed(_generated_part(base) if base else None, theirs, generated)
-    return _text(generated.metadata, own, there.before, generated, there.after)
+    if theirs.sha256 not in (existing.recorded_sha256, generated.sha256):
+        if generated.sha256 == existing.recorded_sha256:
+            return text
+        base = find_readme(lambda readme: _is_recorded(readme, existing.recorded_sha256))
+        raise _both_changed(_generated_part(parse(base)) if base else None, theirs, generated)
+    return _text(generated.metadata, own, existing.before, generated, existing.after)
 
 
 def parse(text: str) -> Existing:
@@ -103,13 +103,12 @@ def parse(text: str) -> Existing:
 
 def is_as_generated(text: str) -> bool:
     """Whether the generated part of a README is as zoo left it, whatever was written around it."""
-    there = parse(text)
-    return there.body is not None and _generated_part(text).sha256 == there.recorded_sha256
+    existing = parse(text)
+    return existing.body is not None and _generated_part(existing).sha256 == existing.recorded_sha256
 
 
-def _generated_part(text: str) -> Generated:
-    there = parse(text)
-    return Generated({key: value for key, value in there.metadata.items() if key in KEYS}, there.body or "")
+def _generated_part(existing: Existing) -> Generated:
+    return Generated({key: value for key, value in existing.metadata.items() if key in KEYS}, existing.body or "")
 
 
 def _is_recorded(text: str, sha256: str) -> bool:
@@ -139,12 +138,12 @@ def _both_changed(base: Generated | None, theirs: Generated, ours: Generated) ->
     """What each side changed, for a person to decide: nothing is overwritten."""
     here, new = "README.md as it is there", "README.md as zoo would write it"
     if base is None:
-        shown = difference(theirs.text, ours.text, here, new)
+        differences = difference(theirs.text, ours.text, here, new)
     else:
         old = "README.md as zoo wrote it"
-        shown = difference(base.text, theirs.text, old, here) + difference(base.text, ours.text, old, new)
+        differences = difference(base.text, theirs.text, old, here) + difference(base.text, ours.text, old, new)
     return Refused(
         "README.md is not overwritten: its generated part was edited by hand, and what zoo generates changed as well\n"
-        + shown,
+        + differences,
         hint="move what was written by hand out of the marked part (or put it into the card), then publish again",
     )

@@ -152,7 +152,7 @@ def template() -> Any:
 
 def _body(admission: Admission, weights_file: str, address: ReleaseAddress, is_converted: bool) -> str:
     card, collection = admission.card, admission.collection
-    rows = [_row(finding) for finding in _shown(admission.report.findings)]
+    rows = [_row(finding) for finding in _table_findings(admission.report.findings)]
     text: str = template().render(
         name=card.name,
         summary=(collection.description or "").strip() if collection else "",
@@ -179,7 +179,7 @@ def _warnings(admission: Admission) -> list[str]:
     return [f"**Not verified: {missing}.** Published without it on purpose: {' '.join(allowance.reason.split())}"]
 
 
-def _shown(findings: Sequence[Finding]) -> Iterator[Finding]:
+def _table_findings(findings: Sequence[Finding]) -> Iterator[Finding]:
     """The findings that are about a number or the files, in the order in which people ask for them."""
     for check in ("accuracy", "params", "flops", "files", "loading", "fingerprint", "data"):
         for finding in findings:
@@ -193,7 +193,7 @@ def _row(finding: Finding) -> dict[str, str]:
         "claimed": _escaped(_value(finding.claimed, finding.unit)),
         "measured": _escaped(_value(finding.measured, finding.unit)),
         "interval": _interval(finding),
-        "found": finding.status.value,
+        "status": finding.status.value,
     }
 
 
@@ -284,7 +284,7 @@ def _verification(admission: Admission) -> Iterator[tuple[str, str]]:
     report = admission.report
     libraries = report.environment.get("libraries", {})
     yield "when", report.created
-    yield "with", f"zoo {report.zoo}, " + ", ".join(f"{name} {found}" for name, found in libraries.items())
+    yield "with", f"zoo {report.zoo}, " + ", ".join(f"{name} {version}" for name, version in libraries.items())
     yield (
         "on",
         f"{report.environment.get('platform', 'an unknown machine')}, Python {report.environment.get('python', '?')}",

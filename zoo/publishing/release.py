@@ -16,10 +16,10 @@ from typing import Any
 
 from zoo.errors import CannotCheck, NotHere, Refused, WrongContent
 from zoo.publishing.gate import Admission, Proof, measured_in
-from zoo.publishing.merge import Find, difference, merge
+from zoo.publishing.merge import FindReadme, difference, merge
 from zoo.publishing.readme import ReleaseAddress, generate
-from zoo.registry.card import Card, Rename, Weights
-from zoo.verification.report import Finding, Report
+from zoo.registry.card import Card, Input, Rename, Weights
+from zoo.verification.report import VERSION, Finding, Report
 from zoo.weights import store, tensors
 from zoo.weights.store import Artifact
 
@@ -28,8 +28,8 @@ README, CONFIG, WEIGHTS, STATEMENT, LICENSE = (
 )  # fmt: skip
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 """Source: github.com/in-toto/attestation, spec/v1; model_signing 1.1.1 writes it so too (_signing/signing.py)."""
-PREDICATE_TYPE = "urn:zoo-verify:report:1"
-"""The predicate is a report as schemas/report.schema.json describes it, version 1."""
+PREDICATE_TYPE = "urn:zoo-verify:report:"
+"""The predicate is a report as schemas/report.schema.json describes it; the version of its format follows."""
 SIGNATURE = "model.sig"
 """What `model_signing` calls a signature by default (1.1.1, _cli.py)."""
 SMALL_BYTES = 10_000_000
@@ -110,19 +110,19 @@ def measure_files(card: Card) -> tuple[Artifact, ...]:
 
     Raises NotHere when one is not here, WrongContent when one is not what the card says.
     """
-    return tuple(_measured_now(card, weights) for weights in card.weights)
+    return tuple(_measure_now(card, weights) for weights in card.weights)
 
 
-def _measured_now(card: Card, weights: Weights) -> Artifact:
+def _measure_now(card: Card, weights: Weights) -> Artifact:
     """A file beside the card is read by each fetch; one of the store is taken by its size and time of change, and read here."""
     artifact = store.fetch(card, weights, offline=True)
     if artifact.path.parent == card.path.absolute().parent:
         return artifact
     size_bytes, sha256 = store.digest(artifact.path)
-    wrong = store.disagreement(weights, size_bytes, sha256)
-    if wrong:
+    disagreement = store.disagreement(weights, size_bytes, sha256)
+    if disagreement:
         hint = "zoo cache verify, then zoo fetch it again"
-        raise WrongContent(wrong, where=str(artifact.path), hint=hint)
+        raise WrongContent(disagreement, where=str(artifact.path), hint=hint)
     return replace(artifact, size_bytes=size_bytes, sha256=sha256)
 
 
@@ -150,16 +150,16 @@ def compose_release(
     *,
     address: ReleaseAddress,
     readme: bytes | None = None,
-    find_readme: Find = lambda is_wanted: None,
+    find_readme: FindReadme = lambda matches: None,
 ) -> Release:
     """The release for an address: source_file and weights as `released_weights` gave them, readme what is there already.
 
-    find_readme: see Place, asked only when the README was changed on both sides, which raises Refused.
+    find_readme: see Preview, asked only when the README was changed on both sides, which raises Refused.
     """
     admission = proof.admission
     measured = {item.file: item.sha256 for item in proof.artifacts}
     generated = generate(admission, source_file, address, is_converted=measured[source_file] != weights.sha256)
-    text = merge(generated, None if readme is None else _decoded(readme), find_readme)
+    text = merge(generated, None if readme is None else _decode(readme), find_readme)
     files = [
         ReleaseFile.of_text(README, text),
         ReleaseFile.of_text(CONFIG, _json(config(admission))),
@@ -171,7 +171,7 @@ def compose_release(
     return Release(admission.card.name, tuple(sorted(files, key=lambda item: item.path)))
 
 
-def _decoded(readme: bytes) -> str:
+def _decode(readme: bytes) -> str:
     """What a person wrote is kept to the byte, so what cannot be read is not written again."""
     try:
         return readme.decode()
@@ -198,30 +198,35 @@ def config(admission: Admission) -> dict[str, Any]:
         return {"builder": own, "input": card.input.as_data(), **_present(shared)}
     entry, _, tag = card.builder.entry.partition(".")
     options = {key: value for key, value in card.builder.options.items() if key != "num_classes"}
-    pretrained = {
+    values = {
+        "architecture": entry,
+        **{key: traits.get(key) for key in ("num_classes", "num_features", "global_pool")},
+        **_labels(admission),
+        "model_args": options or None,
+        "pretrained_cfg": _pretrained_config(card, card.input, tag, traits),
+    }
+    return _present(values)
+
+
+def _pretrained_config(card: Card, model_input: Input, tag: str, traits: Mapping[str, Any]) -> dict[str, Any]:
+    """What timm calls `pretrained_cfg`; traits: what the build check found."""
+    values = {
         "tag": tag or None,
         "custom_load": False,
-        "input_size": card.input.size,
+        "input_size": model_input.size,
         "fixed_input_size": traits.get("fixed_input_size", False),
-        "interpolation": card.input.interpolation,
-        "crop_pct": card.input.crop_pct,
-        "crop_mode": card.input.crop_mode,
-        "mean": card.input.mean,
-        "std": card.input.std,
+        "interpolation": model_input.interpolation,
+        "crop_pct": model_input.crop_pct,
+        "crop_mode": model_input.crop_mode,
+        "mean": model_input.mean,
+        "std": model_input.std,
         "num_classes": traits.get("num_classes"),
         "first_conv": traits.get("first_conv"),
         "classifier": traits.get("classifier"),
         "license": card.license,
         "origin_url": card.code,
     }
-    values = {
-        "architecture": entry,
-        **{key: traits.get(key) for key in ("num_classes", "num_features", "global_pool")},
-        **_labels(admission),
-        "model_args": options or None,
-        "pretrained_cfg": {"pool_size": None, **_present(pretrained)},
-    }
-    return _present(values)
+    return {"pool_size": None, **_present(values)}
 
 
 def text_at(path: Path) -> str | None:
@@ -234,9 +239,9 @@ def text_at(path: Path) -> str | None:
         raise CannotCheck(f"cannot be read: {error}", where=str(path)) from error
 
 
-def readme_difference(release: Release, there: bytes | None) -> str:
+def readme_difference(release: Release, published_readme: bytes | None) -> str:
     """A unified diff from the README that is there to the release's; empty when they are equal."""
-    old = (there or b"").decode(errors="replace")
+    old = (published_readme or b"").decode(errors="replace")
     return difference(old, release.file(README).read().decode(), "README.md there", "README.md of the release")
 
 
@@ -310,7 +315,7 @@ def _statement(files: list[ReleaseFile], report: Report) -> dict[str, Any]:
     return {
         "_type": STATEMENT_TYPE,
         "subject": subjects,
-        "predicateType": PREDICATE_TYPE,
+        "predicateType": f"{PREDICATE_TYPE}{VERSION}",
         "predicate": json.loads(shared.to_json()),
     }
 

@@ -30,8 +30,8 @@ def sign(digests: Mapping[str, str], key: Path, name: str) -> bytes:
         try:
             config = signing.Config().use_elliptic_key_signer(private_key=key)
         except (OSError, ValueError, TypeError) as error:
-            raise _no_key(key, "private", error) from error
-        config.set_hashing_config(_known(digests, name)).sign(Path(name), target)
+            raise _key_error(key, "private", error) from error
+        config.set_hashing_config(_hashing_config(digests, name)).sign(Path(name), target)
         return target.read_bytes()
 
 
@@ -44,15 +44,15 @@ def verify(signature: bytes, digests: Mapping[str, str], key: Path) -> None:
     try:
         config = verifying.Config().use_elliptic_key_verifier(public_key=key)
     except (OSError, ValueError, TypeError) as error:
-        raise _no_key(key, "public", error) from error
-    known = _known(digests, "")
+        raise _key_error(key, "public", error) from error
+    hashing_config = _hashing_config(digests, "")
     with tempfile.TemporaryDirectory() as temporary:
         source = Path(temporary) / "model.sig"
         source.write_bytes(signature)
         try:
-            config.set_hashing_config(known).verify(Path(temporary), source)
+            config.set_hashing_config(hashing_config).verify(Path(temporary), source)
         except Exception as error:  # whatever a foreign file makes the library raise, the signature is not good
-            raise _not_good(error, key, is_by_key=known.was_asked) from error
+            raise _signature_error(error, key, is_by_key=hashing_config.was_asked) from error
 
 
 def is_by(signature: bytes, digests: Mapping[str, str], private_key: Path) -> bool:
@@ -62,7 +62,7 @@ def is_by(signature: bytes, digests: Mapping[str, str], private_key: Path) -> bo
     try:
         public = serialization.load_pem_private_key(private_key.read_bytes(), None).public_key()
     except (OSError, ValueError, TypeError) as error:
-        raise _no_key(private_key, "private", error) from error
+        raise _key_error(private_key, "private", error) from error
     text = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     with tempfile.NamedTemporaryFile(suffix=".pem") as file:
         file.write(text)
@@ -74,7 +74,7 @@ def is_by(signature: bytes, digests: Mapping[str, str], private_key: Path) -> bo
     return True
 
 
-def _known(digests: Mapping[str, str], name: str) -> Any:
+def _hashing_config(digests: Mapping[str, str], name: str) -> Any:
     """A hashing configuration of the library that answers with known digests in place of reading files."""
     manifest, reads_files = _module("manifest"), _module("hashing").Config
     digest_type = _module("_hashing.hashing").Digest
@@ -86,7 +86,7 @@ def _known(digests: Mapping[str, str], name: str) -> Any:
         {"method": "files", "hash_type": "sha256", "allow_symlinks": False, "ignore_paths": list(IGNORED)}
     )
 
-    class Known(reads_files):  # type: ignore[misc, valid-type]  # the library's modules are loaded by name
+    class KnownDigests(reads_files):  # type: ignore[misc, valid-type]  # the library's modules are loaded by name
         """See above. The library asks only after it has found that the signature is by the key."""
 
         was_asked = False
@@ -96,17 +96,17 @@ def _known(digests: Mapping[str, str], name: str) -> Any:
             self.was_asked = True
             return manifest.Manifest(name, items, kind)
 
-    return Known()
+    return KnownDigests()
 
 
-def _not_good(error: Exception, key: Path, *, is_by_key: bool) -> WrongContent:
+def _signature_error(error: Exception, key: Path, *, is_by_key: bool) -> WrongContent:
     """What the library found, without its objects."""
     if not is_by_key:
         what, hint = f"the signature is not by the key {key.name}", "ask the publisher which key signs"
     else:
-        told = str(error).replace("\\'", "'")  # the message is a printed list
-        names = re.findall(r"Hash mismatch for '([^']+)'", told) + re.findall(
-            r"files (?:found )?in model '[^']*': ([^\"\]]+)", told
+        text = str(error).replace("\\'", "'")  # the message is a printed list
+        names = re.findall(r"Hash mismatch for '([^']+)'", text) + re.findall(
+            r"files (?:found )?in model '[^']*': ([^\"\]]+)", text
         )
         what = (
             f"the signature is by the key {key.name}, but over other files: {', '.join(names) or 'it cannot be read'}"
@@ -124,9 +124,10 @@ def _module(name: str) -> Any:
         raise CannotCheck("model-signing is not installed", hint="pip install 'zoo-verify[sign]'") from error
 
 
-def _no_key(key: Path, kind: str, error: Exception) -> UsageError:
-    told = " ".join(str(error).split())[:200]
+def _key_error(key: Path, kind: str, error: Exception) -> UsageError:
+    reason = " ".join(str(error).split())[:200]
     hint = "make one: openssl ecparam -name prime256v1 -genkey -noout -out key.pem"
     return UsageError(
-        f"{key} holds no elliptic-curve {kind} key: {told}", hint=hint + "; openssl ec -in key.pem -pubout -out key.pub"
+        f"{key} holds no elliptic-curve {kind} key: {reason}",
+        hint=hint + "; openssl ec -in key.pem -pubout -out key.pub",
     )

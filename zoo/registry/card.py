@@ -74,8 +74,8 @@ class Input:
 
     def as_data(self) -> dict[str, Any]:
         """What the card says of the input, as JSON values."""
-        said = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "where"}
-        return {name: value for name, value in said.items() if value is not None}
+        values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "where"}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,8 +320,8 @@ def from_document(cls: type[T], document: Document) -> T:
 def card_sha256(card: Card, collection: Collection | None) -> str:
     """SHA-256 of what the card claims: the canonical JSON of card and collection without prose."""
     parts = [card.where.document.data, collection.where.document.data if collection else {}]
-    kept = [{key: value for key, value in part.items() if key not in PROSE} for part in parts]
-    return hashlib.sha256(canonical_json(kept).encode()).hexdigest()
+    claims = [{key: value for key, value in part.items() if key not in PROSE} for part in parts]
+    return hashlib.sha256(canonical_json(claims).encode()).hexdigest()
 
 
 def canonical_json(value: object) -> str:

@@ -103,7 +103,7 @@ class Catalog:
 
     def dataset(self, name: str) -> Dataset | None:
         """The data set of that name or alias, if there is one; case, spaces and punctuation do not count."""
-        return self._datasets.get(_bare(name))
+        return self._datasets.get(_normalized(name))
 
     @property
     def dataset_names(self) -> tuple[str, ...]:
@@ -124,20 +124,20 @@ class Catalog:
     def with_files(self, paths: Iterable[Path]) -> Catalog:
         """This catalogue with the cards of some files or folders put in, and those selected; they replace namesakes."""
         paths = tuple(paths)
-        found = _sorted_out(entry for top in paths for entry in _entries(top))
-        families = {path.parent / "collection.yaml" for path in paths if path.is_file()}
-        around = _sorted_out(index.read(path) for path in sorted(families) if path.is_file())
-        names = {entry.name for entry in found.cards.entries} | {item.name for item in found.broken}
+        added = _catalog_of(entry for top in paths for entry in _entries(top))
+        family_paths = {path.parent / "collection.yaml" for path in paths if path.is_file()}
+        families = _catalog_of(index.read(path) for path in sorted(family_paths) if path.is_file())
+        names = {entry.name for entry in added.cards.entries} | {item.name for item in added.broken}
         return replace(
             self,
             cards=LazyList(
-                Card, (*(entry for entry in self.cards.entries if entry.name not in names), *found.cards.entries)
+                Card, (*(entry for entry in self.cards.entries if entry.name not in names), *added.cards.entries)
             ),
-            collections=_merged(self.collections, around.collections, found.collections),
-            datasets=_merged(self.datasets, found.datasets),
-            broken=(*self.broken, *found.broken),
-            selected=frozenset(entry.path for entry in found.cards.entries)
-            | frozenset(item.document.path for item in found.broken),
+            collections=_merged(self.collections, families.collections, added.collections),
+            datasets=_merged(self.datasets, added.datasets),
+            broken=(*self.broken, *added.broken),
+            selected=frozenset(entry.path for entry in added.cards.entries)
+            | frozenset(item.document.path for item in added.broken),
             _derived={},
         )
 
@@ -149,11 +149,11 @@ class Catalog:
     @cached_property
     def positions(self) -> Mapping[Key, Sequence[int]]:
         """By each value that cards are found by, their positions."""
-        found: dict[Key, list[int]] = {}
+        positions: dict[Key, list[int]] = {}
         for position, entry in enumerate(self.cards.entries):
             for key in entry.keys:
-                found.setdefault(key, []).append(position)
-        return found
+                positions.setdefault(key, []).append(position)
+        return positions
 
     @cached_property
     def _by_name(self) -> Mapping[str, int]:
@@ -166,8 +166,8 @@ class Catalog:
 
     @cached_property
     def _datasets(self) -> Mapping[str, Dataset]:
-        named = {_bare(alias): item for item in self.datasets for alias in item.aliases}
-        return named | {_bare(item.name): item for item in self.datasets}
+        named = {_normalized(alias): item for item in self.datasets for alias in item.aliases}
+        return named | {_normalized(item.name): item for item in self.datasets}
 
 
 def load_catalog(folders: Iterable[Path] = ()) -> Catalog:
@@ -178,9 +178,9 @@ def load_catalog(folders: Iterable[Path] = ()) -> Catalog:
     """
     folders = own_folders(folders)
     if not folders:
-        return _sorted_out(index.scan(data_root() / "cards"))
-    own = _sorted_out(entry for folder in folders for entry in index.scan(folder))
-    return replace(own, datasets=LazyList(Dataset, partial(_and_shipped, own.datasets)))
+        return _catalog_of(index.scan(data_root() / "cards"))
+    catalog = _catalog_of(entry for folder in folders for entry in index.scan(folder))
+    return replace(catalog, datasets=LazyList(Dataset, partial(_with_shipped, catalog.datasets)))
 
 
 def own_folders(folders: Iterable[Path] = ()) -> tuple[Path, ...]:
@@ -193,16 +193,16 @@ def own_folders(folders: Iterable[Path] = ()) -> tuple[Path, ...]:
 
 
 def used_folders(folders: Iterable[Path] = ()) -> tuple[Path, ...]:
-    """The folders that `load` reads cards from."""
+    """The folders that `load_catalog` reads cards from."""
     return own_folders(folders) or (data_root() / "cards",)
 
 
 def selected(catalog: Catalog) -> list[Card | Broken]:
     """The cards that `with_files` put in, and its unreadable files."""
-    chosen: list[Card | Broken] = [
+    cards: list[Card | Broken] = [
         entry.built(Card) for entry in catalog.cards.entries if entry.path in catalog.selected
     ]
-    return chosen + [item for item in catalog.broken if item.document.path in catalog.selected]
+    return cards + [item for item in catalog.broken if item.document.path in catalog.selected]
 
 
 def _entries(top: Path) -> Iterable[IndexEntry]:
@@ -213,7 +213,7 @@ def _entries(top: Path) -> Iterable[IndexEntry]:
     return [index.read(top)]
 
 
-def _sorted_out(entries: Iterable[IndexEntry]) -> Catalog:
+def _catalog_of(entries: Iterable[IndexEntry]) -> Catalog:
     kinds: dict[str, list[IndexEntry]] = {"card": [], "collection": [], "dataset": []}
     broken: list[Broken] = []
     for entry in entries:
@@ -225,18 +225,18 @@ def _sorted_out(entries: Iterable[IndexEntry]) -> Catalog:
     return Catalog(cards, families, LazyList(Dataset, kinds["dataset"]), tuple(broken))
 
 
-def _and_shipped(datasets: LazyList[Dataset]) -> Iterable[IndexEntry]:
+def _with_shipped(datasets: LazyList[Dataset]) -> Iterable[IndexEntry]:
     """Read when a data set is asked for: to list or fetch models, none is."""
-    return _merged(_sorted_out(index.scan(data_root() / "cards" / "datasets")).datasets, datasets).entries
+    return _merged(_catalog_of(index.scan(data_root() / "cards" / "datasets")).datasets, datasets).entries
 
 
-def _bare(name: str) -> str:
+def _normalized(name: str) -> str:
     """ImageNet-1k and imagenet_1k are one data set."""
     return re.sub(r"[\W_]", "", name.casefold())
 
 
 def _merged(old: LazyList[_Kind], *new: LazyList[_Kind]) -> LazyList[_Kind]:
     """Those of the old whose names none of the new has, and the new."""
-    added = [entry for shelf in new for entry in shelf.entries]
+    added = [entry for items in new for entry in items.entries]
     names = {entry.name for entry in added}
     return LazyList(old.cls, (*(entry for entry in old.entries if entry.name not in names), *added))

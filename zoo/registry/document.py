@@ -2,7 +2,7 @@
 
 `read` never raises for what a file holds: whatever is wrong is a Problem at its line and column, so that one bad card
 does not hide the others. YAML is read strictly, as YAML 1.2: duplicate keys, tags, tabs and alias bombs are problems,
-`1e-4` is a number, `no` and `2020-01-01` are text. This is the only module that uses yaml.
+`1e-4` is a number, `no` and `2020-01-01` are text. Only this module and yaml_nodes.py use yaml.
 """
 
 from __future__ import annotations
@@ -13,12 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zoo.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 from zoo.registry.position import Mark, Place, Pointer, Problem
 from zoo.registry.yaml_nodes import (
     ROOT,
@@ -48,7 +45,7 @@ class Document:
     label: str
     data: Mapping[str, Any]
     problems: tuple[Problem, ...] = ()
-    given: str | None = field(default=None, repr=False)
+    loaded_text: str | None = field(default=None, repr=False)
     """The text, or None for one that is read again when it is asked for."""
     sha256: str = ""
     """Of the text that was not kept."""
@@ -59,8 +56,8 @@ class Document:
     @cached_property
     def text(self) -> str:
         """The text that `data` is from; raises UsageError when the file holds another one by now."""
-        if self.given is not None:
-            return self.given
+        if self.loaded_text is not None:
+            return self.loaded_text
         text = read_text(self.path)
         if hashlib.sha256(text.encode()).hexdigest() != self.sha256:
             raise UsageError("the file was changed while it was in use", where=self.label, hint="run the command again")
@@ -96,14 +93,14 @@ def read(path: Path) -> Document:
     label = display(path)
     try:
         if path.stat().st_size > LARGEST_BYTES:
-            return _unread(path, label, f"larger than {LARGEST_BYTES} bytes: not a card")
+            return _unreadable(path, label, f"larger than {LARGEST_BYTES} bytes: not a card")
         raw = path.read_bytes()
     except OSError as error:
-        return _unread(path, label, f"cannot be read: {error.strerror or error}")
-    return decoded(raw, path, label)
+        return _unreadable(path, label, f"cannot be read: {error.strerror or error}")
+    return decode(raw, path, label)
 
 
-def decoded(raw: bytes, path: Path, label: str) -> Document:
+def decode(raw: bytes, path: Path, label: str) -> Document:
     """The document in the bytes of a file."""
     try:
         text = raw.decode("utf-8-sig")
@@ -111,7 +108,7 @@ def decoded(raw: bytes, path: Path, label: str) -> Document:
         line = raw.count(b"\n", 0, error.start) + 1
         column = error.start - (raw.rfind(b"\n", 0, error.start) + 1) + 1
         what = f"byte 0x{raw[error.start]:02x} is not UTF-8"
-        return _unread(path, label, what, line, column, hint="save the file as UTF-8")
+        return _unreadable(path, label, what, line, column, hint="save the file as UTF-8")
     return parse(text, path, label)
 
 
@@ -136,9 +133,9 @@ def parse(text: str, path: Path, label: str | None = None) -> Document:
         if data is UNSURE:
             data = construction.value(root, (), 0)
     except Unacceptable as error:
-        return _unread(path, label, error.what, error.line, error.column, hint=error.hint)
+        return _unreadable(path, label, error.what, error.line, error.column, hint=error.hint)
     if not isinstance(data, dict):
-        return _unread(path, label, "holds no mapping of fields", hint="start it with `name: ...`")
+        return _unreadable(path, label, "holds no mapping of fields", hint="start it with `name: ...`")
     start = (root.start_mark.line + 1, root.start_mark.column + 1)
     return Document(path, label, data, tuple(construction.problems), text, start=start)
 
@@ -182,14 +179,14 @@ def _refused(path: Path, label: str, text: str, error: Exception) -> Document:
     import yaml
 
     if isinstance(error, Unacceptable):
-        return _unread(path, label, error.what, error.line, error.column, hint=error.hint)
+        return _unreadable(path, label, error.what, error.line, error.column, hint=error.hint)
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         what, hint = yaml_message(text, error, line)
-        return _unread(path, label, what, line, column, hint=hint)
-    return _unread(path, label, f"not YAML: {str(error).splitlines()[0]}", hint="remove the control character")
+        return _unreadable(path, label, what, line, column, hint=hint)
+    return _unreadable(path, label, f"not YAML: {str(error).splitlines()[0]}", hint="remove the control character")
 
 
-def _unread(path: Path, label: str, what: str, line: int = 1, column: int = 1, *, hint: str = "") -> Document:
+def _unreadable(path: Path, label: str, what: str, line: int = 1, column: int = 1, *, hint: str = "") -> Document:
     return Document(path, label, {}, (Problem((), Place(label, line, column), what, hint),), "")

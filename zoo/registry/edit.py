@@ -33,7 +33,7 @@ def apply(document: Document, changes: Mapping[Pointer, Any]) -> str:
     Raises CannotCheck when the layout is one that this cannot write into without touching more.
     """
     for pointer, value in changes.items():
-        text = _put(document, pointer, value)
+        text = _set_value(document, pointer, value)
         changed = parse(text, document.path, document.label)
         if changed.problems or changed.data != _planned(document.data, pointer, value):
             raise CannotCheck(
@@ -45,7 +45,7 @@ def apply(document: Document, changes: Mapping[Pointer, Any]) -> str:
     return document.text
 
 
-def renamed(document: Document, pointer: Pointer, name: str) -> str:
+def rename_key(document: Document, pointer: Pointer, name: str) -> str:
     """The document's text with another name for a key; raises CannotCheck when that cannot be done without touching more."""
     mark = document.marks[pointer]
     lines = document.text.splitlines(keepends=True)
@@ -54,19 +54,19 @@ def renamed(document: Document, pointer: Pointer, name: str) -> str:
     for written in (old, f'"{old}"', f"'{old}'"):
         if document.text.startswith(written, start):
             text = document.text[:start] + _text(name) + document.text[start + len(written) :]
-            return _checked(document, text, _with_key(document.data, pointer, name), pointer)
+            return _verify_change(document, text, _with_key(document.data, pointer, name), pointer)
     raise CannotCheck(f"the key {old} is not where it should be", where=str(document.place(pointer)))
 
 
-def headed(document: Document, line: str, fields: Mapping[str, Any]) -> str:
+def prepend_line(document: Document, line: str, fields: Mapping[str, Any]) -> str:
     """The document's text with a line of fields before its first one."""
     lines = document.text.splitlines(keepends=True)
     at = document.start[0] - 1
     text = "".join([*lines[:at], line, *lines[at:]])
-    return _checked(document, text, {**document.data, **fields}, ())
+    return _verify_change(document, text, {**document.data, **fields}, ())
 
 
-def _checked(document: Document, text: str, planned: Any, pointer: Pointer) -> str:
+def _verify_change(document: Document, text: str, planned: Any, pointer: Pointer) -> str:
     changed = parse(text, document.path, document.label)
     if changed.data != planned:
         raise CannotCheck(f"{json_pointer(pointer)} cannot be changed alone", where=str(document.place(pointer)))
@@ -204,35 +204,35 @@ def _reads_as_block(value: str) -> bool:
 # --- changing -----------------------------------------------------------------------------------------------------
 
 
-def _put(document: Document, pointer: Pointer, value: Any) -> str:
+def _set_value(document: Document, pointer: Pointer, value: Any) -> str:
     if pointer in document.marks and pointer:
-        return _replaced(document, pointer, value)
+        return _replace(document, pointer, value)
     parent, last = pointer[:-1], pointer[-1]
     if parent not in document.marks:
-        return _put(document, parent, [value] if isinstance(last, int) else {last: value})
+        return _set_value(document, parent, [value] if isinstance(last, int) else {last: value})
     mark = document.marks[parent]
     if document.text[mark.start : mark.start + 1] in ("{", "["):
-        return _added_to_flow(document, parent, last, value)
-    return _added_to_block(document, parent, last, value)
+        return _add_to_flow(document, parent, last, value)
+    return _add_to_block(document, parent, last, value)
 
 
-def _replaced(document: Document, pointer: Pointer, value: Any) -> str:
+def _replace(document: Document, pointer: Pointer, value: Any) -> str:
     mark = document.marks[pointer]
     old = document.text[mark.start : mark.end]
-    kept = f'"{value}"' if isinstance(value, str) and old[:1] == '"' and _quoted(value) == f'"{value}"' else flow(value)
-    return document.text[: mark.start] + kept + document.text[mark.end :]
+    new = f'"{value}"' if isinstance(value, str) and old[:1] == '"' and _quoted(value) == f'"{value}"' else flow(value)
+    return document.text[: mark.start] + new + document.text[mark.end :]
 
 
-def _added_to_flow(document: Document, parent: Pointer, last: str | int, value: Any) -> str:
+def _add_to_flow(document: Document, parent: Pointer, last: str | int, value: Any) -> str:
     mark = document.marks[parent]
     inside = document.text[mark.start + 1 : mark.end - 1]
     entry = flow(value) if isinstance(last, int) else f"{_text(last)}: {flow(value)}"
     comma = ", " if inside.strip() and not inside.rstrip().endswith(",") else ""
-    kept = inside.rstrip() if "#" not in inside else inside
-    return f"{document.text[: mark.start + 1]}{kept}{comma}{entry}{document.text[mark.end - 1 :]}"
+    entries = inside.rstrip() if "#" not in inside else inside
+    return f"{document.text[: mark.start + 1]}{entries}{comma}{entry}{document.text[mark.end - 1 :]}"
 
 
-def _added_to_block(document: Document, parent: Pointer, last: str | int, value: Any) -> str:
+def _add_to_block(document: Document, parent: Pointer, last: str | int, value: Any) -> str:
     """A new line after the last one of the parent, indented as its first key or item is."""
     children = [at for at in document.marks if len(at) == len(parent) + 1 and at[: len(parent)] == parent]
     end = max(

@@ -16,15 +16,15 @@ from zoo.registry.index import Key, keys_in, kind_of
 
 
 @dataclass(frozen=True, slots=True)
-class Touched:
+class ChangedFiles:
     """The files that changed, were added or removed; the values that they had; whether a data set is among them."""
 
     paths: frozenset[Path]
     keys: frozenset[Key]
-    is_everything: bool
+    has_dataset: bool
 
 
-def since(revision: str, folders: Iterable[Path]) -> Touched:
+def changes_since(revision: str, folders: Iterable[Path]) -> ChangedFiles:
     """What changed in these folders since the revision, in the working tree too.
 
     Raises UsageError when git is not there, the folder is not in a repository, or the revision is unknown.
@@ -34,14 +34,14 @@ def since(revision: str, folders: Iterable[Path]) -> Touched:
     for folder in folders:
         top = Path(_git(folder, "rev-parse", "--show-toplevel").strip())
         base = _git(folder, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").strip()
-        listed = _git(folder, "diff", "--name-only", "--no-renames", "-z", base, "--", ".").split("\0")
-        listed += _git(folder, "ls-files", "--others", "--exclude-standard", "--full-name", "-z", ".").split("\0")
-        for name in filter(None, listed):
+        names = _git(folder, "diff", "--name-only", "--no-renames", "-z", base, "--", ".").split("\0")
+        names += _git(folder, "ls-files", "--others", "--exclude-standard", "--full-name", "-z", ".").split("\0")
+        for name in filter(None, names):
             path = top / name
             if path.suffix in (".yaml", ".yml"):
                 paths.add(path.resolve())
                 keys.update(_keys_before(folder, base, name, path))
-    return Touched(frozenset(paths), frozenset(keys), any(kind_of(path) == "dataset" for path in paths))
+    return ChangedFiles(frozenset(paths), frozenset(keys), any(kind_of(path) == "dataset" for path in paths))
 
 
 def _keys_before(folder: Path, base: str, name: str, path: Path) -> Iterable[Key]:
@@ -53,18 +53,18 @@ def _keys_before(folder: Path, base: str, name: str, path: Path) -> Iterable[Key
     documents = [before] if before else []
     if path.is_file():
         documents.append(read(path))
-    found = [document.data for document in documents if isinstance(document.data.get("name"), str)]
+    versions = [document.data for document in documents if isinstance(document.data.get("name"), str)]
     if kind_of(path) == "collection":
-        return {("collection", str(data["name"])) for data in found}
-    return {key for data in found for key in keys_in(data) if key != ("collection", None)}
+        return {("collection", str(data["name"])) for data in versions}
+    return {key for data in versions for key in keys_in(data) if key != ("collection", None)}
 
 
 def _git(folder: Path, *arguments: str) -> str:
     try:
-        done = subprocess.run(("git", "-C", str(folder), *arguments), capture_output=True, check=False)
+        process = subprocess.run(("git", "-C", str(folder), *arguments), capture_output=True, check=False)
     except OSError as error:
         raise UsageError("git is not installed", hint="install git, or leave out --changed-since") from error
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
-        raise UsageError(f"git says: {said}", where=str(folder), hint="give a revision of the cards' repository")
-    return done.stdout.decode("utf-8", "replace")
+    if process.returncode:
+        message = process.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
+        raise UsageError(f"git says: {message}", where=str(folder), hint="give a revision of the cards' repository")
+    return process.stdout.decode("utf-8", "replace")

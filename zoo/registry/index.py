@@ -24,7 +24,7 @@ from zoo.registry.document import Document, display, read_text
 from zoo.registry.document import read as read_document
 from zoo.registry.position import Place, Problem
 from zoo.registry.schema import data_root, problems
-from zoo.runtime.storage import home, write_atomically
+from zoo.runtime.storage import state_folder, write_atomically
 
 FEWEST, LEAST_BYTES = 64, 16_384
 """A folder of fewer files, or of less text, is read as quickly as it is remembered."""
@@ -84,13 +84,13 @@ class IndexEntry:
     def document(self) -> Document:
         """The file's data; its text is read again when somebody asks for it."""
         if isinstance(self.content, bytes):
-            data, start, wrong = json.loads(self.content)
+            data, start, packed_problems = json.loads(self.content)
             label = display(self.file)
-            found = tuple(
+            document_problems = tuple(
                 Problem(tuple(at), Place(label, line, column), what, hint, tuple(fix) if fix else None)
-                for at, line, column, what, hint, fix in wrong
+                for at, line, column, what, hint, fix in packed_problems
             )
-            self.content = Document(self.path, label, data, found, None, self.sha256, start=tuple(start))
+            self.content = Document(self.path, label, data, document_problems, None, self.sha256, start=tuple(start))
         return self.content
 
     def built(self, cls: type[Any]) -> Any:
@@ -106,17 +106,17 @@ class IndexEntry:
 
 def scan(top: Path) -> list[IndexEntry]:
     """The files below a folder, in their order; only those that changed are read."""
-    found = list(_files(str(top)))
-    if len(found) < FEWEST and sum(stat.st_size for _, stat in found) < LEAST_BYTES:
-        return [read(Path(file), stat) for file, stat in found]
-    known = _recall(top)
+    files = list(_files(str(top)))
+    if len(files) < FEWEST and sum(stat.st_size for _, stat in files) < LEAST_BYTES:
+        return [read(Path(file), stat) for file, stat in files]
+    cached = _load_entries(top)
     entries: list[IndexEntry] = []
-    for file, stat in found:
-        entry = known.get(file)
+    for file, stat in files:
+        entry = cached.get(file)
         unchanged = entry is not None and (entry.size_bytes, entry.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
         entries.append(entry if entry is not None and unchanged else read(Path(file), stat))
-    if len(known) != len(entries) or any(not isinstance(entry.content, bytes) for entry in entries):
-        _keep(top, entries)
+    if len(cached) != len(entries) or any(not isinstance(entry.content, bytes) for entry in entries):
+        _save_entries(top, entries)
     return entries
 
 
@@ -124,22 +124,22 @@ def read(path: Path, stat: os.stat_result | None = None) -> IndexEntry:
     """One file, read now."""
     kind = kind_of(path)
     document = read_document(path)
-    wrong = problems(document, kind)
+    document_problems = problems(document, kind)
     name = document.data.get("name")
-    known = name if isinstance(name, str) and name else path.stem
+    entry_name = name if isinstance(name, str) and name else path.stem
     size, mtime_ns = (stat.st_size, stat.st_mtime_ns) if stat else (0, 0)
-    is_card = kind == "card" and not wrong
+    is_card = kind == "card" and not document_problems
     return IndexEntry(
         str(path),
         kind,
-        known,
+        entry_name,
         hashlib.sha256(document.text.encode()).hexdigest(),
         size,
         mtime_ns,
         _keys(document.data) if is_card else (),
         (*_row(document.data), f"{document.start[0]}:{document.start[1]}") if is_card else (),
-        not wrong,
-        document if wrong == document.problems else replace(document, problems=wrong),
+        not document_problems,
+        document if document_problems == document.problems else replace(document, problems=document_problems),
     )
 
 
@@ -153,8 +153,8 @@ def kind_of(path: Path) -> str:
 def _files(top: str) -> Iterator[tuple[str, os.stat_result]]:
     """The YAML files below a folder in the order of their paths, those and folders that begin with a point left out."""
     with os.scandir(top) as entries:
-        listed = sorted(entries, key=lambda entry: entry.name)
-    for entry in listed:
+        sorted_entries = sorted(entries, key=lambda entry: entry.name)
+    for entry in sorted_entries:
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
@@ -197,9 +197,9 @@ def _row(data: Mapping[str, Any]) -> tuple[Any, ...]:
     claims = data.get("claims") or {}
     flops, results = claims.get("flops") or [], claims.get("results") or []
     macs = next((claim["value"] for claim in flops if claim.get("convention") == "macs"), None)
-    first = next((claim for claim in results if claim["metric"] == "top1"), None)
-    dataset = first["dataset"] if first else None
-    five = next((claim for claim in results if claim["metric"] == "top5" and claim["dataset"] == dataset), None)
+    top1 = next((claim for claim in results if claim["metric"] == "top1"), None)
+    dataset = top1["dataset"] if top1 else None
+    top5 = next((claim for claim in results if claim["metric"] == "top5" and claim["dataset"] == dataset), None)
     size = (data.get("input") or {}).get("size")
     weights = (data.get("weights") or [{}])[0]
     return (
@@ -211,8 +211,8 @@ def _row(data: Mapping[str, Any]) -> tuple[Any, ...]:
         (claims.get("params") or {}).get("value"),
         macs,
         macs if macs is not None else flops[0]["value"] if flops else None,
-        _percent(first),
-        _percent(five),
+        _percent(top1),
+        _percent(top5),
         dataset,
         weights.get("size_bytes"),
         size[1] if size else None,
@@ -229,7 +229,7 @@ def _percent(claim: Mapping[str, Any] | None) -> float | None:
 
 def folder() -> Path:
     """Where indexes lie."""
-    return home() / "index"
+    return state_folder("index")
 
 
 @cache
@@ -245,7 +245,7 @@ def code_sha256() -> str:
     return digest.hexdigest()
 
 
-def remembered(name: str) -> Any:
+def read_cache(name: str) -> Any:
     """What was kept under that name by this very code, or None."""
     try:
         stamp, value = marshal.loads((folder() / name).read_bytes())
@@ -254,7 +254,7 @@ def remembered(name: str) -> Any:
     return value if stamp == code_sha256() else None
 
 
-def remember(name: str, value: Any) -> None:
+def write_cache(name: str, value: Any) -> None:
     """Keep a value of plain data under that name; where that cannot be done, the next run finds out again."""
     try:
         write_atomically(folder() / name, marshal.dumps((code_sha256(), value)))
@@ -262,43 +262,43 @@ def remember(name: str, value: Any) -> None:
         return
 
 
-def name_of(tops: Iterable[Path | str], what: str) -> str:
+def cache_name(tops: Iterable[Path | str], suffix: str) -> str:
     """The name under which something about some folders is kept."""
     text = "\0".join(map(os.path.abspath, tops))
-    return f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.{what}"
+    return f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.{suffix}"
 
 
-def _recall(top: Path) -> dict[str, IndexEntry]:
-    kept = remembered(name_of([top], "cards"))
-    if kept is None:
+def _load_entries(top: Path) -> dict[str, IndexEntry]:
+    saved = read_cache(cache_name([top], "cards"))
+    if saved is None:
         return {}
-    made_ns, rows = kept
+    saved_ns, rows = saved
     entries: dict[str, IndexEntry] = {}
     for path, kind, name, sha256, size, mtime_ns, keys, row, is_valid, content in rows:
-        if mtime_ns > made_ns - FRESH_NS and _sha256(path) != sha256:
+        if mtime_ns > saved_ns - FRESH_NS and _sha256(path) != sha256:
             continue
         entries[path] = IndexEntry(path, kind, name, sha256, size, mtime_ns, keys, row, is_valid, content)
     return entries
 
 
-def _keep(top: Path, entries: list[IndexEntry]) -> None:
+def _save_entries(top: Path, entries: list[IndexEntry]) -> None:
     rows = [
-        (entry.file, entry.kind, entry.name, entry.sha256, entry.size_bytes, entry.mtime_ns, entry.keys, entry.row, entry.is_valid, _packed(entry))
+        (entry.file, entry.kind, entry.name, entry.sha256, entry.size_bytes, entry.mtime_ns, entry.keys, entry.row, entry.is_valid, _pack(entry))
         for entry in entries
         if entry.content != b""
     ]  # fmt: skip
-    remember(name_of([top], "cards"), (time.time_ns(), rows))
+    write_cache(cache_name([top], "cards"), (time.time_ns(), rows))
 
 
-def _packed(entry: IndexEntry) -> bytes:
+def _pack(entry: IndexEntry) -> bytes:
     if isinstance(entry.content, bytes):
         return entry.content
     document = entry.content
-    wrong = [
+    packed_problems = [
         [list(item.pointer), item.place.line, item.place.column, item.what, item.hint, item.fix]
         for item in document.problems
     ]
-    return json.dumps([document.data, document.start, wrong], separators=(",", ":")).encode()
+    return json.dumps([document.data, document.start, packed_problems], separators=(",", ":")).encode()
 
 
 def _sha256(path: str) -> str:

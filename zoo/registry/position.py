@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 Pointer = tuple[str | int, ...]
 """The way from a document's root to a value: keys and list positions."""

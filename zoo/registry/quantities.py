@@ -55,8 +55,8 @@ def count(written: object, *, times: int = 0) -> Quantity | None:
 
 def heading_multiple(heading: str) -> int:
     """The power of ten that a heading's unit stands for: 6 for `Params (M)`, 9 for `FLOPs(G)`, else 0."""
-    found = re.search(r"[(\[]\s*([KkMGBT])[A-Za-z]*\s*[)\]]", heading)
-    return _MULTIPLES[found[1].lower()] if found else 0
+    match = re.search(r"[(\[]\s*([KkMGBT])[A-Za-z]*\s*[)\]]", heading)
+    return _MULTIPLES[match[1].lower()] if match else 0
 
 
 def whole_bytes(written: object) -> int | None:
@@ -97,14 +97,14 @@ def _split(written: object) -> tuple[Decimal | None, str]:
     """The number that a value begins with, and what follows it."""
     if isinstance(written, bool) or not isinstance(written, (int, float, str)):
         return None, ""
-    found = _NUMBER.match(str(written)) if len(str(written)) <= MOST_DIGITS + 24 else None
-    if found is None:
+    match = _NUMBER.match(str(written)) if len(str(written)) <= MOST_DIGITS + 24 else None
+    if match is None:
         return None, ""
     try:
-        number = Decimal(found[1].replace(",", "").replace("_", ""))
+        number = Decimal(match[1].replace(",", "").replace("_", ""))
     except InvalidOperation:
         return None, ""
-    return (number, found[2]) if abs(number.adjusted()) <= MOST_DIGITS else (None, "")
+    return (number, match[2]) if abs(number.adjusted()) <= MOST_DIGITS else (None, "")
 
 
 def _plain(number: Decimal) -> float:
@@ -139,8 +139,8 @@ def digest_in_name(name: str) -> str | None:
     letter and a digit: `_00160000` is a count of iterations.
     """
     last = re.split(r"[?#]", name, maxsplit=1)[0].rpartition("/")[2]
-    found = _DIGEST.search(last)
-    if found is None or _DATE.match(found[1]) or re.search(r"(?i)(?:iter|epoch|step)s?\Z", last[: found.start()]):
+    match = _DIGEST.search(last)
+    if match is None or _DATE.match(match[1]) or re.search(r"(?i)(?:iter|epoch|step)s?\Z", last[: match.start()]):
         return None
-    has_both = re.search("[a-f]", found[1]) and re.search("[0-9]", found[1])
-    return found[1] if last[found.start()] == "-" or has_both else None
+    has_both = re.search("[a-f]", match[1]) and re.search("[0-9]", match[1])
+    return match[1] if last[match.start()] == "-" or has_both else None

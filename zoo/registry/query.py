@@ -29,14 +29,14 @@ def condition(text: str) -> Condition:
         return lambda row: True
     if len(text) > LONGEST_CONDITION:
         raise UsageError(f"a condition of more than {LONGEST_CONDITION} characters", hint="say it shorter")
-    plain = re.sub(r"(?<![\w.'\"])(\d+(?:\.\d+)?)([kMGB])\b", lambda m: f"{m[1]}e{_POWERS[m[2]]}", text)
+    plain = re.sub(r"(?<![\w.'\"])(\d+(?:\.\d+)?)([kMGB])\b", lambda match: f"{match[1]}e{_POWERS[match[2]]}", text)
     try:
-        made = _condition(ast.parse(plain.strip(), mode="eval").body)
+        evaluate = _condition(ast.parse(plain.strip(), mode="eval").body)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise UsageError(
             f"--where is no condition: {text}", hint='write it like "top1 > 80 and params < 50M"'
         ) from error
-    return lambda row: bool(made(row))
+    return lambda row: bool(evaluate(row))
 
 
 _POWERS = MappingProxyType({"k": 3, "M": 6, "G": 9, "B": 9})
@@ -48,8 +48,8 @@ _OPERATORS: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = MappingProxyT
         ast.GtE: operator.ge,
         ast.Eq: operator.eq,
         ast.NotEq: operator.ne,
-        ast.In: lambda one, other: one in other,
-        ast.NotIn: lambda one, other: one not in other,
+        ast.In: lambda left, right: left in right,
+        ast.NotIn: lambda left, right: left not in right,
     }
 )
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.errors import nearest
 from zoo.registry.document import Document
 from zoo.registry.position import Pointer, Problem, json_pointer
-from zoo.runtime.spelling import is_slip
+from zoo.runtime.spelling import is_typo
 
 if TYPE_CHECKING:
     import jsonschema
@@ -38,12 +38,12 @@ def problems(document: Document, kind: str) -> tuple[Problem, ...]:
     if fits:
         return ()
     validator = _validator(kind)
-    found: set[Problem] = set()
+    problem_set: set[Problem] = set()
     for error in validator.iter_errors(document.data):
-        found.update(_explain(document, error))
-    if not found and fits is False:
-        found.update(_strictly(document, kind))
-    return tuple(sorted(found, key=lambda problem: (problem.place.line, problem.place.column, problem.what)))
+        problem_set.update(_explain(document, error))
+    if not problem_set and fits is False:
+        problem_set.update(_quick_problems(document, kind))
+    return tuple(sorted(problem_set, key=lambda problem: (problem.place.line, problem.place.column, problem.what)))
 
 
 def violations(data: object, kind: str) -> tuple[str, ...]:
@@ -84,7 +84,7 @@ def _quick_validator(kind: str) -> Any:
     return jsonschema_rs.Draft202012Validator(schema(kind))
 
 
-def _strictly(document: Document, kind: str) -> Iterator[Problem]:
+def _quick_problems(document: Document, kind: str) -> Iterator[Problem]:
     """What only the quick validator finds: for it, as for JSON Schema, `$` is the end and not a line end before it."""
     for error in _quick_validator(kind).iter_errors(document.data):
         pointer = tuple(error.instance_path)
@@ -98,7 +98,7 @@ def _validator(kind: str) -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(schema(kind))
 
 
-_KINDS = {
+_PYTHON_TYPE_NAMES = {
     dict: "a mapping",
     list: "a list",
     str: "text",
@@ -107,7 +107,7 @@ _KINDS = {
     float: "a number",
     type(None): "empty",
 }
-_WANTED = {
+_JSON_TYPE_NAMES = {
     "object": "a mapping",
     "array": "a list",
     "string": "text",
@@ -122,48 +122,50 @@ def _explain(document: Document, error: Any) -> Iterator[Problem]:
     """The schema's complaint in words; one Problem for each unknown or missing key."""
     pointer = tuple(error.absolute_path)
     place = document.place(pointer)
-    rule, wanted, value = error.validator, error.validator_value, error.instance
+    rule, expected, value = error.validator, error.validator_value, error.instance
     if rule == "additionalProperties":
         yield from _unknown_keys(document, pointer, value, error.schema["properties"])
     elif rule == "required":
-        for name in wanted:
+        for name in expected:
             if name not in value:
                 yield Problem(pointer, place, f"the field {name!r} is missing", f"add `{name}: ...`")
     elif rule == "type":
         written = str(document.written(pointer)).strip() if pointer in document.marks else ""
-        is_unquoted = wanted == "string" and isinstance(value, (int, float)) and not isinstance(value, bool) and written
+        is_unquoted = (
+            expected == "string" and isinstance(value, (int, float)) and not isinstance(value, bool) and written
+        )
         fix = ("replace", written) if is_unquoted else None
-        yield Problem(pointer, place, *_wrong_type(document, pointer, value, wanted), fix)
+        yield Problem(pointer, place, *_wrong_type(document, pointer, value, expected), fix)
     elif rule == "enum":
-        near = nearest(str(value), map(str, wanted))
-        what = f"{value!r} is none of {', '.join(map(str, wanted))}"
-        sure = [name for name in near if isinstance(value, str) and (is_slip(value, name) or value.lower() == name)]
+        near = nearest(str(value), map(str, expected))
+        what = f"{value!r} is none of {', '.join(map(str, expected))}"
+        sure = [name for name in near if isinstance(value, str) and (is_typo(value, name) or value.lower() == name)]
         hint, fix = f"did you mean {near[0]}?" if near else "", ("replace", sure[0]) if len(sure) == 1 else None
         yield Problem(pointer, place, what, hint, fix)
     else:
-        is_capital = rule == "pattern" and isinstance(value, str) and bool(re.search(wanted, value.lower()))
+        is_capital = rule == "pattern" and isinstance(value, str) and bool(re.search(expected, value.lower()))
         fix = ("replace", value.lower()) if is_capital and pointer[-1:] == ("sha256",) else None
         yield Problem(pointer, place, *_out_of_bounds(error), fix)
 
 
 def _unknown_keys(
-    document: Document, pointer: Pointer, value: Mapping[str, Any], known: Mapping[str, Any]
+    document: Document, pointer: Pointer, value: Mapping[str, Any], fields: Mapping[str, Any]
 ) -> Iterator[Problem]:
     for name in value:
-        if name not in known:
-            near = nearest(name, known)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"the fields here are {', '.join(sorted(known))}"
+        if name not in fields:
+            near = nearest(name, fields)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"the fields here are {', '.join(sorted(fields))}"
             here, what = (*pointer, name), f"no field is called {name!r} here"
-            sure = [known_name for known_name in near if is_slip(name, known_name) and known_name not in value]
+            sure = [field for field in near if is_typo(name, field) and field not in value]
             yield Problem(here, document.place(here), what, hint, ("rename", sure[0]) if len(sure) == 1 else None)
 
 
-def _wrong_type(document: Document, pointer: Pointer, value: object, wanted: str | list[str]) -> tuple[str, str]:
-    names = [_WANTED[name] for name in ([wanted] if isinstance(wanted, str) else wanted)]
+def _wrong_type(document: Document, pointer: Pointer, value: object, expected: str | list[str]) -> tuple[str, str]:
+    names = [_JSON_TYPE_NAMES[name] for name in ([expected] if isinstance(expected, str) else expected)]
     written = document.written(pointer).strip() if pointer in document.marks else str(value)
-    short = written if len(written) <= 60 and "\n" not in written else _KINDS[type(value)]
-    what = f"{short} is {_KINDS[type(value)]}, and must be {' or '.join(names)}"
-    if wanted == "string" and isinstance(value, (int, float)):
+    short = written if len(written) <= 60 and "\n" not in written else _PYTHON_TYPE_NAMES[type(value)]
+    what = f"{short} is {_PYTHON_TYPE_NAMES[type(value)]}, and must be {' or '.join(names)}"
+    if expected == "string" and isinstance(value, (int, float)):
         return what, f'quote it: "{written}"'
     return what, ""
 

@@ -13,66 +13,66 @@ from zoo.registry.catalog import Catalog
 from zoo.registry.index import Row, row_of
 from zoo.registry.query import FIELDS, condition, known_field
 
-SHOWN = ("name", "collection", "params", "macs", "top1", "dataset", "license")
+DEFAULT_COLUMNS = ("name", "collection", "params", "macs", "top1", "dataset", "license")
 """The columns of a table when none are asked for."""
 
 
 def rows(catalog: Catalog, query: str = "", *, where: str = "", sort: str = "") -> list[Row]:
     """A row for each card whose name has the query in it and that meets the condition, sorted by a field, `-` for the
     largest first; what has no such value comes last. Raises UsageError for a condition that is none."""
-    wanted, meets = query.lower(), condition(where)
-    entries = (entry for entry in catalog.cards.entries if wanted in entry.name.lower())
-    found = sorted((row for entry in entries if meets(row := entry.as_row())), key=lambda row: row.name)
+    part, meets = query.lower(), condition(where)
+    entries = (entry for entry in catalog.cards.entries if part in entry.name.lower())
+    matching = sorted((row for entry in entries if meets(row := entry.as_row())), key=lambda row: row.name)
     if not sort:
-        return found
+        return matching
     name = known_field(sort.removeprefix("-"))
-    known = [row for row in found if getattr(row, name) is not None]
-    unknown = [row for row in found if getattr(row, name) is None]
-    return sorted(known, key=lambda row: getattr(row, name), reverse=sort.startswith("-")) + unknown
+    with_value = [row for row in matching if getattr(row, name) is not None]
+    without_value = [row for row in matching if getattr(row, name) is None]
+    return sorted(with_value, key=lambda row: getattr(row, name), reverse=sort.startswith("-")) + without_value
 
 
 def render(rows: Sequence[Row], format_name: str, columns: Sequence[str] = ()) -> str:
     """The rows as `text` (a table), `json`, or `names` (one a line), with these fields of Row."""
-    chosen = [known_field(column) for column in columns] or list(SHOWN)
+    names = [known_field(column) for column in columns] or list(DEFAULT_COLUMNS)
     if format_name == "json":
-        kept = [asdict(row) if not columns else {name: getattr(row, name) for name in chosen} for row in rows]
-        return json.dumps(kept, indent=2) + "\n"
+        data = [asdict(row) if not columns else {name: getattr(row, name) for name in names} for row in rows]
+        return json.dumps(data, indent=2) + "\n"
     if format_name == "names":
         return "".join(f"{row.name}\n" for row in rows)
-    lines = [tuple(chosen), *(tuple(_cell(name, getattr(row, name)) for name in chosen) for row in rows)]
+    lines = [tuple(names), *(tuple(_cell(name, getattr(row, name)) for name in names) for row in rows)]
     return _table(lines) if rows else "no models\n"
 
 
-def compared(cards: Sequence[Card], format_name: str) -> str:
+def render_comparison(cards: Sequence[Card], format_name: str) -> str:
     """Some cards beside each other, one field a line, an asterisk where they differ."""
-    beside = [row_of(card) for card in cards]
+    rows = [row_of(card) for card in cards]
     results = [{f"{c.dataset} {c.metric}": f"{c.value:g}" for c in card.results} for card in cards]
     if format_name == "json":
         return (
             json.dumps(
-                [{**asdict(row), "results": result} for row, result in zip(beside, results, strict=True)], indent=2
+                [{**asdict(row), "results": result} for row, result in zip(rows, results, strict=True)], indent=2
             )
             + "\n"
         )
-    named = {
-        name: [_cell(name, getattr(row, name)) for row in beside]
+    cells_by_field = {
+        name: [_cell(name, getattr(row, name)) for row in rows]
         for name in FIELDS
         if name not in ("name", "where", "top1", "top5", "dataset")
     }
-    named |= {
+    cells_by_field |= {
         key: [result.get(key, "-") for result in results]
         for key in dict.fromkeys(key for result in results for key in result)
     }
-    lines = [("", *(row.name for row in beside))]
+    lines = [("", *(row.name for row in rows))]
     lines += [
         (f"{'*' if len(set(cells)) > 1 else ' '} {name}", *cells)
-        for name, cells in named.items()
+        for name, cells in cells_by_field.items()
         if set(cells) != {"-"}
     ]
     return _table(lines)
 
 
-def whole(card: Card, collection: Collection | None, format_name: str) -> str:
+def render_card(card: Card, collection: Collection | None, format_name: str) -> str:
     """All that a card and its family say, with places as `text`, as data as `json`."""
     if format_name == "json":
         family = dict(collection.where.document.data) if collection else None
@@ -116,9 +116,9 @@ def _lines(data: Mapping[str, Any], depth: int) -> Iterator[str]:
                 yield f"{pad}{key} {index + 1}:\n"
                 yield from _lines(item if isinstance(item, Mapping) else {"": item}, depth + 1)
         else:
-            shown = (
+            text = (
                 ", ".join(map(str, value))
                 if isinstance(value, list)
                 else str(value).strip().replace("\n", f"\n{pad}  ")
             )
-            yield f"{pad}{key}: {shown}\n"
+            yield f"{pad}{key}: {text}\n"

@@ -70,7 +70,7 @@ def compose(text: str) -> Any:
         loader.dispose()
 
 
-_FAR_IN = re.compile(r"^[ \-?:]{250}", re.MULTILINE)
+_DEEP_INDENTATION = re.compile(r"^[ \-?:]{250}", re.MULTILINE)
 
 
 def refuse_deep(text: str) -> None:
@@ -81,7 +81,7 @@ def refuse_deep(text: str) -> None:
     """
     import yaml
 
-    if text.count("[") + text.count("{") <= 500 and not _FAR_IN.search(text):
+    if text.count("[") + text.count("{") <= 500 and not _DEEP_INDENTATION.search(text):
         return
     try:
         _count_levels(text, yaml_loader())
@@ -93,7 +93,7 @@ def refuse_deep(text: str) -> None:
 
 
 def _count_levels(text: str, loader: Any) -> None:
-    """Raises _Unacceptable where a text passes DEEPEST."""
+    """Raises Unacceptable where a text passes DEEPEST."""
     import yaml
 
     depth = 0
@@ -157,32 +157,32 @@ UNSURE = object()
 
 
 def construct_quickly(root: Any) -> Any:
-    """The data of nodes that hold nothing to complain of, or _UNSURE: then _Construction looks closely."""
+    """The data of nodes that hold nothing to complain of, or UNSURE: then Construction looks closely."""
     left = MOST_VALUES
 
     def value(node: Any, depth: int) -> Any:
         nonlocal left
         left -= 1
         if left < 0 or depth > DEEPEST or node.tag not in _IMPLICIT:
-            raise _Doubt
-        held = node.value
-        if isinstance(held, str):
-            return held if node.style else scalar(held)
+            raise _Unsure
+        content = node.value
+        if isinstance(content, str):
+            return content if node.style else scalar(content)
         depth += 1
         if node.id == "sequence":
-            return [value(item, depth) for item in held]
-        data = {key.value: value(item, depth) for key, item in held if isinstance(key.value, str)}
-        if len(data) != len(held):
-            raise _Doubt
+            return [value(item, depth) for item in content]
+        data = {key.value: value(item, depth) for key, item in content if isinstance(key.value, str)}
+        if len(data) != len(content):
+            raise _Unsure
         return data
 
     try:
         return value(root, 0)
-    except _Doubt:
+    except _Unsure:
         return UNSURE
 
 
-class _Doubt(Exception):
+class _Unsure(Exception):
     """Something that is not plainly right."""
 
 
@@ -235,17 +235,17 @@ class Construction:
                 self._problem(pointer, key.start_mark, "a key must be text", "write a plain name before the colon")
                 continue
             name = str(key.value)
-            here = (*pointer, name)
+            item_pointer = (*pointer, name)
             if name in data:
-                first = self.marks[here].line
+                first = self.marks[item_pointer].line
                 self._problem(
-                    here,
+                    item_pointer,
                     key.start_mark,
                     f"the key {name!r} is here twice, first in line {first}",
                     "remove one of the two",
                 )
                 continue
-            data[name] = self.value(item, here, depth + 1, key)
+            data[name] = self.value(item, item_pointer, depth + 1, key)
         return data
 
     def _problem(self, pointer: Pointer, mark: Any, what: str, hint: str) -> None:

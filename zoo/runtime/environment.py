@@ -33,5 +33,5 @@ def this_environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
-        "libraries": {name: found for name in libraries if (found := version_of(name))},
+        "libraries": {name: installed for name in libraries if (installed := version_of(name))},
     }

@@ -9,23 +9,23 @@ from __future__ import annotations
 import signal
 from typing import NoReturn
 
-_is_asked = False
+_is_requested = False
 """No Event: a second Ctrl-C while the first one sets it would wait for its lock for ever."""
 
 
-def listen() -> None:
+def install_handler() -> None:
     """Remembers a Ctrl-C from now on; where it is ignored, as in a background job of a shell, it stays so."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
 
 
-def obey() -> None:
+def raise_if_interrupted() -> None:
     """Raises KeyboardInterrupt when a Ctrl-C came and this process still runs."""
-    if _is_asked:
+    if _is_requested:
         raise KeyboardInterrupt
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:
-    global _is_asked
-    _is_asked = True
+    global _is_requested
+    _is_requested = True
     raise KeyboardInterrupt

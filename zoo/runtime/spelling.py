@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 
-def is_slip(one: str, other: str) -> bool:
+def is_typo(first: str, second: str) -> bool:
     """Whether a name is another one with one slip of the hand: a letter added, left out, changed, or two swapped.
 
     A changed digit is no slip: resnet50 and resnet51, host1 and host2 are different things. Case does not count.
     """
-    one, other = one.lower(), other.lower()
-    if one == other or abs(len(one) - len(other)) > 1 or min(len(one), len(other)) < 4:
+    first, second = first.lower(), second.lower()
+    if first == second or abs(len(first) - len(second)) > 1 or min(len(first), len(second)) < 4:
         return False
-    start = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-    a, b = one[start:], other[start:]
+    start = next(
+        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )
+    a, b = first[start:], second[start:]
     if a[1:] == b[1:]:
         changed = a[:1] + b[:1]
     elif a[1:] == b:

@@ -9,15 +9,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+STATE_VERSION = 2
+"""Of what zoo remembers below `home()`. Version 1, of zoo 0.1, kept its folders directly there."""
+
 
 def home() -> Path:
     """The folder of everything that zoo keeps: ZOO_HOME, else the user's cache folder."""
-    given = os.environ.get("ZOO_HOME")
-    if given:
-        return Path(given).expanduser().absolute()
+    configured = os.environ.get("ZOO_HOME")
+    if configured:
+        return Path(configured).expanduser().absolute()
     import platformdirs
 
     return platformdirs.user_cache_path("zoo")
+
+
+def state_folder(*names: str) -> Path:
+    """Return the folder of these names among what this version of zoo remembers: facts, ranks, indexes, reports.
+
+    An earlier version's folders lie elsewhere, so that nothing of them is ever read (see zoo.weights.upgrade).
+    """
+    return home().joinpath(f"v{STATE_VERSION}", *names)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -36,12 +47,12 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class JsonFolder:
-    """The pieces in one folder, which need not exist yet."""
+    """The values in the files of one folder, which need not exist yet."""
 
     folder: Path
 
     def read(self) -> Iterator[Any]:
-        """Every piece's value, in no particular order."""
+        """The value of every file, in no particular order."""
         for path in sorted(self.folder.glob("*.json")):
             try:
                 yield json.loads(path.read_text(encoding="utf-8"))
@@ -49,7 +60,7 @@ class JsonFolder:
                 continue
 
     def add(self, value: Any) -> None:
-        """Put one more piece there. A folder that cannot be written costs a repetition later, not this run."""
+        """Put one more value there. A folder that cannot be written costs a repetition later, not this run."""
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         try:
             write_atomically(self.folder / f"{os.urandom(8).hex()}.json", text)
@@ -57,13 +68,13 @@ class JsonFolder:
             return
 
     def replace(self, value: Any) -> None:
-        """Put one piece in the place of all that are there now."""
+        """Put one value in the place of all that are there now."""
         old = list(self.folder.glob("*.json"))
         self.add(value)
         _remove(old)
 
     def clear(self) -> None:
-        """Remove all pieces."""
+        """Remove all files."""
         _remove(list(self.folder.glob("*.json")))
 
 

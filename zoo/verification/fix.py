@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 from zoo.errors import CannotCheck
 from zoo.registry.document import Document, parse
-from zoo.registry.edit import apply, headed, renamed, save
+from zoo.registry.edit import apply, prepend_line, rename_key, save
 from zoo.registry.index import kind_of
 from zoo.registry.position import Pointer, Problem, json_pointer
 from zoo.registry.schema import FORMAT, problems
-from zoo.verification.rules.addresses import fault, repaired
+from zoo.verification.rules.addresses import repair_url, url_fault
 
 MOST_ROUNDS = 20
 """A key that is mended may show another fault below it; a file with more faults than this needs a person."""
@@ -22,30 +22,30 @@ MOST_ROUNDS = 20
 
 def fix(document: Document) -> list[str]:
     """Mend the file; a line for each thing that was done, `file:line:column: what`. Writes nothing when there is nothing."""
-    done: list[str] = []
+    changes: list[str] = []
     mended = document
     for _ in range(MOST_ROUNDS):
         step = next(_steps(mended), None)
         if step is None:
             break
         what, text = step
-        done.append(what)
+        changes.append(what)
         mended = parse(text, document.path, document.label)
-    if done:
+    if changes:
         save(document, mended.text)
-    return done
+    return changes
 
 
 def _steps(document: Document) -> Iterator[tuple[str, str]]:
     """(what, text) of each single thing that can be mended now."""
     if document.data:
         for problem in problems(document, kind_of(document.path)):
-            yield from _mended(document, problem)
-        yield from _versioned(document)
-        yield from _repaired(document)
+            yield from _fix_problem(document, problem)
+        yield from _add_version(document)
+        yield from _repair_urls(document)
 
 
-def _mended(document: Document, problem: Problem) -> Iterator[tuple[str, str]]:
+def _fix_problem(document: Document, problem: Problem) -> Iterator[tuple[str, str]]:
     if problem.fix is None:
         return
     action, value = problem.fix
@@ -53,34 +53,34 @@ def _mended(document: Document, problem: Problem) -> Iterator[tuple[str, str]]:
         if action == "rename":
             yield (
                 f"{problem.place}: {problem.pointer[-1]} is now {value}",
-                renamed(document, problem.pointer, str(value)),
+                rename_key(document, problem.pointer, str(value)),
             )
         else:
-            was = document.written(problem.pointer)
+            old_text = document.written(problem.pointer)
             yield (
-                f"{problem.place}: {json_pointer(problem.pointer)}: {was} is now {value!r}",
+                f"{problem.place}: {json_pointer(problem.pointer)}: {old_text} is now {value!r}",
                 apply(document, {problem.pointer: value}),
             )
     except CannotCheck:
         return  # a layout that this cannot write into; the finding stays and says what to do
 
 
-def _versioned(document: Document) -> Iterator[tuple[str, str]]:
+def _add_version(document: Document) -> Iterator[tuple[str, str]]:
     """A file without a format version is of the first one."""
     if "schema" not in document.data and not document.problems and FORMAT == 1:
-        text = headed(document, f"schema: {FORMAT}\n", {"schema": FORMAT})
+        text = prepend_line(document, f"schema: {FORMAT}\n", {"schema": FORMAT})
         yield f"{document.place(())}: schema: {FORMAT} is written", text
 
 
-def _repaired(document: Document) -> Iterator[tuple[str, str]]:
+def _repair_urls(document: Document) -> Iterator[tuple[str, str]]:
     for pointer, url in _urls(document):
-        better = repaired(url) if fault(url) else None
-        if better is not None:
+        repaired_url = repair_url(url) if url_fault(url) else None
+        if repaired_url is not None:
             try:
-                text = apply(document, {pointer: better})
+                text = apply(document, {pointer: repaired_url})
             except CannotCheck:
                 continue
-            yield f"{document.place(pointer)}: {url} is now {better}", text
+            yield f"{document.place(pointer)}: {url} is now {repaired_url}", text
 
 
 def _urls(document: Document) -> Iterator[tuple[Pointer, str]]:

@@ -19,7 +19,7 @@ from zoo.registry.catalog import Broken, Catalog
 from zoo.registry.document import display
 from zoo.registry.index import IndexEntry, Key
 from zoo.verification import rules
-from zoo.verification.checks.consistency import judged
+from zoo.verification.checks.consistency import apply_rules
 from zoo.verification.checks.schema import findings_of
 from zoo.verification.report import Finding, ReportSubject, Status
 from zoo.verification.rules import FINE, Verdict
@@ -36,18 +36,18 @@ class LintResult:
     name: str
     where: str
     fine: tuple[str, ...] = ()
-    found: tuple[Finding, ...] = ()
+    violations: tuple[Finding, ...] = ()
     card: Callable[[], ReportSubject] | None = field(default=None, compare=False, repr=False)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """A finding for each rule."""
-        return (*(_ok(self.name, rule, self.where) for rule in self.fine), *self.found)
+        return (*(_ok(self.name, rule, self.where) for rule in self.fine), *self.violations)
 
     @property
-    def counted(self) -> tuple[Finding, ...]:
+    def findings_to_count(self) -> tuple[Finding, ...]:
         """As many findings, of which those that are ok are one and the same: enough for a line of text."""
-        return (*((_ok(self.name, self.fine[0], self.where),) * len(self.fine) if self.fine else ()), *self.found)
+        return (*((_ok(self.name, self.fine[0], self.where),) * len(self.fine) if self.fine else ()), *self.violations)
 
 
 def validate(
@@ -62,31 +62,31 @@ def validate(
 
     select, ignore: rules by id or the beginning of one up to a `-`. Raises UnknownName for one that there is not.
     """
-    wanted = chosen_rules(select, ignore)
-    known = _Verdicts(catalog)
+    selected = select_rules(select, ignore)
+    verdicts = _Verdicts(catalog)
     for position in positions:
-        yield _checked(catalog.cards.entries[position], known.of(position), wanted, catalog)
-    known.keep()
-    if FORMAT_RULE in wanted:
+        yield _lint_result(catalog.cards.entries[position], verdicts.of(position), selected, catalog)
+    verdicts.save()
+    if FORMAT_RULE in selected:
         for item in broken:
             yield LintResult(item.name, item.document.label, (), tuple(findings_of(item)))
 
 
-def chosen_rules(select: Sequence[str], ignore: Sequence[str]) -> frozenset[str]:
+def select_rules(select: Sequence[str], ignore: Sequence[str]) -> frozenset[str]:
     """The ids that remain; an id, or its beginning up to a `-` for all that begin so."""
     every = (*rules.all_rules(), FORMAT_RULE)
 
-    def fitting(asked: str) -> set[str]:
-        fits = {rule for rule in every if rule == asked or rule.startswith(f"{asked}-")}
-        if not fits:
-            raise UnknownName("rule", asked, every)
-        return fits
+    def matching(selector: str) -> set[str]:
+        matches = {rule for rule in every if rule == selector or rule.startswith(f"{selector}-")}
+        if not matches:
+            raise UnknownName("rule", selector, every)
+        return matches
 
-    kept = {rule for asked in select for rule in fitting(asked)} or set(every)
-    return frozenset(kept - {rule for asked in ignore for rule in fitting(asked)})
+    selected = {rule for selector in select for rule in matching(selector)} or set(every)
+    return frozenset(selected - {rule for selector in ignore for rule in matching(selector)})
 
 
-def explained(rule: str) -> str:
+def explain_rule(rule: str) -> str:
     """What a rule says, why, and what it proposes; all of them, a line each, for `all`."""
     every = rules.all_rules()
     if rule == "all":
@@ -94,16 +94,16 @@ def explained(rule: str) -> str:
     if rule not in every:
         raise UnknownName("rule", rule, every)
     item = every[rule]
-    told = " ".join((item.judge.__doc__ or "").split())
-    return f"{item.id}: {item.why}\n\n{told}\n\nhint: {item.hint}\nsilence: ignore: [{{rule: consistency/{item.id}, reason: ...}}] in the card\n"
+    description = " ".join((item.judge.__doc__ or "").split())
+    return f"{item.id}: {item.why}\n\n{description}\n\nhint: {item.hint}\nsilence: ignore: [{{rule: consistency/{item.id}, reason: ...}}] in the card\n"
 
 
-def shard(every: Sequence[T], part: str) -> list[T]:
+def shard(items: Sequence[T], part: str) -> list[T]:
     """The i-th of n parts, given as `i/n`: every n-th, from the i-th on. Raises UsageError for what is no part."""
     number, slash, count = part.partition("/")
     if not (slash and number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
         raise UsageError(f"--shard {part} is no part", hint="give I/N, from 1/N to N/N")
-    return list(every)[int(number) - 1 :: int(count)]
+    return list(items)[int(number) - 1 :: int(count)]
 
 
 def _ok(name: str, rule: str, where: str) -> Finding:
@@ -111,16 +111,16 @@ def _ok(name: str, rule: str, where: str) -> Finding:
     return Finding(name, "schema" if is_format else "consistency", "/" if is_format else rule, Status.OK, where=where)
 
 
-def _checked(entry: IndexEntry, verdicts: KnownVerdicts, wanted: frozenset[str], catalog: Catalog) -> LintResult:
-    fine = _wanted((*verdicts.fine, FORMAT_RULE), wanted)
-    found = tuple(_finding(entry, item) for item in verdicts.found if item[0].partition("#")[0] in wanted)
-    return LintResult(entry.name, display(entry.file), fine, found, lambda: _subject(entry, catalog))
+def _lint_result(entry: IndexEntry, known: KnownVerdicts, selected: frozenset[str], catalog: Catalog) -> LintResult:
+    fine = _select((*known.fine, FORMAT_RULE), selected)
+    violations = tuple(_finding(entry, item) for item in known.verdicts if item[0].partition("#")[0] in selected)
+    return LintResult(entry.name, display(entry.file), fine, violations, lambda: _subject(entry, catalog))
 
 
 @lru_cache(maxsize=1024)
-def _wanted(fine: tuple[str, ...], wanted: frozenset[str]) -> tuple[str, ...]:
+def _select(fine: tuple[str, ...], selected: frozenset[str]) -> tuple[str, ...]:
     """The rules that were asked for; many cards were looked at by the same ones."""
-    return tuple(rule for rule in fine if rule in wanted)
+    return tuple(rule for rule in fine if rule in selected)
 
 
 def _subject(entry: IndexEntry, catalog: Catalog) -> ReportSubject:
@@ -140,7 +140,7 @@ class KnownVerdicts:
 
     context: int
     fine: tuple[str, ...]
-    found: tuple[_Plain, ...]
+    verdicts: tuple[_Plain, ...]
 
 
 class _Verdicts:
@@ -151,50 +151,52 @@ class _Verdicts:
         self.contexts = _contexts(catalog)
         self.is_large = len(catalog.cards) >= index.FEWEST
         self.file = (
-            index.name_of(sorted({entry.file.rpartition("/")[0] for entry in catalog.cards.entries}), "verdicts")
+            index.cache_name(sorted({entry.file.rpartition("/")[0] for entry in catalog.cards.entries}), "verdicts")
             if self.is_large
             else ""
         )
-        self.kept: dict[str, tuple[int, tuple[str, ...], tuple[_Plain, ...]]] = (
-            (index.remembered(self.file) or {}) if self.is_large else {}
+        self.remembered: dict[str, tuple[int, tuple[str, ...], tuple[_Plain, ...]]] = (
+            (index.read_cache(self.file) or {}) if self.is_large else {}
         )
         self.new: dict[str, tuple[int, tuple[str, ...], tuple[_Plain, ...]]] = {}
 
     def of(self, position: int) -> KnownVerdicts:
         entry, context = self.catalog.cards.entries[position], self.contexts[position]
         path = entry.file
-        kept = self.kept.get(path)
-        if kept is not None and kept[0] == context:
-            return KnownVerdicts(*kept)
-        judged_now = _judge(entry, context, self.catalog)
-        self.new[path] = (context, judged_now.fine, judged_now.found)
-        return judged_now
+        remembered = self.remembered.get(path)
+        if remembered is not None and remembered[0] == context:
+            return KnownVerdicts(*remembered)
+        judged = _judge(entry, context, self.catalog)
+        self.new[path] = (context, judged.fine, judged.verdicts)
+        return judged
 
-    def keep(self) -> None:
+    def save(self) -> None:
         """Remember what was judged now."""
         if self.new and self.is_large:
-            here = {entry.file for entry in self.catalog.cards.entries}
-            index.remember(self.file, {path: value for path, value in (self.kept | self.new).items() if path in here})
+            paths = {entry.file for entry in self.catalog.cards.entries}
+            index.write_cache(
+                self.file, {path: value for path, value in (self.remembered | self.new).items() if path in paths}
+            )
 
 
 def _judge(entry: IndexEntry, context: int, catalog: Catalog) -> KnownVerdicts:
     card: Card = entry.built(Card)
     fine: list[str] = []
-    found: list[_Plain] = []
-    for rule, verdicts in judged(card, catalog):
+    plain_verdicts: list[_Plain] = []
+    for rule, verdicts in apply_rules(card, catalog):
         if verdicts[0] is FINE:
             fine.append(rule)
             continue
-        found += [_plain(card, rule, number, verdict) for number, verdict in enumerate(verdicts, 1)]
-    return KnownVerdicts(context, _shared(tuple(fine)), tuple(found))
+        plain_verdicts += [_plain(card, rule, number, verdict) for number, verdict in enumerate(verdicts, 1)]
+    return KnownVerdicts(context, _interned(tuple(fine)), tuple(plain_verdicts))
 
 
-_SHARED: dict[tuple[str, ...], tuple[str, ...]] = {}
+_INTERNED: dict[tuple[str, ...], tuple[str, ...]] = {}
 
 
-def _shared(fine: tuple[str, ...]) -> tuple[str, ...]:
+def _interned(fine: tuple[str, ...]) -> tuple[str, ...]:
     """One tuple for all cards that the same rules looked at: the index holds it once."""
-    return _SHARED.setdefault(fine, fine)
+    return _INTERNED.setdefault(fine, fine)
 
 
 def _plain(card: Card, rule: str, number: int, verdict: Verdict) -> _Plain:
@@ -229,9 +231,9 @@ def _contexts(catalog: Catalog) -> list[int]:
     families: dict[str, int] = {}
     for item in catalog.collections.entries:
         families[item.name] = families.get(item.name, 0) + _digest(item.sha256)
-    around = hash(tuple(_digest(item.sha256) for item in catalog.datasets.entries))
+    datasets_digest = hash(tuple(_digest(item.sha256) for item in catalog.datasets.entries))
     return [
-        hash((digest, around, *(sums[key] + families.get(str(key[1]), 0) if key[0] == "collection" else sums[key] for key in entry.keys)))
+        hash((digest, datasets_digest, *(sums[key] + families.get(str(key[1]), 0) if key[0] == "collection" else sums[key] for key in entry.keys)))
         for entry, digest in zip(catalog.cards.entries, digests, strict=True)
     ]  # fmt: skip
 
@@ -244,8 +246,8 @@ def changed_since(catalog: Catalog, revision: str, folders: Sequence[Path]) -> t
     """(positions, broken): the cards that git says changed since a revision, and those that they touch, before or now."""
     from zoo.registry import git
 
-    touched = git.since(revision, folders)
-    if touched.is_everything:
+    touched = git.changes_since(revision, folders)
+    if touched.has_dataset:
         return list(range(len(catalog.cards))), list(catalog.broken)
     keys = set(touched.keys)
     for entry in catalog.cards.entries:
@@ -255,17 +257,17 @@ def changed_since(catalog: Catalog, revision: str, folders: Sequence[Path]) -> t
     return positions, [item for item in catalog.broken if item.document.path.resolve() in touched.paths]
 
 
-def texts(
-    checked: Iterable[LintResult], line: Callable[[Sequence[Finding]], str], at_once: int = 500
+def render_batches(
+    results: Iterable[LintResult], render_line: Callable[[Sequence[Finding]], str], batch_size: int = 500
 ) -> Iterator[tuple[str, list[LintResult]]]:
     """The lines about some cards at once, so that ten thousand are not written one by one."""
     batch: list[LintResult] = []
-    for item in checked:
-        batch.append(item)
-        if len(batch) >= at_once:
-            yield "".join(line(_sorted(part.counted)) for part in batch), batch
+    for result in results:
+        batch.append(result)
+        if len(batch) >= batch_size:
+            yield "".join(render_line(_sorted(result.findings_to_count)) for result in batch), batch
             batch = []
-    yield "".join(line(_sorted(part.counted)) for part in batch), batch
+    yield "".join(render_line(_sorted(result.findings_to_count)) for result in batch), batch
 
 
 def _sorted(findings: Sequence[Finding]) -> Sequence[Finding]:

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from zoo.accuracy.datasets.folder import read_image
-from zoo.accuracy.ranking import probable
+from zoo.accuracy.ranking import most_probable
 from zoo.errors import CannotCheck
-from zoo.models.build import transform
+from zoo.models.build import make_transform
 from zoo.models.subject import Settings, Subject
 from zoo.registry.card import Card
 from zoo.registry.catalog import Catalog
@@ -49,11 +49,11 @@ def predict(card: Card, catalog: Catalog, settings: Settings, images: Sequence[P
             reason = finding.reason or f"{finding.check} {finding.key} is {finding.status.value}"
             raise CannotCheck(reason, where=finding.where, hint=finding.hint)
     subject, names = Subject(card, catalog, settings), class_names(card, catalog)
-    prepare = transform(subject.input)
-    found = probable(subject.model, [prepare(picture) for picture in pictures])
+    prepare = make_transform(subject.input)
+    probabilities = most_probable(subject.model, [prepare(picture) for picture in pictures])
     return tuple(
         Prediction(str(path), tuple(Guess(_name(names, place), round(share, 6)) for place, share in pairs))
-        for path, pairs in zip(images, found, strict=True)
+        for path, pairs in zip(images, probabilities, strict=True)
     )
 
 
@@ -61,7 +61,9 @@ def class_names(card: Card, catalog: Catalog) -> tuple[str, ...]:
     """What the outputs are called: by the card, else by the data set of its first result; empty when neither says."""
     if card.class_names:
         return card.class_names
-    known = [found for claim in card.results if (found := catalog.dataset(claim.dataset)) and found.label_space is None]
+    known = [
+        dataset for claim in card.results if (dataset := catalog.dataset(claim.dataset)) and dataset.label_space is None
+    ]
     return (known[0].class_names or known[0].classes) if known else ()
 
 

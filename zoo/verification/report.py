@@ -19,6 +19,9 @@ from zoo.models.facts import Value
 from zoo.registry.schema import violations
 from zoo.runtime.environment import this_environment, zoo_version
 
+VERSION = 2
+"""The version of the report format. Version 1, of zoo 0.1, called a finding's hint `mend`."""
+
 
 class Status(str, Enum):
     """What a finding says; the comment is its exit code, plain and with --strict."""
@@ -89,7 +92,10 @@ class ReportSubject:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found, sorted by model, check and key. `created` is UTC, `options` what was asked for."""
+    """What was found, sorted by model, check and key. `created` is UTC, `options` what was asked for.
+
+    version: of the format that the report was read from; it is always written in the present one.
+    """
 
     subjects: tuple[ReportSubject, ...]
     findings: tuple[Finding, ...]
@@ -97,6 +103,7 @@ class Report:
     environment: Mapping[str, Any]
     options: Mapping[str, Any]
     zoo: str
+    version: int = VERSION
 
     @property
     def strict(self) -> bool:
@@ -119,7 +126,7 @@ class Report:
     def to_json(self) -> str:
         """The report as `schemas/report.schema.json` describes it."""
         data = {
-            "report": 1,
+            "report": VERSION,
             "zoo": self.zoo,
             "created": self.created,
             "environment": dict(self.environment),
@@ -164,11 +171,12 @@ def count(findings: Iterable[Finding]) -> dict[Status, int]:
 def from_json(text: str, *, where: str) -> Report:
     """The report in a JSON text; raises UsageError when it is none. `where` names the file in the message."""
     try:
-        data = json.loads(text)
+        original = json.loads(text)
     except ValueError as error:
         raise UsageError(
             f"not a report: {error}", where=where, hint="give the file that `zoo verify --report FILE` wrote"
         ) from error
+    data = in_present_format(original)
     wrong = violations(data, "report")
     if wrong:
         raise UsageError(
@@ -181,7 +189,19 @@ def from_json(text: str, *, where: str) -> Report:
         environment=data["environment"],
         options=data["options"],
         zoo=data["zoo"],
+        version=original["report"],
     )
+
+
+def in_present_format(data: Any) -> Any:
+    """Return the data of a report of version 1 as version 2 has it; any other data are returned as they are.
+
+    This is the only reader of version 1. It does not judge: whoever calls it holds the result against the schema.
+    """
+    if not isinstance(data, dict) or data.get("report") != 1 or not isinstance(data.get("findings"), list):
+        return data
+    findings = [_with_hint(item) if isinstance(item, dict) else item for item in data["findings"]]
+    return {**data, "report": VERSION, "findings": findings}
 
 
 def read(path: Path) -> Report:
@@ -199,3 +219,7 @@ def _subject(data: Mapping[str, Any]) -> ReportSubject:
         weights=tuple(MeasuredFile(**item) for item in data["weights"]),
         datasets=tuple(MeasuredData(**item) for item in data["datasets"]),
     )
+
+
+def _with_hint(finding: Mapping[str, Any]) -> dict[str, Any]:
+    return {"hint" if key == "mend" else key: value for key, value in finding.items()}

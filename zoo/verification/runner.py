@@ -17,8 +17,8 @@ from zoo.models.subject import Settings, Subject
 from zoo.registry.card import METRICS, Card, card_sha256
 from zoo.registry.catalog import Broken, Catalog
 from zoo.runtime import engines, interrupts
-from zoo.runtime.engines import Lost, Options, Outcome
-from zoo.runtime.storage import home, write_atomically
+from zoo.runtime.engines import Options, Outcome, WorkerDied
+from zoo.runtime.storage import state_folder, write_atomically
 from zoo.verification import report
 from zoo.verification.checks import Check, Question, data
 from zoo.verification.report import Finding, MeasuredData, MeasuredFile, Report, ReportSubject, Status
@@ -47,21 +47,23 @@ def verify(
     level of the verdicts on accuracies is divided among their number. Raises UnknownName for a check or an engine that
     does not exist.
     """
-    cards, wanted = list(cards), wanted_checks(checks, remote=settings.remote)
-    settings = _level_divided(settings, cards)
-    how, order = settings.evaluation, in_order(wanted)
-    if len(cards) <= 1 or (how.engine == "local" and how.options.jobs == 1):
-        yield from (_verify_one(catalog, settings, order, frozenset(wanted), card) for card in cards)
+    cards, selected = list(cards), select_checks(checks, remote=settings.remote)
+    settings = _divide_level(settings, cards)
+    evaluation, order = settings.evaluation, order_checks(selected)
+    if len(cards) <= 1 or (evaluation.engine == "local" and evaluation.options.jobs == 1):
+        yield from (_verify_one(catalog, settings, order, frozenset(selected), card) for card in cards)
         return
-    work = partial(_verify_one, catalog, alone(settings), order, frozenset(wanted))
+    work = partial(_verify_one, catalog, worker_settings(settings), order, frozenset(selected))
     # A worker takes the card out of its own catalogue, where it stands beside its kin: rules compare which one it is.
     places = {id(card): place for place, card in enumerate(catalog.cards)}
     tasks = [places.get(id(card), card) for card in cards]
-    running: Iterator[Outcome[Verified]] = plugins.load("engines", how.engine).run(work, tasks, how.options)
+    running: Iterator[Outcome[Verified]] = plugins.load("engines", evaluation.engine).run(
+        work, tasks, evaluation.options
+    )
     for outcome in engines.in_order(running):
         card = cards[outcome.position]
-        if isinstance(outcome.error, Lost) and isinstance(card, Card):
-            yield _lost(card, catalog, wanted, outcome.error)
+        if isinstance(outcome.error, WorkerDied) and isinstance(card, Card):
+            yield _result_of_lost_worker(card, catalog, selected, outcome.error)
         else:
             yield outcome.result()
 
@@ -83,23 +85,25 @@ def examine(catalog: Catalog, names: Sequence[str], settings: Settings) -> Itera
         yield Verified(None, tuple(examined))
 
 
-def wanted_checks(named: Sequence[str], *, remote: bool) -> tuple[str, ...]:
+def select_checks(named: Sequence[str], *, remote: bool) -> tuple[str, ...]:
     """The checks to show: those named, or all but the one that asks servers, which is for who wants it."""
     chosen = tuple(named) or tuple(name for name in plugins.names("checks") if name != ASKS_SERVERS)
     return tuple(dict.fromkeys((*chosen, ASKS_SERVERS))) if remote else chosen
 
 
-def alone(settings: Settings) -> Settings:
+def worker_settings(settings: Settings) -> Settings:
     """The settings for a worker: it tells nobody of its progress, and has no workers of its own."""
-    return replace(settings, tell=None, evaluation=replace(settings.evaluation, engine="local", options=Options()))
+    return replace(
+        settings, on_progress=None, evaluation=replace(settings.evaluation, engine="local", options=Options())
+    )
 
 
-def _level_divided(settings: Settings, cards: Iterable[Card | Broken]) -> Settings:
+def _divide_level(settings: Settings, cards: Iterable[Card | Broken]) -> Settings:
     """The level of each verdict on an accuracy: an equal share, so that all together err no oftener than one would
     (Bonferroni's inequality)."""
     claims = [claim for card in cards if isinstance(card, Card) for claim in card.results if claim.metric in METRICS]
-    how = settings.evaluation
-    return replace(settings, evaluation=replace(how, level=how.level / max(1, len(claims))))
+    evaluation = settings.evaluation
+    return replace(settings, evaluation=replace(evaluation, level=evaluation.level / max(1, len(claims))))
 
 
 def as_report(verified: Iterable[Verified], *, options: Mapping[str, object]) -> Report:
@@ -112,62 +116,64 @@ def as_report(verified: Iterable[Verified], *, options: Mapping[str, object]) ->
     )
 
 
-def kept(verified: Iterable[Verified], options: Mapping[str, object]) -> Iterator[Verified]:
+def store_reports(verified: Iterable[Verified], options: Mapping[str, object]) -> Iterator[Verified]:
     """The same, each model's report stored as soon as it is whole: what `zoo publish` asks for.
 
     A run of some checks only is not stored: it could hide what a whole one found.
     """
     for part in verified:
         if part.subject is not None and not options.get("checks"):
-            made = as_report([part], options={**options, "strict": True})
-            folder = home() / "reports" / part.subject.card_sha256
-            write_atomically(folder / f"{made.created.replace(':', '')}.json", made.to_json())
+            model_report = as_report([part], options={**options, "strict": True})
+            folder = state_folder("reports", part.subject.card_sha256)
+            write_atomically(folder / f"{model_report.created.replace(':', '')}.json", model_report.to_json())
         yield part
 
 
-def in_order(checks: Iterable[str]) -> tuple[str, ...]:
+def order_checks(checks: Iterable[str]) -> tuple[str, ...]:
     """The checks with all that they need, each after its needs, else by name."""
-    done: dict[str, None] = {}
+    ordered: dict[str, None] = {}
 
     def visit(name: str) -> None:
-        if name not in done:
+        if name not in ordered:
             for need in sorted(_load(name).needs):
                 visit(need)
-            done[name] = None
+            ordered[name] = None
 
     for name in sorted(checks):
         visit(name)
-    return tuple(done)
+    return tuple(ordered)
 
 
 def _verify_one(
-    catalog: Catalog, settings: Settings, order: Sequence[str], wanted: frozenset[str], task: Card | Broken | int
+    catalog: Catalog, settings: Settings, order: Sequence[str], selected: frozenset[str], task: Card | Broken | int
 ) -> Verified:
     card = catalog.cards[task] if isinstance(task, int) else task
     if isinstance(card, Broken):
         return Verified(None, tuple(_load("schema").findings_of(card)))  # type: ignore[attr-defined]  # only schema has it
-    return _verify_card(Subject(card, catalog, settings), order, wanted)
+    return _verify_card(Subject(card, catalog, settings), order, selected)
 
 
-def _lost(card: Card, catalog: Catalog, wanted: Iterable[str], error: Lost) -> Verified:
+def _result_of_lost_worker(card: Card, catalog: Catalog, selected: Iterable[str], error: WorkerDied) -> Verified:
     """What can be said of a card whose worker died: that nothing is known."""
-    asked = [question for name in wanted for question in _load(name).questions(card, catalog)]
-    findings = (question.finding(Status.UNKNOWN, reason=error.what, hint=error.hint) for question in asked)
+    questions = [question for name in selected for question in _load(name).questions(card, catalog)]
+    findings = (question.finding(Status.UNKNOWN, reason=error.what, hint=error.hint) for question in questions)
     return Verified(ReportSubject(card.name, card_sha256(card, catalog.collection_of(card))), tuple(findings))
 
 
-def _verify_card(subject: Subject, order: Sequence[str], wanted: frozenset[str]) -> Verified:
-    found: dict[str, tuple[Finding, ...]] = {}
+def _verify_card(subject: Subject, order: Sequence[str], selected: frozenset[str]) -> Verified:
+    findings: dict[str, tuple[Finding, ...]] = {}
     for name in order:
         check = _load(name)
-        asked = check.questions(subject.card, subject.catalog)
-        found[name] = tuple(_accept(subject.card, _ask(check, subject, question, found)) for question in asked)
-    shown = tuple(finding for name in order if name in wanted for finding in found[name])
-    return Verified(_report_subject(subject, found), shown)
+        questions = check.questions(subject.card, subject.catalog)
+        findings[name] = tuple(
+            _accept(subject.card, _answer(check, subject, question, findings)) for question in questions
+        )
+    selected_findings = tuple(finding for name in order if name in selected for finding in findings[name])
+    return Verified(_report_subject(subject, findings), selected_findings)
 
 
-def _ask(check: Check, subject: Subject, question: Question, found: dict[str, tuple[Finding, ...]]) -> Finding:
-    blocked = _blocked(question, [found[need] for need in check.needs])
+def _answer(check: Check, subject: Subject, question: Question, findings: dict[str, tuple[Finding, ...]]) -> Finding:
+    blocked = _blocked(question, [findings[need] for need in check.needs])
     if blocked is not None:
         return blocked
     try:
@@ -181,7 +187,7 @@ def _ask(check: Check, subject: Subject, question: Question, found: dict[str, tu
     ) as error:  # one card's surprise must not hide what the others are; it is shown, and never as passed
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         finding = question.finding(Status.UNKNOWN, reason=reason, hint=BUG_REPORT, evidence={"bug": True})
-    interrupts.obey()  # what an interrupted library says of a file is no finding
+    interrupts.raise_if_interrupted()  # what an interrupted library says of a file is no finding
     return finding
 
 
@@ -202,11 +208,11 @@ def _blocked(question: Question, needed: Sequence[Sequence[Finding]]) -> Finding
 
 
 def _relevant(findings: Sequence[Finding], key: str) -> Sequence[Finding]:
-    return [finding for finding in findings if _about_the_same(finding.key, key)] or findings
+    return [finding for finding in findings if _is_about_the_same(finding.key, key)] or findings
 
 
-def _about_the_same(key: str, other: str) -> bool:
-    return f"{key}/".startswith(f"{other}/") or f"{other}/".startswith(f"{key}/")
+def _is_about_the_same(key: str, other_key: str) -> bool:
+    return f"{key}/".startswith(f"{other_key}/") or f"{other_key}/".startswith(f"{key}/")
 
 
 def _from_error(question: Question, error: ZooError) -> Finding:
@@ -231,16 +237,16 @@ def _accept(card: Card, finding: Finding) -> Finding:
     return finding
 
 
-def _report_subject(subject: Subject, found: dict[str, tuple[Finding, ...]]) -> ReportSubject:
+def _report_subject(subject: Subject, findings: dict[str, tuple[Finding, ...]]) -> ReportSubject:
     card = subject.card
-    files = (MeasuredFile(item.file, item.sha256, item.size_bytes) for item in subject.measured)
+    files = (MeasuredFile(item.file, item.sha256, item.size_bytes) for item in subject.measured_files)
     data = (
         MeasuredData(
             name=finding.key.rpartition("/")[0],
             split=finding.key.rpartition("/")[2],
             manifest_sha256=str(finding.evidence["manifest_sha256"]),
         )
-        for finding in found.get("data", ())
+        for finding in findings.get("data", ())
         if "manifest_sha256" in finding.evidence
     )
     digest = card_sha256(card, subject.catalog.collection_of(card))

@@ -18,7 +18,7 @@ from zoo.models.subject import Settings, Subject
 from zoo.registry.card import METRICS, Card, Dataset
 from zoo.registry.catalog import Catalog
 from zoo.runtime import engines, interrupts
-from zoo.runtime.engines import Lost
+from zoo.runtime.engines import WorkerDied
 from zoo.verification import runner
 from zoo.verification.report import Status
 
@@ -57,14 +57,14 @@ def scores_of(
     Several models are shared out among the engine's workers, the images of a single one else.
     Raises UnknownName or UsageError for a data set or split that no dataset card describes.
     """
-    work = partial(_scores_of, catalog, runner.alone(settings), tuple(_split(catalog, name) for name in on))
-    wanted = settings.evaluation
-    if len(cards) == 1 or (wanted.engine == "local" and wanted.options.jobs == 1):
+    work = partial(_scores_of, catalog, runner.worker_settings(settings), tuple(_split(catalog, name) for name in on))
+    evaluation = settings.evaluation
+    if len(cards) == 1 or (evaluation.engine == "local" and evaluation.options.jobs == 1):
         yield from (_scores_of(catalog, settings, work.args[2], card) for card in cards)
         return
-    running = plugins.load("engines", wanted.engine).run(work, cards, wanted.options)
+    running = plugins.load("engines", evaluation.engine).run(work, cards, evaluation.options)
     for outcome in engines.in_order(running):
-        if isinstance(outcome.error, Lost):
+        if isinstance(outcome.error, WorkerDied):
             lost = outcome.error
             yield (Score(cards[outcome.position].name, "", "", problem=lost.what, hint=lost.hint),)
         else:
@@ -72,10 +72,10 @@ def scores_of(
 
 
 def _split(catalog: Catalog, name: str) -> tuple[Dataset, str]:
-    asked, _, split = name.partition("/")
-    dataset = catalog.dataset(asked)
+    dataset_name, _, split = name.partition("/")
+    dataset = catalog.dataset(dataset_name)
     if dataset is None:
-        raise UnknownName("data set", asked, [item.name for item in catalog.datasets])
+        raise UnknownName("data set", dataset_name, [item.name for item in catalog.datasets])
     split = split or (next(iter(dataset.splits)) if len(dataset.splits) == 1 else "validation")
     if split not in dataset.splits:
         raise UsageError(f"{dataset.name} has no split {split!r}", hint=f"it has {', '.join(dataset.splits)}")
@@ -88,7 +88,7 @@ def _scores_of(
     pairs = list(on) or _claimed(card, catalog)
     if not pairs:
         return (Score(card.name, "", "", problem="the card claims no accuracy that zoo can measure", hint="give --on"),)
-    (gate,) = runner.verify([card], catalog, runner.alone(settings), ("loading",))
+    (gate,) = runner.verify([card], catalog, runner.worker_settings(settings), ("loading",))
     for finding in gate.findings:
         if finding.status is not Status.OK:
             reason = finding.reason or f"{finding.check} {finding.key} is {finding.status.value}"
@@ -111,7 +111,7 @@ def _score(subject: Subject, dataset: Dataset, split: str) -> Score:
     try:
         measured = measure(subject, dataset, split)
     except ZooError as error:
-        interrupts.obey()
+        interrupts.raise_if_interrupted()
         return Score(name, dataset.name, split, problem=error.what, hint=error.hint)
     top1, top5 = (_accuracy(subject.card, dataset, split, measured, k) for k in (1, 5))
     return Score(name, dataset.name, split, measured.counts.images, measured.split_images, top1, top5)
@@ -133,19 +133,19 @@ def _accuracy(card: Card, dataset: Dataset, split: str, measured: Measured, top_
     return Accuracy(correct, percent, low, high, claimed)
 
 
-def exit_code(found: Iterable[Score]) -> int:
+def exit_code(scores: Iterable[Score]) -> int:
     """3 when a model could not be evaluated, else 0: `eval` says what is, and judges no claim."""
-    return 3 if any(score.problem for score in found) else 0
+    return 3 if any(score.problem for score in scores) else 0
 
 
 HEAD = ("model", "data", "images", "top1", "95 %", "claimed", "top5", "95 %", "claimed")
 
 
-def render(found: Sequence[Score], format_name: str) -> str:
+def render(scores: Sequence[Score], format_name: str) -> str:
     """The scores as `text` or `markdown` (a table), or `json`."""
     if format_name == "json":
-        return json.dumps([asdict(score) for score in found], indent=2) + "\n"
-    lines = [HEAD, *(_cells(score) for score in found)]
+        return json.dumps([asdict(score) for score in scores], indent=2) + "\n"
+    lines = [HEAD, *(_cells(score) for score in scores)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     bar, end = ("| ", " |") if format_name == "markdown" else ("", "")
     rows = [
@@ -155,7 +155,7 @@ def render(found: Sequence[Score], format_name: str) -> str:
     if bar:
         rows.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     problems = [
-        f"{score.model} {score.dataset}: {score.problem}; hint: {score.hint}" for score in found if score.problem
+        f"{score.model} {score.dataset}: {score.problem}; hint: {score.hint}" for score in scores if score.problem
     ]
     return "".join(f"{row.rstrip()}\n" for row in (*rows, *problems))
 

@@ -32,27 +32,27 @@ def additions(card: Card, findings: Sequence[Finding], logits: tuple[float, ...]
     by_check: dict[str, list[Finding]] = {}
     for finding in findings:
         by_check.setdefault(finding.check, []).append(finding)
-    found: dict[Pointer, Any] = {}
-    found |= _types(card, by_check.get("loading", []))
-    found |= _parameters(card, by_check.get("params", []))
-    solved = _solved(card, by_check.get("flops", []))
-    found |= solved | _multiply_adds(card, by_check.get("flops", []), solved)
+    fields: dict[Pointer, Any] = {}
+    fields |= _types(card, by_check.get("loading", []))
+    fields |= _parameters(card, by_check.get("params", []))
+    solved = _solved_conventions(card, by_check.get("flops", []))
+    fields |= solved | _multiply_adds(card, by_check.get("flops", []), solved)
     if logits and card.fingerprint is None:
-        found["fingerprint",] = {"logits": list(logits), "tolerance": fingerprint.tolerance(logits)}
-    return found
+        fields["fingerprint",] = {"logits": list(logits), "tolerance": fingerprint.tolerance(logits)}
+    return fields
 
 
 def write(
-    verified: Iterable[Verified], catalog: Catalog, settings: Settings, tell: Callable[[str], None]
+    verified: Iterable[Verified], catalog: Catalog, settings: Settings, report_line: Callable[[str], None]
 ) -> Iterator[Verified]:
-    """The same, each card completed as soon as it is verified; `tell` hears in a line what was added to which.
+    """The same, each card completed as soon as it is verified; `report_line` hears in a line what was added to which.
 
     Raises CannotCheck when a card cannot be written, UsageError when somebody else changed it meanwhile.
     """
     for part in verified:
         if part.subject is not None:
             card = catalog.find(part.subject.model)
-            tell(_complete(card, part.findings, Subject(card, catalog, settings)))
+            report_line(_complete(card, part.findings, Subject(card, catalog, settings)))
         yield part
 
 
@@ -98,19 +98,19 @@ def _parameters(card: Card, findings: Sequence[Finding]) -> dict[Pointer, Any]:
     return {("claims", "params"): {"value": value, "origin": "computed"} for value in measured[:1] if value is not None}  # noqa: B035  # there is one
 
 
-def _solved(card: Card, findings: Sequence[Finding]) -> dict[Pointer, Any]:
+def _solved_conventions(card: Card, findings: Sequence[Finding]) -> dict[Pointer, Any]:
     """Convention and input of each claim that one of them reproduces; the input only where it is not the card's own."""
     solutions = {finding.where: finding.evidence["solution"] for finding in findings if "solution" in finding.evidence}
     own = list(card.input.size or ()) if card.input else []
-    found: dict[Pointer, Any] = {}
+    fields: dict[Pointer, Any] = {}
     for index, claim in enumerate(card.flops):
         solution: Mapping[str, Any] | None = solutions.get(str(claim.where["value"]))
         if claim.convention is None and solution is not None:
-            found["claims", "flops", index, "convention"] = solution["convention"]
+            fields["claims", "flops", index, "convention"] = solution["convention"]
             if claim.input is None and solution["input"] != own:
-                found["claims", "flops", index, "input"] = solution["input"]
-            found["claims", "flops", index, "solved"] = True
-    return found
+                fields["claims", "flops", index, "input"] = solution["input"]
+            fields["claims", "flops", index, "solved"] = True
+    return fields
 
 
 def _multiply_adds(card: Card, findings: Sequence[Finding], solved: Mapping[Pointer, Any]) -> dict[Pointer, Any]:

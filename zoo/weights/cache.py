@@ -1,6 +1,6 @@
 """The store's files -> what is kept, whether it is still right, and what may go.
 
-A blob is told by its record (store); when it was last used is the record's time.
+A blob is told by its record (records); when it was last used is the record's time.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Literal
 
 from zoo.errors import CannotCheck
 from zoo.runtime.storage import home
-from zoo.weights import store
-from zoo.weights.transfer.partial import Writer, leftovers, state_of
+from zoo.weights import store, upgrade
+from zoo.weights.records import origin_of, record_path
+from zoo.weights.transfer.partial import Writer, partial_files, state_of
 
 DAY_SECONDS = 86_400.0
 KEPT_SECONDS = 7 * DAY_SECONDS
@@ -27,7 +28,7 @@ KEPT_SECONDS = 7 * DAY_SECONDS
 class CachedFile:
     """A file below ZOO_HOME that prune may remove; `used` is the time of its last use, in seconds since the epoch."""
 
-    kind: Literal["blob", "partial", "quarantine"]
+    kind: Literal["blob", "partial", "quarantine", "earlier version"]
     path: Path
     size_bytes: int
     used: float
@@ -62,23 +63,25 @@ class CheckedBlob:
 def blobs() -> tuple[CachedFile, ...]:
     """The files of the store, in the order of their digests."""
     paths = sorted(path for path in (home() / "blobs").glob("*/*") if not path.name.startswith("."))
-    return tuple(_entry("blob", path, store.record_path(path), store.origin_of(path)) for path in paths)
+    return tuple(_entry("blob", path, _used(path), origin_of(path)) for path in paths)
 
 
 def interrupted() -> tuple[Interrupted, ...]:
     """What lies below `partial/`, in the order of the files' names."""
-    here = Writer.now()
-    found = [
-        Interrupted(old.file, old.url, old.done_bytes, old.version.size_bytes, state_of(old, here))
-        for old in leftovers(home() / "partial")
+    writer = Writer.current()
+    downloads = [
+        Interrupted(
+            partial.file, partial.url, partial.done_bytes, partial.version.size_bytes, state_of(partial, writer)
+        )
+        for partial in partial_files(home() / "partial")
     ]
-    return tuple(sorted(found, key=lambda one: (one.file, one.url)))
+    return tuple(sorted(downloads, key=lambda download: (download.file, download.url)))
 
 
 def verify(entries: Iterable[CachedFile], *, jobs: int) -> Iterator[CheckedBlob]:
     """Read each blob and hold it against the digest that it is kept under, `jobs` at a time; wrong ones are put aside."""
     with ThreadPoolExecutor(max_workers=jobs) as pool:
-        yield from pool.map(_checked, entries)
+        yield from pool.map(_check_blob, entries)
 
 
 def removable(
@@ -107,13 +110,18 @@ def removable(
 
 def rest() -> tuple[CachedFile, ...]:
     """Files of downloads that nobody is at, and files that were put aside."""
-    here, partial, aside = Writer.now(), home() / "partial", home() / "quarantine"
-    live = {old.path.stem for old in leftovers(partial) if state_of(old, here) == "live"}
+    writer, partial, quarantine = Writer.current(), home() / "partial", home() / "quarantine"
+    live = {file.path.stem for file in partial_files(partial) if state_of(file, writer) == "live"}
     paths = sorted(path for path in partial.glob("*") if not path.name.startswith(".") and path.stem not in live)
     return (
         *(_entry("partial", path, path) for path in paths if path.suffix != ".lock"),
-        *(_entry("quarantine", path, path) for path in sorted(aside.glob("*")) if path.is_file()),
+        *(_entry("quarantine", path, path) for path in sorted(quarantine.glob("*")) if path.is_file()),
     )
+
+
+def of_earlier_version() -> tuple[CachedFile, ...]:
+    """What an earlier version of zoo left; prune removes it at any age."""
+    return tuple(_entry("earlier version", path, path) for path in upgrade.leftovers())
 
 
 def remove(entry: CachedFile) -> None:
@@ -124,28 +132,36 @@ def remove(entry: CachedFile) -> None:
         else:
             entry.path.unlink(missing_ok=True)
         if entry.kind == "blob" and not [path for path in entry.path.parent.iterdir() if not path.name.startswith(".")]:
-            store.record_path(entry.path).unlink(missing_ok=True)
+            record_path(entry.path).unlink(missing_ok=True)
             with suppress(OSError):
                 entry.path.parent.rmdir()
     except OSError as error:
         raise CannotCheck(f"cannot be removed: {error.strerror}", where=str(entry.path)) from error
 
 
-def _checked(entry: CachedFile) -> CheckedBlob:
+def _check_blob(entry: CachedFile) -> CheckedBlob:
     size_bytes, sha256 = store.digest(entry.path)
     if sha256 == entry.sha256:
         return CheckedBlob(entry, sha256)
     reason = f"it was changed in the store, where it was {entry.sha256}"
-    aside = store.put_aside(
+    quarantined = store.quarantine(
         entry.path, entry.path.name, size_bytes=size_bytes, sha256=sha256, origin=entry.origin, reason=reason
     )
-    return CheckedBlob(entry, sha256, aside)
+    return CheckedBlob(entry, sha256, quarantined)
 
 
-def _entry(kind: Literal["blob", "partial", "quarantine"], path: Path, used: Path, origin: str = "") -> CachedFile:
+def _used(blob: Path) -> Path:
+    """The file or folder that has the time of a blob's last use; a folder has that at which its record was removed."""
+    record = record_path(blob)
+    return record if record.exists() else blob.parent
+
+
+def _entry(
+    kind: Literal["blob", "partial", "quarantine", "earlier version"], path: Path, used: Path, origin: str = ""
+) -> CachedFile:
     status = path.stat()
     size_bytes = (
-        sum(one.stat().st_size for one in path.rglob("*") if one.is_file()) if path.is_dir() else status.st_size
+        sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else status.st_size
     )
     with suppress(OSError):
         return CachedFile(kind, path, size_bytes, used.stat().st_mtime, origin)

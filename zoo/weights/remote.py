@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from zoo.errors import TransferFailed, WrongContent
 from zoo.registry.card import Rename, Weights
-from zoo.weights.sources import Fault, Peek, Sources, Streams, shown
+from zoo.weights.sources import Fault, Peek, Sources, Streams, redact_url
 from zoo.weights.tensors import Shapes, header_bytes, under_own_names
 
 LENGTH_BYTES = 8
@@ -75,7 +75,7 @@ def look(weights: Weights) -> RemoteFile:
             try:
                 return _look(sources, url, weights)
             except Fault as fault:
-                failures.append(f"{shown(url)}: {fault.what}")
+                failures.append(f"{redact_url(url)}: {fault.what}")
     raise TransferFailed(f"no address answers: {'; '.join(failures)}", where=str(weights.where), hint="try again later")
 
 
@@ -94,8 +94,8 @@ def parse_header(file: str, text: bytes, body_bytes: int | None, renames: Sequen
         raise WrongContent(f"the header of {file} is none of safetensors: {type(error).__name__}") from error
     end = 0
     for span in sorted(spans):
-        wanted = prod(shapes[span.name]) * BITS.get(types[span.name], 8) // 8
-        if span.begin != end or (span.end - span.begin != wanted and types[span.name] in DTYPES):
+        expected_bytes = prod(shapes[span.name]) * BITS.get(types[span.name], 8) // 8
+        if span.begin != end or (span.end - span.begin != expected_bytes and types[span.name] in DTYPES):
             what = f"the header of {file} gives {span.name} bytes {span.begin} to {span.end}, which are not its own"
             raise WrongContent(what)
         end = span.end
@@ -114,14 +114,14 @@ def _span(name: str, offsets: Sequence[Any]) -> _TensorSpan:
 def _look(sources: Sources, url: str, weights: Weights) -> RemoteFile:
     start = _peek(sources, url, 0, LENGTH_BYTES + 1)
     if start.data[LENGTH_BYTES:] != b"{":
-        return RemoteFile(shown(url), start.size_bytes, None, len(start.data))
+        return RemoteFile(redact_url(url), start.size_bytes, None, len(start.data))
     length = header_bytes(weights.file, start.data, start.size_bytes)
     rest = _peek(sources, url, LENGTH_BYTES, LENGTH_BYTES + length)
     if len(rest.data) < length:
-        raise Fault("the header broke off", where=shown(url), is_passing=True)
+        raise Fault("the header broke off", where=redact_url(url), is_passing=True)
     body_bytes = None if start.size_bytes is None else start.size_bytes - LENGTH_BYTES - length
     header = parse_header(weights.file, rest.data, body_bytes, weights.rename)
-    return RemoteFile(shown(url), start.size_bytes, header, len(start.data) + len(rest.data))
+    return RemoteFile(redact_url(url), start.size_bytes, header, len(start.data) + len(rest.data))
 
 
 def _peek(sources: Sources, url: str, start: int, stop: int) -> Peek:
@@ -132,8 +132,8 @@ def _peek(sources: Sources, url: str, start: int, stop: int) -> Peek:
     reply = source.open(url, start=start, stop=stop, timeout_seconds=STALL_SECONDS)
     try:
         # A server without ranges sends all from the beginning: what comes first is read and thrown away.
-        wanted, data = stop - reply.start, b""
-        while len(data) < wanted and (part := reply.read(wanted - len(data))):
+        count, data = stop - reply.start, b""
+        while len(data) < count and (part := reply.read(count - len(data))):
             data += part
         return Peek(data[start - reply.start :], reply.version.size_bytes)
     finally:

@@ -3,7 +3,7 @@
 Below `home()`:
 
     blobs/<sha256>/<file>           read-only, put there whole and right by one rename, or not at all; no symlinks
-    blobs/<sha256>/.record.json     where it came from, and the stamp by which a later change is noticed
+    blobs/<sha256>/.record.json     where it came from, and the stamp by which a later change is noticed; see records
     partial/                        what interrupted transfers left; see transfer
     quarantine/                     files that were not what their card says, each with the reason beside it
 
@@ -16,34 +16,26 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 import shutil
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 from zoo.errors import CannotCheck, NotHere, TransferFailed, UsageError, WrongContent, ZooError
 from zoo.registry.card import Card, Weights
 from zoo.runtime.storage import home
-from zoo.weights.sources import Sources, shown
+from zoo.weights import other_caches, records
+from zoo.weights.sources import Sources, redact_url
 from zoo.weights.transfer.connections import HEAD_BYTES, DownloadContext, DownloadProgress, DownloadRequest
 from zoo.weights.transfer.download import transfer
-from zoo.weights.transfer.lock import one_at_a_time
-from zoo.weights.transfer.partial import (
-    cannot_write,
-    check_room,
-    folder_in_home,
-)
-from zoo.weights.transfer.policy import RetryPolicy, appearance
+from zoo.weights.transfer.lock import download_lock
+from zoo.weights.transfer.partial import cannot_write, folder_in_home, sync
+from zoo.weights.transfer.policy import RetryPolicy, sniff_type
 
 TRIES_OF_A_WRONG_FILE = 3
 _BLOCK_BYTES = 1 << 20
-_RECORD = ".record.json"
-_RECORD_FIELDS = {"sha256", "size_bytes", "mtime_ns", "origin", "stored"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +61,10 @@ def locate(card: Card, weights: Weights) -> Path | None:
     Nothing is read and nothing is fetched: a file beside the card is found by its name, one in the store by the card's
     digest or its first digits, and without a digest by the URL that it came from.
     """
-    beside = card.path.absolute().parent / _plain_name(weights)
-    if not weights.urls and beside.is_file():
-        return beside
-    return next(iter(_stored(weights)), None)
+    path = card.path.absolute().parent / _plain_name(weights)
+    if not weights.urls and path.is_file():
+        return path
+    return next(iter(_stored_paths(weights)), None)
 
 
 def measure(weights: Weights, path: Path) -> Artifact:
@@ -81,14 +73,13 @@ def measure(weights: Weights, path: Path) -> Artifact:
     A file of the store that is unchanged since it was measured is not read again.
     Raises CannotCheck when the file cannot be read or changes meanwhile.
     """
-    record = _record_of(path)
+    record = records.current_record(path)
     if record is not None:
-        evidence = (f"measured {record['stored']}, unchanged since",)
-        return _artifact(weights, path, record["size_bytes"], record["sha256"], record["origin"], evidence)
+        evidence = (f"measured {record.stored}, unchanged since",)
+        return _artifact(weights, path, record.size_bytes, record.sha256, record.origin, evidence)
     size_bytes, sha256 = digest(path)
-    return _artifact(
-        weights, path, size_bytes, sha256, (origin_of(path) or "the store") if _is_blob(path) else "beside the card"
-    )
+    origin = (records.origin_of(path) or "the store") if records.is_blob(path) else "beside the card"
+    return _artifact(weights, path, size_bytes, sha256, origin)
 
 
 def disagreement(weights: Weights, size_bytes: int, sha256: str) -> str:
@@ -105,17 +96,17 @@ def digest(path: Path) -> tuple[int, str]:
 
     Raises CannotCheck when it cannot be read, or changes while it is read.
     """
-    seen, block = hashlib.sha256(), memoryview(bytearray(_BLOCK_BYTES))
+    hasher, block = hashlib.sha256(), memoryview(bytearray(_BLOCK_BYTES))
     try:
         with path.open("rb", buffering=0) as file:
-            before = _stamp(os.fstat(file.fileno()))
+            before = records.stamp(os.fstat(file.fileno()))
             while count := file.readinto(block):
-                seen.update(block[:count])
-            if _stamp(os.fstat(file.fileno())) != before:
+                hasher.update(block[:count])
+            if records.stamp(os.fstat(file.fileno())) != before:
                 raise CannotCheck(f"{path.name} was changed while it was read", where=str(path), hint="try again")
     except OSError as error:
         raise CannotCheck(f"{path.name} cannot be read: {error.strerror}", where=str(path)) from error
-    return before[0], seen.hexdigest()
+    return before[0], hasher.hexdigest()
 
 
 def fetch(
@@ -124,7 +115,7 @@ def fetch(
     *,
     offline: bool = False,
     connections: int = 8,
-    patience: RetryPolicy | None = None,
+    retry_policy: RetryPolicy | None = None,
     progress: Callable[[DownloadProgress], None] | None = None,
 ) -> Artifact:
     """The file, right by all that the card says of it, from this machine or else from its addresses in order.
@@ -135,10 +126,10 @@ def fetch(
     bytes), WrongContent (what is there is not what the card says), CannotCheck (disk full or not writable).
     """
     with Sources() as sources:
-        return _fetch(card, weights, _means(sources, connections, patience, progress), offline=offline)
+        return _fetch(card, weights, _context(sources, connections, retry_policy, progress), offline=offline)
 
 
-def put_aside(path: Path, file: str, *, size_bytes: int, sha256: str, origin: str, reason: str) -> Path:
+def quarantine(path: Path, file: str, *, size_bytes: int, sha256: str, origin: str, reason: str) -> Path:
     """Move a wrong file to the quarantine, with the reason beside it; the same bytes again take the same place.
 
     file: the name to keep it under, after the beginning of its digest.
@@ -146,24 +137,19 @@ def put_aside(path: Path, file: str, *, size_bytes: int, sha256: str, origin: st
     Raises CannotCheck when it cannot be moved.
     """
     target = folder_in_home("quarantine") / f"{sha256[:16]}-{file}"
-    story = {"reason": reason, "origin": origin, "size_bytes": size_bytes, "sha256": sha256, "when": _now()}
+    explanation = {
+        "reason": reason,
+        "origin": origin,
+        "size_bytes": size_bytes,
+        "sha256": sha256,
+        "when": records.time_now(),
+    }
     try:
         path.replace(target)
-        target.with_name(f"{target.name}.json").write_text(json.dumps(story), encoding="utf-8")
+        target.with_name(f"{target.name}.json").write_text(json.dumps(explanation), encoding="utf-8")
     except OSError as error:
         raise cannot_write(target.parent, error) from error
     return target
-
-
-def record_path(blob: Path) -> Path:
-    """Where the record of a file of the store is; its time is that of the last use."""
-    return blob.parent / _RECORD
-
-
-def origin_of(blob: Path) -> str:
-    """Where a file of the store came from; empty when nobody knows."""
-    record = _read_record(blob.parent)
-    return str(record["origin"]) if record else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +170,9 @@ class Planned:
     path: Path | None
 
 
-def plan(wanted: Sequence[tuple[Card, Weights]]) -> tuple[Planned, ...]:
+def plan(files: Sequence[tuple[Card, Weights]]) -> tuple[Planned, ...]:
     """What fetch_all would find here and what it would have to get; nothing is read and nothing is fetched."""
-    return tuple(Planned(card, weights, locate(card, weights)) for card, weights in wanted)
+    return tuple(Planned(card, weights, locate(card, weights)) for card, weights in files)
 
 
 def free_bytes() -> int:
@@ -195,56 +181,58 @@ def free_bytes() -> int:
 
 
 def fetch_all(
-    wanted: Sequence[tuple[Card, Weights]],
+    files: Sequence[tuple[Card, Weights]],
     *,
     jobs: int = 4,
     offline: bool = False,
     connections: int = 8,
-    patience: RetryPolicy | None = None,
+    retry_policy: RetryPolicy | None = None,
     progress: Callable[[DownloadProgress], None] | None = None,
 ) -> Generator[Fetched, None, None]:
-    """See fetch: `jobs` files at a time, given in the order of `wanted`; a failure stops none of the others.
+    """See fetch: `jobs` files at a time, given in the order of `files`; a failure stops none of the others.
 
     progress: called from several threads.
     """
 
-    def one(pair: tuple[Card, Weights]) -> Fetched:
+    def fetch_one(pair: tuple[Card, Weights]) -> Fetched:
         try:
-            return Fetched(*pair, _fetch(*pair, means, offline=offline))
+            return Fetched(*pair, _fetch(*pair, context, offline=offline))
         except ZooError as error:
             return Fetched(*pair, error)
 
     with Sources() as sources, ThreadPoolExecutor(max_workers=jobs) as pool:
-        means = _means(sources, connections, patience, progress)
+        context = _context(sources, connections, retry_policy, progress)
         try:
-            yield from pool.map(one, wanted)
+            yield from pool.map(fetch_one, files)
         except BaseException:
-            means.stop.set()
+            context.stop.set()
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def _means(
+def _context(
     sources: Sources,
     connections: int,
-    patience: RetryPolicy | None,
+    retry_policy: RetryPolicy | None,
     progress: Callable[[DownloadProgress], None] | None,
 ) -> DownloadContext:
-    return DownloadContext(sources, connections, patience or RetryPolicy(), tell=progress or (lambda event: None))
+    return DownloadContext(
+        sources, connections, retry_policy or RetryPolicy(), report_progress=progress or (lambda progress: None)
+    )
 
 
-def _fetch(card: Card, weights: Weights, means: DownloadContext, *, offline: bool) -> Artifact:
-    found = _beside(card, weights) or _from_store(weights) or _from_elsewhere(weights)
-    if found is not None:
-        return found
+def _fetch(card: Card, weights: Weights, context: DownloadContext, *, offline: bool) -> Artifact:
+    artifact = _from_card_folder(card, weights) or _from_store(weights) or _from_other_caches(weights)
+    if artifact is not None:
+        return artifact
     if offline or not weights.urls:
         raise _not_here(card, weights)
-    wanted = DownloadRequest(card.name, weights.file, weights.urls, weights.size_bytes, weights.sha256 or "")
-    with one_at_a_time(wanted, means):
-        return _from_store(weights) or _from_addresses(weights, wanted, means)
+    request = DownloadRequest(card.name, weights.file, weights.urls, weights.size_bytes, weights.sha256 or "")
+    with download_lock(request, context):
+        return _from_store(weights) or _from_addresses(weights, request, context)
 
 
-def _beside(card: Card, weights: Weights) -> Artifact | None:
+def _from_card_folder(card: Card, weights: Weights) -> Artifact | None:
     path = card.path.absolute().parent / _plain_name(weights)
     if weights.urls or not path.is_file():
         return None
@@ -257,22 +245,22 @@ def _beside(card: Card, weights: Weights) -> Artifact | None:
 
 
 def _from_store(weights: Weights) -> Artifact | None:
-    for path in _stored(weights):
+    for path in _stored_paths(weights):
         artifact = measure(weights, path)
         if artifact.sha256 == path.parent.name:
-            _note_use(artifact)
+            records.note_use(path, artifact.sha256, artifact.origin)
             return artifact
         reason = f"it was changed in the store, where it was {path.parent.name}"
-        _put_artifact_aside(path, artifact, reason)
+        _quarantine_artifact(path, artifact, reason)
     return None
 
 
-def _from_elsewhere(weights: Weights) -> Artifact | None:
+def _from_other_caches(weights: Weights) -> Artifact | None:
     """A file that another tool keeps on this machine, if it is the right one, linked or copied into the store."""
     if weights.sha256 is None:
         return None
-    for path, origin in _elsewhere(weights):
-        target = _linked(path)
+    for path, origin in other_caches.paths(weights):
+        target = other_caches.link_or_copy(path)
         size_bytes, sha256 = digest(target)
         if not disagreement(weights, size_bytes, sha256):
             return _place(target, _artifact(weights, path, size_bytes, sha256, origin))
@@ -280,94 +268,59 @@ def _from_elsewhere(weights: Weights) -> Artifact | None:
     return None
 
 
-def _elsewhere(weights: Weights) -> Iterator[tuple[Path, str]]:
-    """Where else a file of that name, or of that digest, may lie: torch hub's checkpoints and the Hugging Face cache.
-
-    Source: torch.hub.get_dir and huggingface_hub.constants, read 2026-11-24. Of the latter's blobs, those in git-lfs or
-    Xet are named by their sha256.
-    """
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    torch_home = Path(os.environ.get("TORCH_HOME") or caches / "torch").expanduser()
-    hf_home = Path(os.environ.get("HF_HOME") or caches / "huggingface").expanduser()
-    hf_cache = Path(os.environ.get("HF_HUB_CACHE") or hf_home / "hub").expanduser()
-    found = [(torch_home / "hub" / "checkpoints" / weights.file, "torch hub's checkpoints")]
-    found += [(path, "the Hugging Face cache") for path in sorted(hf_cache.glob(f"models--*/blobs/{weights.sha256}*"))]
-    for path, origin in found:
-        with suppress(OSError):
-            if path.is_file() and weights.size_bytes in (None, path.stat().st_size) and os.access(path, os.R_OK):
-                yield path, origin
-
-
-def _linked(path: Path) -> Path:
-    """The file under a second name among what is not yet placed, or a copy where there is no linking.
-
-    A linked file becomes read-only under both names once it is placed; the other tool can still replace or remove it.
-    """
-    folder = folder_in_home("partial")
-    target = folder / f"{secrets.token_hex(8)}.part"
-    try:
-        os.link(path.resolve(), target)
-    except OSError:
-        try:
-            check_room(folder, path.stat().st_size)
-            shutil.copyfile(path, target)
-            _sync(target)
-        except OSError as error:
-            raise cannot_write(folder, error) from error
-    return target
-
-
-def _from_addresses(weights: Weights, wanted: DownloadRequest, means: DownloadContext) -> Artifact:
+def _from_addresses(weights: Weights, request: DownloadRequest, context: DownloadContext) -> Artifact:
     """The file from the network. A wrong one is put aside and asked for again, from the next address if there is one.
 
     The same wrong bytes twice are the publisher's; other bytes each time are damaged on the way.
     """
-    urls, seen, notes = list(weights.urls), set[str](), list[str]()
+    urls, digests, notes = list(weights.urls), set[str](), list[str]()
     while True:
-        arrived = transfer(replace(wanted, urls=tuple(urls)), folder_in_home("partial"), means)
-        artifact = _artifact(weights, arrived.part.path, arrived.size_bytes, arrived.sha256, arrived.url)
-        artifact = replace(artifact, evidence=(*artifact.evidence, *notes, *arrived.notes))
-        arrived.part.close()
-        if not arrived.part.path.exists():  # we were taken for dead, and it was taken over
-            if found := _from_store(weights):
-                return found
+        downloaded = transfer(replace(request, urls=tuple(urls)), folder_in_home("partial"), context)
+        artifact = _artifact(weights, downloaded.part.path, downloaded.size_bytes, downloaded.sha256, downloaded.url)
+        artifact = replace(artifact, evidence=(*artifact.evidence, *notes, *downloaded.notes))
+        downloaded.part.close()
+        if not downloaded.part.path.exists():  # we were taken for dead, and it was taken over
+            if stored := _from_store(weights):
+                return stored
             continue
-        wrong = disagreement(weights, arrived.size_bytes, arrived.sha256)
-        looks_like = appearance(_head(arrived.part.path)) if wrong or weights.sha256 is None else ""
+        wrong = disagreement(weights, downloaded.size_bytes, downloaded.sha256)
+        looks_like = sniff_type(_head(downloaded.part.path)) if wrong or weights.sha256 is None else ""
         if not wrong and not looks_like:
-            return _place(arrived.part.path, artifact)
+            return _place(downloaded.part.path, artifact)
         reason = wrong + f"; it is {looks_like}" * bool(looks_like)
-        kept = _put_artifact_aside(arrived.part.path, artifact, reason)
+        quarantined = _quarantine_artifact(downloaded.part.path, artifact, reason)
         if looks_like:
-            urls = [url for url in urls if shown(url) != arrived.url]
-        if (looks_like and not urls) or arrived.sha256 in seen:
-            raise _wrong_file(weights, artifact, looks_like, kept)
-        if len(seen) == TRIES_OF_A_WRONG_FILE - 1:
-            raise _damaged(weights, artifact, kept)
-        seen.add(arrived.sha256)
-        notes.append(f"not from {arrived.url}: {reason}")
-        urls = urls[1:] + urls[:1] if shown(urls[0]) == arrived.url else urls
+            urls = [url for url in urls if redact_url(url) != downloaded.url]
+        if (looks_like and not urls) or downloaded.sha256 in digests:
+            raise _wrong_file(weights, artifact, looks_like, quarantined)
+        if len(digests) == TRIES_OF_A_WRONG_FILE - 1:
+            raise _damaged(weights, artifact, quarantined)
+        digests.add(downloaded.sha256)
+        notes.append(f"not from {downloaded.url}: {reason}")
+        urls = urls[1:] + urls[:1] if redact_url(urls[0]) == downloaded.url else urls
 
 
-def _wrong_file(weights: Weights, artifact: Artifact, looks_like: str, kept: Path) -> WrongContent:
+def _wrong_file(weights: Weights, artifact: Artifact, looks_like: str, quarantined: Path) -> WrongContent:
     if looks_like:
         what = f"{artifact.origin} has {looks_like}, in place of {weights.file}"
-        return WrongContent(what, where=str(weights.where), hint=f"look at {kept}, and correct the address in the card")
+        return WrongContent(
+            what, where=str(weights.where), hint=f"look at {quarantined}, and correct the address in the card"
+        )
     what = (
         f"the publisher's {weights.file} is not what the card says, two downloads were the same:"
         f" {artifact.size_bytes} bytes, sha256 {artifact.sha256}; the card says {weights.size_bytes or 'nothing'}"
         f" and {weights.sha256}"
     )
     hint = "ask the publisher; if the file was changed on purpose, put its size_bytes and sha256 into the card"
-    return WrongContent(what, where=str(weights.where["sha256"]), hint=f"{hint} (it is kept as {kept})")
+    return WrongContent(what, where=str(weights.where["sha256"]), hint=f"{hint} (it is kept as {quarantined})")
 
 
-def _damaged(weights: Weights, artifact: Artifact, kept: Path) -> TransferFailed:
+def _damaged(weights: Weights, artifact: Artifact, quarantined: Path) -> TransferFailed:
     what = (
         f"the download of {weights.file} is damaged: {TRIES_OF_A_WRONG_FILE} tries brought {TRIES_OF_A_WRONG_FILE}"
         f" different files, none with sha256 {weights.sha256}"
     )
-    hint = f"try again, from another network or without a proxy; the last one is kept as {kept}"
+    hint = f"try again, from another network or without a proxy; the last one is kept as {quarantined}"
     return TransferFailed(what, where=artifact.origin, hint=hint)
 
 
@@ -387,59 +340,22 @@ def _place(path: Path, artifact: Artifact) -> Artifact:
         with suppress(PermissionError):  # a link to somebody else's file
             path.chmod(0o444)
         path.replace(target)
-        _sync(target.parent)
-        _sync(target.parent.parent)
+        sync(target.parent)
+        sync(target.parent.parent)
     except OSError as error:
         raise cannot_write(target.parent, error) from error
-    placed = replace(artifact, path=target)
-    _write_record(placed)
-    return placed
+    records.write_record(target, artifact.sha256, artifact.origin)
+    return replace(artifact, path=target)
 
 
-def _write_record(artifact: Artifact) -> None:
-    """Without its record a file of the store is only read once more, so a failure to write one is none."""
-    size_bytes, mtime_ns = _stamp(artifact.path.stat())
-    record = {
-        "record": 1,
-        "sha256": artifact.sha256,
-        "size_bytes": size_bytes,
-        "mtime_ns": mtime_ns,
-        "origin": artifact.origin,
-        "stored": _now(),
-    }
-    target = artifact.path.parent / _RECORD
-    fresh = target.with_name(f"{_RECORD}.{secrets.token_hex(4)}")
-    with suppress(OSError):
-        fresh.write_text(json.dumps(record), encoding="utf-8")
-        fresh.replace(target)
-
-
-def _note_use(artifact: Artifact) -> None:
-    """The time of a record is that of the last use, which `prune` goes by; others' stores cannot be marked."""
-    with suppress(OSError):
-        if _record_of(artifact.path) is None:
-            _write_record(artifact)
-        else:
-            os.utime(artifact.path.parent / _RECORD)
-
-
-def _put_artifact_aside(path: Path, artifact: Artifact, reason: str) -> Path:
-    return put_aside(path, artifact.file, size_bytes=artifact.size_bytes, sha256=artifact.sha256, origin=artifact.origin,
+def _quarantine_artifact(path: Path, artifact: Artifact, reason: str) -> Path:
+    return quarantine(path, artifact.file, size_bytes=artifact.size_bytes, sha256=artifact.sha256, origin=artifact.origin,
                      reason=reason)  # fmt: skip
 
 
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(HEAD_BYTES)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file or a folder is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _artifact(
@@ -462,7 +378,7 @@ def _plain_name(weights: Weights) -> str:
     return weights.file
 
 
-def _stored(weights: Weights) -> list[Path]:
+def _stored_paths(weights: Weights) -> list[Path]:
     """Files of the store that may be this one, by digest and size, else by origin.
 
     Raises CannotCheck when the store cannot be looked into.
@@ -470,14 +386,14 @@ def _stored(weights: Weights) -> list[Path]:
     name, blobs = _plain_name(weights), home() / "blobs"
     try:
         if weights.sha256 is None:
-            origins = {shown(url) for url in weights.urls}
-            found = [folder / name for folder in _folders(blobs, "") if (folder / name).is_file()]
-            found = [path for path in found if origin_of(path) in origins]
+            origins = {redact_url(url) for url in weights.urls}
+            paths = [folder / name for folder in _folders(blobs, "") if (folder / name).is_file()]
+            paths = [path for path in paths if records.origin_of(path) in origins]
         elif len(weights.sha256) == 64:
-            found = _files(blobs / weights.sha256, name)
+            paths = _files(blobs / weights.sha256, name)
         else:
-            found = [path for folder in _folders(blobs, weights.sha256) for path in _files(folder, name)]
-        return [path for path in found if weights.size_bytes in (None, path.stat().st_size)]
+            paths = [path for folder in _folders(blobs, weights.sha256) for path in _files(folder, name)]
+        return [path for path in paths if weights.size_bytes in (None, path.stat().st_size)]
     except FileNotFoundError:  # pruned meanwhile
         return []
     except OSError as error:
@@ -495,32 +411,3 @@ def _files(folder: Path, preferred: str) -> list[Path]:
         return []
     names = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     return sorted(names, key=lambda path: path.name != preferred)
-
-
-def _is_blob(path: Path) -> bool:
-    return path.parent.parent == home() / "blobs"
-
-
-def _read_record(folder: Path) -> Mapping[str, Any] | None:
-    try:
-        record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    is_whole = isinstance(record, dict) and record.get("record") == 1 and record.keys() >= _RECORD_FIELDS
-    return record if is_whole else None
-
-
-def _record_of(path: Path) -> Mapping[str, Any] | None:
-    """The record of a file of the store, if the file is still as it was measured."""
-    record = _read_record(path.parent) if _is_blob(path) else None
-    if record is None:
-        return None
-    return record if [record["size_bytes"], record["mtime_ns"]] == list(_stamp(path.stat())) else None
-
-
-def _stamp(status: os.stat_result) -> tuple[int, int]:
-    return status.st_size, status.st_mtime_ns
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

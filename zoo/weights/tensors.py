@@ -59,9 +59,10 @@ def read(artifact: Artifact, renames: Sequence[Rename] = ()) -> Contents:
         return Contents(tensors, "safetensors", renamed)
     stored = _read_pickle(artifact.path)
     notes: tuple[str, ...] = ()
-    found = [name for name in WRAPPERS if isinstance(stored.get(name), Mapping)]
-    if found:
-        stored, notes = stored[found[0]], (f"taken from `{found[0]}`", *(f"not from `{name}`" for name in found[1:]))
+    wrappers = [name for name in WRAPPERS if isinstance(stored.get(name), Mapping)]
+    if wrappers:
+        stored = stored[wrappers[0]]
+        notes = (f"taken from `{wrappers[0]}`", *(f"not from `{name}`" for name in wrappers[1:]))
     tensors, renamed = under_own_names(_only_tensors(stored, artifact.file), renames)
     return Contents(tensors, "pickle", (*notes, *renamed))
 
@@ -71,26 +72,28 @@ def under_own_names(named: Mapping[str, T], renames: Sequence[Rename]) -> tuple[
 
     Raises WrongContent when a rename is no regular expression, or gives two tensors one name.
     """
-    found, notes = dict(named), list[str]()
-    while prefix := next((item for item in PREFIXES if found and all(name.startswith(item) for name in found)), ""):
-        found = {name.removeprefix(prefix): value for name, value in found.items()}
+    values, notes = dict(named), list[str]()
+    while prefix := next((item for item in PREFIXES if values and all(name.startswith(item) for name in values)), ""):
+        values = {name.removeprefix(prefix): value for name, value in values.items()}
         notes.append(f"`{prefix}` taken off every name")
     for rename in renames:
-        given, found = len(found), _applied(rename, found)
-        done = (
-            "renamed tensors" if rename.replacement is not None else f"left out {given - len(found)} of {given} tensors"
+        count, values = len(values), _apply(rename, values)
+        step = (
+            "renamed tensors"
+            if rename.replacement is not None
+            else f"left out {count - len(values)} of {count} tensors"
         )
-        notes.append(f"`{rename.pattern}` {done}")
-    return found, tuple(notes)
+        notes.append(f"`{rename.pattern}` {step}")
+    return values, tuple(notes)
 
 
-def _applied(rename: Rename, named: Mapping[str, T]) -> dict[str, T]:
+def _apply(rename: Rename, named: Mapping[str, T]) -> dict[str, T]:
     if rename.replacement is None:
         return {name: value for name, value in named.items() if not _has(rename, name)}
     names = {name: _substituted(rename, name) for name in named}
     twice = [name for name, count in Counter(names.values()).items() if count > 1]
     if twice:
-        what = f"the rename {rename.pattern!r} gives two tensors one name: {_some(twice)}"
+        what = f"the rename {rename.pattern!r} gives two tensors one name: {_listed(twice)}"
         raise WrongContent(what, where=str(rename.where))
     return {names[name]: value for name, value in named.items()}
 
@@ -100,8 +103,8 @@ def others(artifact: Artifact, renames: Sequence[Rename] = ()) -> Mapping[str, M
     if is_safetensors(artifact.path):
         return {}
     stored = _read_pickle(artifact.path)
-    found = [name for name in WRAPPERS if isinstance(stored.get(name), Mapping)][1:]
-    return {name: under_own_names(_only_tensors(stored[name], artifact.file), renames)[0] for name in found}
+    wrappers = [name for name in WRAPPERS if isinstance(stored.get(name), Mapping)][1:]
+    return {name: under_own_names(_only_tensors(stored[name], artifact.file), renames)[0] for name in wrappers}
 
 
 def is_safetensors(path: Path) -> bool:
@@ -124,7 +127,7 @@ def refuse_unsound(tensors: Mapping[str, Tensor], file: str) -> None:
     broken = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not _is_finite(tensor)]
     if broken:
         raise WrongContent(
-            f"{_counted(broken, 'tensor')} of {file} {'hold' if len(broken) > 1 else 'holds'} NaN or Inf: {_some(broken)}",
+            f"{_counted(broken, 'tensor')} of {file} {'hold' if len(broken) > 1 else 'holds'} NaN or Inf: {_listed(broken)}",
             hint="ask the publisher for sound weights",
         )
 
@@ -155,39 +158,39 @@ def shapes(tensors: Mapping[str, Tensor]) -> Shapes:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
-def parameters(given: Shapes) -> int:
+def parameters(tensor_shapes: Shapes) -> int:
     """How many elements the tensors have that are no statistics of a batch norm: about the parameters."""
     statistics = ("running_mean", "running_var", "num_batches_tracked")
-    return sum(prod(shape) for name, shape in given.items() if not name.endswith(statistics))
+    return sum(prod(shape) for name, shape in tensor_shapes.items() if not name.endswith(statistics))
 
 
-def misfit(wanted: Shapes, given: Shapes) -> str:
+def misfit(expected: Shapes, actual: Shapes) -> str:
     """How the tensors of a file differ from an architecture's, the first few of each kind named; empty when they fit.
 
     A missing `num_batches_tracked` is none: files of torch before 0.4.1 have no such counters, torch itself fills them in
     (torch/nn/modules/batchnorm.py, version 2), and nothing reads them in eval mode.
     """
     differing = {
-        "missing": [name for name in wanted if name not in given and not name.endswith("num_batches_tracked")],
-        "too many": [name for name in given if name not in wanted],
+        "missing": [name for name in expected if name not in actual and not name.endswith("num_batches_tracked")],
+        "too many": [name for name in actual if name not in expected],
         "of another shape": [
-            f"{name} is {given[name]}, not {shape}"
-            for name, shape in wanted.items()
-            if name in given and given[name] != shape
+            f"{name} is {actual[name]}, not {shape}"
+            for name, shape in expected.items()
+            if name in actual and actual[name] != shape
         ],
     }
-    return "; ".join(f"{len(names)} {word}: {_some(names)}" for word, names in differing.items() if names)
+    return "; ".join(f"{len(names)} {word}: {_listed(names)}" for word, names in differing.items() if names)
 
 
-def difference(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str:
+def difference(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> str:
     """How two files' tensors differ in names or values; empty when they are equal, the wider rounded to the narrower."""
-    names = set(one).symmetric_difference(other)
+    names = set(first).symmetric_difference(second)
     if names:
-        return f"{_counted(sorted(names), 'tensor')} in one of them only: {_some(sorted(names))}"
-    differing = [name for name in one if not _same_bits(*_in_one_type(one[name], other[name]))]
+        return f"{_counted(sorted(names), 'tensor')} in one of them only: {_listed(sorted(names))}"
+    differing = [name for name in first if not _same_bits(*_in_one_type(first[name], second[name]))]
     if differing:
         verb = "differ" if len(differing) > 1 else "differs"
-        return f"{_counted(differing, 'tensor')} {verb}: {_some(differing)}"
+        return f"{_counted(differing, 'tensor')} {verb}: {_listed(differing)}"
     return ""
 
 
@@ -199,7 +202,7 @@ def write_safetensors(source: Artifact, target: Path, renames: Sequence[Rename] 
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    state = _apart(read(source, renames).tensors)
+    state = _in_own_memory(read(source, renames).tensors)
     try:
         save_file(state, target, metadata={"format": "pt"})
     except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:
@@ -207,16 +210,16 @@ def write_safetensors(source: Artifact, target: Path, renames: Sequence[Rename] 
     _refuse_difference(state, target, source.file)
 
 
-def _apart(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _in_own_memory(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors each in memory of its own, as safetensors asks for: a view, and the second of two in one place, are copied."""
-    found: dict[str, Tensor] = {}
+    separate: dict[str, Tensor] = {}
     places: set[int] = set()
     for name, value in state.items():
         tensor = value.detach().contiguous()
         is_whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
-        found[name] = tensor if is_whole and tensor.data_ptr() not in places else tensor.clone()
-        places.add(found[name].data_ptr())
-    return found
+        separate[name] = tensor if is_whole and tensor.data_ptr() not in places else tensor.clone()
+        places.add(separate[name].data_ptr())
+    return separate
 
 
 def _refuse_difference(state: Mapping[str, Tensor], path: Path, source: str) -> None:
@@ -231,19 +234,19 @@ def _refuse_difference(state: Mapping[str, Tensor], path: Path, source: str) -> 
         raise WrongContent(f"{len(differing)} tensors of {source} came out differently as safetensors, first {first}")
 
 
-def _same_bits(one: Tensor, other: Tensor) -> bool:
+def _same_bits(first: Tensor, second: Tensor) -> bool:
     """Whether two tensors are equal in type, shape and every bit; unlike ==, NaN equals itself and 0 is not -0."""
     import torch
 
-    if one.dtype != other.dtype or one.shape != other.shape:
+    if first.dtype != second.dtype or first.shape != second.shape:
         return False
-    return torch.equal(one.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8))
+    return torch.equal(first.reshape(-1).view(torch.uint8), second.reshape(-1).view(torch.uint8))
 
 
-def _in_one_type(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    if one.element_size() > other.element_size():
-        return one.to(other.dtype).contiguous(), other.contiguous()
-    return one.contiguous(), other.to(one.dtype).contiguous()
+def _in_one_type(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    if first.element_size() > second.element_size():
+        return first.to(second.dtype).contiguous(), second.contiguous()
+    return first.contiguous(), second.to(first.dtype).contiguous()
 
 
 # --- reading ------------------------------------------------------------------------------------------------------
@@ -316,7 +319,7 @@ def _only_tensors(stored: Mapping[Any, Any], file: str) -> dict[str, Tensor]:
 
     wrong = [str(name) for name, value in stored.items() if not isinstance(value, torch.Tensor)]
     if wrong:
-        raise WrongContent(f"{file} holds more than tensors: {_some(wrong)}")
+        raise WrongContent(f"{file} holds more than tensors: {_listed(wrong)}")
     return {str(name): value.detach() for name, value in stored.items()}
 
 
@@ -349,6 +352,6 @@ def _counted(names: Sequence[str], noun: str) -> str:
     return f"{len(names)} {noun}{'s' if len(names) != 1 else ''}"
 
 
-def _some(names: Iterable[str]) -> str:
+def _listed(names: Iterable[str]) -> str:
     names = list(names)
     return ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")

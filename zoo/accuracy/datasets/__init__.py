@@ -20,7 +20,7 @@ from zoo import plugins
 from zoo.errors import NotHere, UsageError, WrongContent
 from zoo.registry.card import Dataset, Split
 from zoo.registry.catalog import Catalog
-from zoo.runtime.storage import JsonFolder, home
+from zoo.runtime.storage import JsonFolder, state_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,7 +33,7 @@ MOST_NAMES = 3
 """How many of the classes or images that something is wrong with a message names."""
 
 
-class Damaged(WrongContent):
+class DamagedImage(WrongContent):
     """An image that cannot be decoded."""
 
 
@@ -67,7 +67,7 @@ class Images(Protocol):
         """The image's bytes as they are stored."""
 
     def decode(self, index: int, content: bytes) -> Image:
-        """The image of these bytes, as RGB. Raises Damaged when they are no sound image."""
+        """The image of these bytes, as RGB. Raises DamagedImage when they are no sound image."""
 
 
 class Reader(Protocol):
@@ -104,7 +104,7 @@ class Copy:
         """Whether every image's digest is known."""
         return None not in self.digests
 
-    def note(self, index: int, digest: str) -> None:
+    def note_digest(self, index: int, digest: str) -> None:
         """Remember the SHA-256 of the image at that position: 64 hex digits over its stored bytes."""
         self.digests[index] = digest
         self._unsaved[self.images.name(index)] = (self.images.stamp(index), digest)
@@ -113,25 +113,25 @@ class Copy:
         """Read and hash the images whose digest is not known yet."""
         for index, known in enumerate(self.digests):
             if known is None:
-                self.note(index, sha256(self.images.read(index)))
+                self.note_digest(index, sha256(self.images.read(index)))
         self.save()
 
-    def forget(self) -> None:
+    def forget_digests(self) -> None:
         """Forget the digests of images that are in files, so that they are read again."""
         self.index.clear()
         self.digests[:] = [None if self.images.stamp(index) else known for index, known in enumerate(self.digests)]
 
     def save(self) -> None:
         """Keep what was noted, for this and other processes; images that are in memory are hashed in no time."""
-        kept = {name: list(pair) for name, pair in self._unsaved.items() if pair[0]}
+        entries = {name: list(pair) for name, pair in self._unsaved.items() if pair[0]}
         self._unsaved.clear()
-        if not kept:
+        if not entries:
             return
         if self.is_hashed:
             names = range(len(self))
             self.index.replace({self.images.name(i): [self.images.stamp(i), self.digests[i]] for i in names})
         else:
-            self.index.add(kept)
+            self.index.add(entries)
 
     def lines_sha256(self, indices: Iterable[int]) -> str | None:
         """SHA-256 over the manifest's lines of these images; None when one of their digests is not known."""
@@ -169,7 +169,7 @@ class Copy:
         return (*self.layout_problems, *_digest_problems(self))
 
 
-def open_copy(dataset: Dataset, split: str, given: Mapping[str, Path]) -> Copy:
+def open_copy(dataset: Dataset, split: str, paths: Mapping[str, Path]) -> Copy:
     """This machine's copy of a split; images in memory are hashed, those in files as far as it was done before.
 
     Raises NotHere when there is no copy, WrongContent when it is no copy of that data set, UsageError when the dataset
@@ -178,12 +178,12 @@ def open_copy(dataset: Dataset, split: str, given: Mapping[str, Path]) -> Copy:
     if split not in dataset.splits:
         known = ", ".join(dataset.splits)
         raise UsageError(f"{dataset.name} has no split {split!r}", where=str(dataset.where), hint=f"it has {known}")
-    path = location(dataset, given)
+    path = location(dataset, paths)
     reader = plugins.load("datasets", dataset.kind, where=str(dataset.where["kind"]))
     images: Images = reader.open(dataset, split, path)
     name = hashlib.sha256(f"{path.absolute()}\n{dataset.kind}\n{split}".encode()).hexdigest()
-    copy = Copy(dataset, split, images, JsonFolder(home() / "data" / name[:32]), [None] * len(images.labels))
-    _recall(copy)
+    copy = Copy(dataset, split, images, JsonFolder(state_folder("data", name[:32])), [None] * len(images.labels))
+    _recall_digests(copy)
     return copy
 
 
@@ -192,32 +192,32 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def location(dataset: Dataset, given: Mapping[str, Path]) -> Path:
+def location(dataset: Dataset, paths: Mapping[str, Path]) -> Path:
     """Where this machine's copy is: what was given, the variable ZOO_DATA_<NAME>, the folder that the dataset card says a
     package puts it into, or the file beside the card. A variable that is set to nothing says that there is none.
 
     Raises NotHere, with how to get a copy, when there is none.
     """
     variable = "ZOO_DATA_" + "".join(c if c.isalnum() else "_" for c in dataset.name).upper()
-    if dataset.name in given:
-        return given[dataset.name]
-    said = os.environ.get(variable)
-    if said:
-        return Path(said)
-    if said is None and dataset.file is not None:
+    if dataset.name in paths:
+        return paths[dataset.name]
+    setting = os.environ.get(variable)
+    if setting:
+        return Path(setting)
+    if setting is None and dataset.file is not None:
         return dataset.path.parent / dataset.file
-    if said is None and dataset.installed_at is not None and Path(dataset.installed_at).exists():
+    if setting is None and dataset.installed_at is not None and Path(dataset.installed_at).exists():
         return Path(dataset.installed_at)
     obtain = f"{dataset.obtain}, then " if dataset.obtain and dataset.installed_at is None else dataset.obtain or ""
-    give = f"give --data {dataset.name}=PATH or set {variable}"
+    option_hint = f"give --data {dataset.name}=PATH or set {variable}"
     raise NotHere(
         f"no copy of {dataset.name} on this machine",
         where=str(dataset.where),
-        hint=f"{obtain}, or {give}" if dataset.installed_at and obtain else f"{obtain}{give}",
+        hint=f"{obtain}, or {option_hint}" if dataset.installed_at and obtain else f"{obtain}{option_hint}",
     )
 
 
-def outputs(dataset: Dataset, catalog: Catalog) -> tuple[int, ...] | None:
+def output_indices(dataset: Dataset, catalog: Catalog) -> tuple[int, ...] | None:
     """Which of a model's outputs the data set's classes are, where they are some of another data set's classes.
 
     None when the outputs are the classes. Raises UsageError when the label space or one of its classes is not known.
@@ -231,16 +231,16 @@ def outputs(dataset: Dataset, catalog: Catalog) -> tuple[int, ...] | None:
     position = {name: place for place, name in enumerate(space.classes)}
     unknown = [name for name in dataset.classes if name not in position]
     if unknown:
-        raise UsageError(f"{few(unknown)} of {dataset.name} are no classes of {space.name}", where=where)
+        raise UsageError(f"{abbreviate(unknown)} of {dataset.name} are no classes of {space.name}", where=where)
     return tuple(position[name] for name in dataset.classes)
 
 
-def few(names: Sequence[str]) -> str:
+def abbreviate(names: Sequence[str]) -> str:
     """The first of the names, and that there are more."""
     return ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
 
 
-def _recall(copy: Copy) -> None:
+def _recall_digests(copy: Copy) -> None:
     images = copy.images
     known: dict[str, list[str]] = {}
     for piece in copy.index.read():
@@ -254,15 +254,19 @@ def _recall(copy: Copy) -> None:
 
 
 def _count_problems(copy: Copy) -> Iterable[DataProblem]:
-    found, hint = len(copy), copy.dataset.obtain or f"get a right copy of {copy.dataset.name}"
-    if found != copy.card.images:
-        yield DataProblem("images", f"the copy has {found} images, the dataset card says {copy.card.images}", hint)
-    wanted = copy.card.images_per_class
-    if wanted is not None:
-        counted = Counter(label for labels in copy.images.labels for label in labels)
-        off = [f"{name} ({counted[i]})" for i, name in enumerate(copy.dataset.classes) if counted[i] not in (0, wanted)]
-        if off:
-            yield DataProblem("images", f"{len(off)} classes do not have {wanted} images: {few(off)}", hint)
+    images, hint = len(copy), copy.dataset.obtain or f"get a right copy of {copy.dataset.name}"
+    if images != copy.card.images:
+        yield DataProblem("images", f"the copy has {images} images, the dataset card says {copy.card.images}", hint)
+    per_class = copy.card.images_per_class
+    if per_class is not None:
+        counts = Counter(label for labels in copy.images.labels for label in labels)
+        deviating = [
+            f"{name} ({counts[i]})" for i, name in enumerate(copy.dataset.classes) if counts[i] not in (0, per_class)
+        ]
+        if deviating:
+            yield DataProblem(
+                "images", f"{len(deviating)} classes do not have {per_class} images: {abbreviate(deviating)}", hint
+            )
 
 
 def _digest_problems(copy: Copy) -> Iterable[DataProblem]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from zoo.accuracy.datasets import Damaged, DataProblem, Label, few
+from zoo.accuracy.datasets import DamagedImage, DataProblem, Label, abbreviate
 from zoo.errors import NotHere, UsageError, WrongContent
 from zoo.registry.card import Dataset
 
@@ -67,7 +67,7 @@ class ImageFolder:
         return self.entries[index].read()
 
     def decode(self, index: int, content: bytes) -> Image:
-        """The decoded image as RGB. Raises Damaged when the file is no sound image."""
+        """The decoded image as RGB. Raises DamagedImage when the file is no sound image."""
         import PIL.Image
 
         try:
@@ -75,7 +75,7 @@ class ImageFolder:
                 decoded: Image = image.convert("RGB")
                 return decoded
         except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
-            raise Damaged(
+            raise DamagedImage(
                 f"the image {self.name(index)} cannot be decoded: {str(error).partition(' <')[0]}",
                 where=str(self.entries[index].path),
                 hint="get a right copy of the data",
@@ -88,18 +88,18 @@ def open(dataset: Dataset, split: str, path: Path) -> ImageFolder:
     Raises NotHere when nothing is there, WrongContent when it has neither class folders nor a file of labels, or the
     file of labels cannot be read.
     """
-    entries = _of_split(_tar(path) if path.is_file() else _tree(path, dataset), split)
+    entries = _split_files(_tar_files(path) if path.is_file() else _folder_files(path, dataset), split)
     images = [entry for entry in entries if entry.name.suffix.lower() in SUFFIXES]
     tables = {str(entry.name): entry for entry in entries if len(entry.name.parts) == 1}
     table = next((tables[name] for name in dataset.splits[split].label_files if name in tables), None)
     if table is not None:
-        return _labelled(dataset, images, table)
+        return _label_by_table(dataset, images, table)
     if images and all(len(entry.name.parts) == 1 for entry in images):
         names = " or ".join(dataset.splits[split].label_files) or "a file named in the split's `label_files`"
         raise WrongContent(
             "the images are not in class folders and there is no file of labels", where=str(path), hint=f"add {names}"
         )
-    return _by_class(dataset, images)
+    return _label_by_class(dataset, images)
 
 
 def read_image(path: Path) -> Image:
@@ -110,11 +110,11 @@ def read_image(path: Path) -> Image:
         return ImageFolder((StoredImage(name, path, len(content), ""),), ((),)).decode(0, content)
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    except Damaged as error:
+    except DamagedImage as error:
         raise UsageError("is no image that can be decoded", where=str(path), hint="give a JPEG or PNG") from error
 
 
-def _tree(root: Path, dataset: Dataset) -> Iterator[StoredImage]:
+def _folder_files(root: Path, dataset: Dataset) -> Iterator[StoredImage]:
     if not root.is_dir():
         raise NotHere(
             f"there is no folder with {dataset.name}", where=str(root), hint=f"give --data {dataset.name}=PATH"
@@ -126,7 +126,7 @@ def _tree(root: Path, dataset: Dataset) -> Iterator[StoredImage]:
             yield StoredImage(name, path, status.st_size, f"{status.st_size} {status.st_mtime_ns}")
 
 
-def _tar(path: Path) -> Iterator[StoredImage]:
+def _tar_files(path: Path) -> Iterator[StoredImage]:
     status = path.stat()
     try:
         with tarfile.open(path, "r:") as archive:
@@ -141,71 +141,77 @@ def _tar(path: Path) -> Iterator[StoredImage]:
         ) from error
 
 
-def _of_split(entries: Iterable[StoredImage], split: str) -> list[StoredImage]:
+def _split_files(entries: Iterable[StoredImage], split: str) -> list[StoredImage]:
     """The entries below the split's folder, where there is one, by their names below it; a common top folder is dropped."""
-    found = list(entries)
+    files = list(entries)
     for _ in range(2):  # the split's folder may lie below a top folder of the archive
-        tops = {entry.name.parts[0] for entry in found if len(entry.name.parts) > 1}
-        loose = any(len(entry.name.parts) == 1 and entry.name.suffix.lower() in SUFFIXES for entry in found)
-        chosen = next((name for name in (split, SHORT.get(split, split)) if name in tops), None)
-        if chosen is not None:
-            return [_below(entry, chosen) for entry in found if entry.name.parts[0] == chosen] + [
-                entry for entry in found if len(entry.name.parts) == 1
+        top_folders = {entry.name.parts[0] for entry in files if len(entry.name.parts) > 1}
+        has_top_images = any(len(entry.name.parts) == 1 and entry.name.suffix.lower() in SUFFIXES for entry in files)
+        split_folder = next((name for name in (split, SHORT.get(split, split)) if name in top_folders), None)
+        if split_folder is not None:
+            return [_strip_top(entry, split_folder) for entry in files if entry.name.parts[0] == split_folder] + [
+                entry for entry in files if len(entry.name.parts) == 1
             ]
-        depth = max((len(entry.name.parts) for entry in found), default=0)
-        if len(tops) != 1 or loose or depth < 3:
+        depth = max((len(entry.name.parts) for entry in files), default=0)
+        if len(top_folders) != 1 or has_top_images or depth < 3:
             break
-        (top,) = tops
-        found = [_below(entry, top) if entry.name.parts[0] == top else entry for entry in found]
-    return found
+        (top,) = top_folders
+        files = [_strip_top(entry, top) if entry.name.parts[0] == top else entry for entry in files]
+    return files
 
 
-def _below(entry: StoredImage, top: str) -> StoredImage:
+def _strip_top(entry: StoredImage, top: str) -> StoredImage:
     return StoredImage(entry.name.relative_to(top), entry.path, entry.size, entry.stamp, entry.offset)
 
 
-def _by_class(dataset: Dataset, images: Sequence[StoredImage]) -> ImageFolder:
+def _label_by_class(dataset: Dataset, images: Sequence[StoredImage]) -> ImageFolder:
     label = {name: position for position, name in enumerate(dataset.classes)}
     pairs = [(entry, (label[entry.name.parts[0]],)) for entry in images if entry.name.parts[0] in label]
-    return _sorted(pairs, _class_problems(dataset, {entry.name.parts[0] for entry in images}))
+    return _sorted_folder(pairs, _class_problems(dataset, {entry.name.parts[0] for entry in images}))
 
 
-def _sorted(pairs: Iterable[tuple[StoredImage, Label]], problems: Iterable[DataProblem]) -> ImageFolder:
+def _sorted_folder(pairs: Iterable[tuple[StoredImage, Label]], problems: Iterable[DataProblem]) -> ImageFolder:
     """In the order of the labels and then of the file names, whatever the layout: one copy, one manifest."""
     ordered = sorted(pairs, key=lambda pair: (pair[1], pair[0].name.name))
     return ImageFolder(tuple(entry for entry, _ in ordered), tuple(label for _, label in ordered), tuple(problems))
 
 
-def _class_problems(dataset: Dataset, found: set[str]) -> Iterator[DataProblem]:
+def _class_problems(dataset: Dataset, folders: set[str]) -> Iterator[DataProblem]:
     hint = dataset.obtain or f"get a right copy of {dataset.name}"
-    missing = [name for name in dataset.classes if name not in found]
-    extra = sorted(found - set(dataset.classes))
+    missing = [name for name in dataset.classes if name not in folders]
+    extra = sorted(folders - set(dataset.classes))
     if missing:
         yield DataProblem(
-            "classes", f"{len(missing)} of {len(dataset.classes)} classes are missing: {few(missing)}", hint
+            "classes", f"{len(missing)} of {len(dataset.classes)} classes are missing: {abbreviate(missing)}", hint
         )
     if extra:
-        what = f"{len(extra)} folders are no class of {dataset.name}: {few(extra)}"
+        what = f"{len(extra)} folders are no class of {dataset.name}: {abbreviate(extra)}"
         yield DataProblem("classes", what, "move them out of the copy")
 
 
-def _labelled(dataset: Dataset, images: Sequence[StoredImage], table: StoredImage) -> ImageFolder:
+def _label_by_table(dataset: Dataset, images: Sequence[StoredImage], table: StoredImage) -> ImageFolder:
     ordered = sorted(images, key=lambda entry: entry.name.name)
     text = table.read().decode("utf-8", errors="replace")
-    labels = (_from_json if table.name.suffix == ".json" else _from_lines)(dataset, ordered, text, str(table.name))
+    labels = (_labels_from_json if table.name.suffix == ".json" else _labels_from_lines)(
+        dataset, ordered, text, str(table.name)
+    )
     pairs = [(entry, labels[entry.name.stem]) for entry in ordered if labels.get(entry.name.stem)]
-    without = [entry.name.name for entry in ordered if entry.name.stem not in labels]
-    named = {entry.name.stem for entry in ordered}
-    absent = sorted(name for name, label in labels.items() if label and name not in named)
+    unlabelled = [entry.name.name for entry in ordered if entry.name.stem not in labels]
+    stems = {entry.name.stem for entry in ordered}
+    missing = sorted(name for name, label in labels.items() if label and name not in stems)
     problems = []
-    if without:
-        problems.append(DataProblem("labels", f"{len(without)} images have no line in {table.name}: {few(without)}"))
-    if absent:
-        problems.append(DataProblem("images", f"{len(absent)} images of {table.name} are missing: {few(absent)}"))
-    return _sorted(pairs, problems)
+    if unlabelled:
+        problems.append(
+            DataProblem("labels", f"{len(unlabelled)} images have no line in {table.name}: {abbreviate(unlabelled)}")
+        )
+    if missing:
+        problems.append(
+            DataProblem("images", f"{len(missing)} images of {table.name} are missing: {abbreviate(missing)}")
+        )
+    return _sorted_folder(pairs, problems)
 
 
-def _from_lines(dataset: Dataset, images: Sequence[StoredImage], text: str, file: str) -> Mapping[str, Label]:
+def _labels_from_lines(dataset: Dataset, images: Sequence[StoredImage], text: str, file: str) -> Mapping[str, Label]:
     position = {name: place for place, name in enumerate(dataset.classes)}
     labels: dict[str, Label] = {}
     for number, line in enumerate(text.splitlines(), start=1):
@@ -219,7 +225,7 @@ def _from_lines(dataset: Dataset, images: Sequence[StoredImage], text: str, file
     return labels
 
 
-def _from_json(dataset: Dataset, images: Sequence[StoredImage], text: str, file: str) -> Mapping[str, Label]:
+def _labels_from_json(dataset: Dataset, images: Sequence[StoredImage], text: str, file: str) -> Mapping[str, Label]:
     hint = "get the file again"
     try:
         rows: Any = json.loads(text)

@@ -18,10 +18,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.accuracy.datasets import Damaged, DataProblem, Label
+from zoo.accuracy.datasets import DamagedImage, DataProblem, Label
 from zoo.errors import CannotCheck, NotHere, WrongContent
 from zoo.registry.card import Dataset
-from zoo.runtime.storage import home, write_atomically
+from zoo.runtime.storage import state_folder, write_atomically
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -57,7 +57,7 @@ class Rows:
             return file.read(self.offsets[index + 1] - self.offsets[index])
 
     def decode(self, index: int, content: bytes) -> Image:
-        """The decoded image as RGB. Raises Damaged when the bytes are no sound image."""
+        """The decoded image as RGB. Raises DamagedImage when the bytes are no sound image."""
         import PIL.Image
 
         try:
@@ -66,7 +66,7 @@ class Rows:
                 return decoded
         except (OSError, SyntaxError, ValueError) as error:
             what = f"the image {index} cannot be decoded: {str(error).partition(' <')[0]}"
-            raise Damaged(what, where=str(self.file), hint="get a right copy of the data") from error
+            raise DamagedImage(what, where=str(self.file), hint="get a right copy of the data") from error
 
 
 def open(dataset: Dataset, split: str, path: Path) -> Rows:
@@ -75,21 +75,21 @@ def open(dataset: Dataset, split: str, path: Path) -> Rows:
     Raises CannotCheck without pyarrow, NotHere when there are no such files, WrongContent when they have other columns
     or labels.
     """
-    root = _downloaded(path)
+    root = _download(path)
     files = sorted(root.rglob(f"{split}-*.parquet"))
     if not files:
         hint = dataset.obtain or f"give --data {dataset.name}=FOLDER, or =OWNER/NAME@REVISION"
         raise NotHere(f"there is no {split}-*.parquet of {dataset.name}", where=str(root), hint=hint)
     stamps = [f"{file.absolute()} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
     source = sha256("\n".join(stamps).encode()).hexdigest()
-    unpacked = home() / "data" / f"{source[:32]}.images"
-    index = unpacked.with_suffix(".json")
-    if not (index.is_file() and unpacked.is_file()):
+    unpacked = state_folder("data", f"{source[:32]}.images")
+    index_path = unpacked.with_suffix(".json")
+    if not (index_path.is_file() and unpacked.is_file()):
         sizes, labels = _unpack(files, unpacked)
-        write_atomically(index, json.dumps({"sizes": sizes, "labels": labels}))
-    kept = json.loads(index.read_text(encoding="utf-8"))
-    offsets = tuple(accumulate(kept["sizes"], initial=0))
-    return Rows(unpacked, offsets, _labels(kept["labels"], dataset, root), source)
+        write_atomically(index_path, json.dumps({"sizes": sizes, "labels": labels}))
+    index = json.loads(index_path.read_text(encoding="utf-8"))
+    offsets = tuple(accumulate(index["sizes"], initial=0))
+    return Rows(unpacked, offsets, _labels(index["labels"], dataset, root), source)
 
 
 def _unpack(files: Sequence[Path], target: Path) -> tuple[list[int], list[int]]:
@@ -109,31 +109,31 @@ def _unpack(files: Sequence[Path], target: Path) -> tuple[list[int], list[int]]:
 
 
 def _rows(file: Path) -> Iterator[tuple[bytes, int]]:
-    opened = _parquet().ParquetFile(file)
-    if not {IMAGE, LABEL} <= set(opened.schema_arrow.names):
+    parquet_file = _parquet().ParquetFile(file)
+    if not {IMAGE, LABEL} <= set(parquet_file.schema_arrow.names):
         raise WrongContent(f"{file.name} has no columns `{IMAGE}` and `{LABEL}`", where=str(file))
-    for group in range(opened.num_row_groups):
-        table = opened.read_row_group(group, columns=[IMAGE, LABEL])
+    for group in range(parquet_file.num_row_groups):
+        table = parquet_file.read_row_group(group, columns=[IMAGE, LABEL])
         for image, label in zip(table[IMAGE], table[LABEL], strict=True):
             yield image.as_py()["bytes"], int(label.as_py())
 
 
-def _labels(read: Sequence[int], dataset: Dataset, root: Path) -> tuple[Label, ...]:
-    wrong = [label for label in read if not 0 <= label < len(dataset.classes)]
-    if wrong:
-        raise WrongContent(f"label {wrong[0]} is no class of {dataset.name}", where=str(root))
-    return tuple((label,) for label in read)
+def _labels(numbers: Sequence[int], dataset: Dataset, root: Path) -> tuple[Label, ...]:
+    unknown = [label for label in numbers if not 0 <= label < len(dataset.classes)]
+    if unknown:
+        raise WrongContent(f"label {unknown[0]} is no class of {dataset.name}", where=str(root))
+    return tuple((label,) for label in numbers)
 
 
-def _downloaded(path: Path) -> Path:
+def _download(path: Path) -> Path:
     """The folder, or the snapshot of the repository that the path names; fetched when it is not in the Hub's cache."""
-    wanted = re.fullmatch(r"([\w.-]+/[\w.-]+)@([0-9a-f]{40})", path.as_posix())
-    if wanted is None or path.exists():
+    match = re.fullmatch(r"([\w.-]+/[\w.-]+)@([0-9a-f]{40})", path.as_posix())
+    if match is None or path.exists():
         return path
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    name, revision = wanted.groups()
+    name, revision = match.groups()
     try:
         return Path(snapshot_download(name, repo_type="dataset", revision=revision, allow_patterns="*.parquet"))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:

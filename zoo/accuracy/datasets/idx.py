@@ -65,34 +65,34 @@ def open(dataset: Dataset, split: str, path: Path) -> Pixels:
     (count, *side), pixels = _read(path / f"{prefix}-images-idx3-ubyte", 3, dataset)
     (labelled,), labels = _read(path / f"{prefix}-labels-idx1-ubyte", 1, dataset)
     if labelled != count:
-        raise WrongContent(f"{labelled} labels for {count} images", where=str(path), hint=_mend(dataset))
+        raise WrongContent(f"{labelled} labels for {count} images", where=str(path), hint=_repair_hint(dataset))
     outside = sorted({label for label in labels if label >= len(dataset.classes)})
     known = tuple((min(label, len(dataset.classes) - 1),) for label in labels)
     what = f"labels {', '.join(map(str, outside))} are no classes of {dataset.name}"
-    problems = (DataProblem("classes", what, _mend(dataset)),) if outside else ()
+    problems = (DataProblem("classes", what, _repair_hint(dataset)),) if outside else ()
     return Pixels((side[0], side[1]), pixels, known, problems)
 
 
 def _read(path: Path, dimensions: int, dataset: Dataset) -> tuple[tuple[int, ...], bytes]:
     """(sizes, values) of the file of that name, or of that name and .gz."""
     packed = path.with_name(f"{path.name}.gz")
-    found = next((file for file in (path, packed) if file.is_file()), None)
-    if found is None:
-        raise NotHere(f"there is no {path.name} of {dataset.name}", where=str(path.parent), hint=_mend(dataset))
+    file = next((candidate for candidate in (path, packed) if candidate.is_file()), None)
+    if file is None:
+        raise NotHere(f"there is no {path.name} of {dataset.name}", where=str(path.parent), hint=_repair_hint(dataset))
     try:
-        content = gzip.decompress(found.read_bytes()) if found == packed else found.read_bytes()
+        content = gzip.decompress(file.read_bytes()) if file == packed else file.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
-        raise WrongContent(f"{found.name} is damaged: {error}", where=str(found), hint=_mend(dataset)) from error
+        raise WrongContent(f"{file.name} is damaged: {error}", where=str(file), hint=_repair_hint(dataset)) from error
     head = 4 + 4 * dimensions
     sizes = tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, head, 4))
     if content[:4] != bytes((0, 0, UNSIGNED_BYTE, dimensions)) or len(content) != head + prod(sizes):
         raise WrongContent(
-            f"{found.name} is no IDX file of unsigned bytes in {dimensions} dimensions, or is cut short",
-            where=str(found),
-            hint=_mend(dataset),
+            f"{file.name} is no IDX file of unsigned bytes in {dimensions} dimensions, or is cut short",
+            where=str(file),
+            hint=_repair_hint(dataset),
         )
     return sizes, content[head:]
 
 
-def _mend(dataset: Dataset) -> str:
+def _repair_hint(dataset: Dataset) -> str:
     return dataset.obtain or f"get a right copy of {dataset.name}"

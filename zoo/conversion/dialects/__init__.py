@@ -38,7 +38,7 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
-class Harvest:
+class ReadResult:
     """What a source gave. `imports` are further files that it names; `problems` are why it, or a part, was not read."""
 
     drafts: tuple[Draft, ...] = ()
@@ -48,7 +48,7 @@ class Harvest:
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class SourceFile:
     """A file that may be a document: its text, and what it is called in messages and cards."""
 
     path: Path
@@ -57,7 +57,7 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenDocument:
     """A document that was written: under which name, and its text."""
 
     document: str
@@ -69,18 +69,18 @@ class FileDialect(Protocol):
 
     suffixes: tuple[str, ...]
 
-    def recognises(self, file: File) -> bool:
+    def recognises(self, file: SourceFile) -> bool:
         """Whether the file looks like a document of this format; reading it may still find it broken."""
 
-    def read(self, file: File) -> Harvest:
+    def read(self, file: SourceFile) -> ReadResult:
         """The drafts in a file: all of a document's or none."""
 
-    def write(self, cards: Sequence[Card], catalog: Catalog) -> Sequence[Written]:
+    def write(self, cards: Sequence[Card], catalog: Catalog) -> Sequence[WrittenDocument]:
         """The documents that these cards make."""
 
 
 class NamedDialect(Protocol):
     """What a module in this folder offers that reads `NAME:PATTERN`, the models that a library or a service publishes."""
 
-    def published(self, pattern: str, results: Path | None) -> Harvest:
+    def published(self, pattern: str, results: Path | None) -> ReadResult:
         """The drafts of the models that fit the pattern; `results` is a table of measured accuracies."""

@@ -26,7 +26,7 @@ def is_flattened(text: str) -> bool:
     return bars >= LEAST_BARS and not indented
 
 
-def recovered(text: str, label: str) -> str | Problem:
+def recover_indentation(text: str, label: str) -> str | Problem:
     """The YAML with its indentation, each line at its own number; or why and where the page makes no sense."""
     recovery = _Recovery(label)
     lines: list[str] = []
@@ -58,7 +58,7 @@ class _Recovery:
         self.items: int | None = None  # the indentation of the items of an open list
         self.quote = ""
         self.is_text_open = False
-        self.seen: dict[tuple[str, ...], set[str]] = {}
+        self.keys_by_scope: dict[tuple[str, ...], set[str]] = {}
         self.entries = 0
 
     def continues(self, written: str) -> bool:
@@ -92,11 +92,11 @@ class _Recovery:
             self.field = self.inner = ""
             self.items = None
             self.entries += 1
-            self.seen = {}
+            self.keys_by_scope = {}
             return self._write(0, f"- {body}", key["value"] or "" if key else "", ("",), "name", number)
         if self.field == "results" and name in _INSIDE["results"]:
             self.inner, self.items = (name if not (key and key["value"]) else ""), None
-            self.seen = {path: keys for path, keys in self.seen.items() if path[:1] != ("results",)}
+            self.keys_by_scope = {path: keys for path, keys in self.keys_by_scope.items() if path[:1] != ("results",)}
             return self._write(2, f"- {body}", (key["value"] or "") if key else "", ("results",), name, number)
         if self.items is not None and (key is None or not key["value"] or not self.top):
             if key is not None and not key["value"]:
@@ -133,7 +133,7 @@ class _Recovery:
         self, indent: int, line: str, value: str, scope: tuple[str, ...] | None, name: str, number: int
     ) -> str | Problem:
         if scope is not None:
-            keys = self.seen.setdefault(scope, set())
+            keys = self.keys_by_scope.setdefault(scope, set())
             if name in keys:
                 return self._refuse(number, f"{name!r} is here twice")
             keys.add(name)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from zoo.conversion.mapping import MISSING, Field, SourceValue, claimed, normal, plain_text
+from zoo.conversion.mapping import MISSING, Field, SourceValue, normalize, plain_text, strip_origin
 from zoo.registry.quantities import (
     count,
     digest_in_name,
@@ -27,11 +27,11 @@ NO_DATASET = "unknown"
 _NOTHING = frozenset({"", "-", "_", "none", "null", "na", "n/a", "tbd", "todo", "coming soon"})
 
 
-def _read_text_field(raw: Any, spot: SourceValue) -> Any:
+def _read_text_field(raw: Any, location: SourceValue) -> Any:
     return MISSING if plain_text(raw) is None else raw
 
 
-def _same(raw: Any, spot: SourceValue) -> Any:
+def _same(raw: Any, location: SourceValue) -> Any:
     return MISSING if raw is None or raw == "" else raw
 
 
@@ -39,38 +39,46 @@ def _as_it_is(value: Any, data: Mapping[str, Any]) -> Any:
     return value
 
 
-def _read_params(raw: Any, spot: SourceValue) -> Any:
-    said = count(spot.written(raw), times=heading_multiple(spot.key))
-    if said is None or said.value < 0:
+def _read_params(raw: Any, location: SourceValue) -> Any:
+    quantity = count(location.written(raw), times=heading_multiple(location.key))
+    if quantity is None or quantity.value < 0:
         return MISSING
-    return {"value": round(said.value), **_rounding(said.rounded_to), "origin": "upstream", **spot.source}
+    return {"value": round(quantity.value), **_rounding(quantity.rounded_to), "origin": "upstream", **location.source}
 
 
 def _write_params(value: Any, data: Mapping[str, Any]) -> Any:
     return value["value"]
 
 
-def _read_flops(raw: Any, spot: SourceValue) -> Any:
-    heading = normal(spot.key)
-    times = heading_multiple(spot.key) or {"g": 9, "m": 6}.get(
+def _read_flops(raw: Any, location: SourceValue) -> Any:
+    heading = normalize(location.key)
+    times = heading_multiple(location.key) or {"g": 9, "m": 6}.get(
         heading[:1] if heading[1:5] in ("flop", "macs") else "", 0
     )
-    said = count(spot.written(raw), times=times)
-    if said is None or said.value < 0:
+    quantity = count(location.written(raw), times=times)
+    if quantity is None or quantity.value < 0:
         return MISSING
     convention = {"convention": "macs"} if "mac" in heading or "multadd" in heading else {}
-    return [{"value": said.value, **convention, **_rounding(said.rounded_to), "origin": "upstream", **spot.source}]
+    return [
+        {
+            "value": quantity.value,
+            **convention,
+            **_rounding(quantity.rounded_to),
+            "origin": "upstream",
+            **location.source,
+        }
+    ]
 
 
 def _write_flops(value: Any, data: Mapping[str, Any]) -> Any:
-    return value[0]["value"] if len(value) == 1 and claimed(value[0]).keys() == {"value"} else MISSING
+    return value[0]["value"] if len(value) == 1 and strip_origin(value[0]).keys() == {"value"} else MISSING
 
 
 def _rounding(step: float) -> dict[str, float]:
     return {"rounded_to": int(step) if step == int(step) else step} if step > 1 else {}
 
 
-def _read_size(raw: Any, spot: SourceValue) -> Any:
+def _read_size(raw: Any, location: SourceValue) -> Any:
     return MISSING if (size := whole_bytes(raw)) is None else size
 
 
@@ -79,24 +87,24 @@ def _write_size(value: Any, data: Mapping[str, Any]) -> Any:
     return value if data["weights"][0].get("urls") else MISSING
 
 
-def _read_weights(raw: Any, spot: SourceValue) -> Any:
+def _read_weights(raw: Any, location: SourceValue) -> Any:
     urls = raw if isinstance(raw, list) else [raw]
     if not urls or not all(isinstance(url, str) and _is_address(url) for url in urls):
         return MISSING
     files: dict[str, dict[str, Any]] = {}
     for index, url in enumerate(urls):
-        where = spot / index if isinstance(raw, list) else spot
-        known = files.setdefault(file_name(url), {"urls": [], **where.source})
-        if url.strip() not in known["urls"]:
-            known["urls"].append(url.strip())
-    return [_weights(file, said) for file, said in files.items()]
+        where = location / index if isinstance(raw, list) else location
+        fields = files.setdefault(file_name(url), {"urls": [], **where.source})
+        if url.strip() not in fields["urls"]:
+            fields["urls"].append(url.strip())
+    return [_weights(file, fields) for file, fields in files.items()]
 
 
-def _weights(file: str, said: dict[str, Any]) -> dict[str, Any]:
-    digest = next(filter(None, map(digest_in_name, said["urls"])), None)
+def _weights(file: str, fields: dict[str, Any]) -> dict[str, Any]:
+    digest = next(filter(None, map(digest_in_name, fields["urls"])), None)
     form = {"format": "safetensors"} if file.endswith(".safetensors") else {}
     form = {"format": "pickle"} if re.search(r"\.(pth|pt|ckpt|bin|pkl|tar)$", file) else form
-    return {"file": file, **form, **({"sha256": digest} if digest else {}), **said}
+    return {"file": file, **form, **({"sha256": digest} if digest else {}), **fields}
 
 
 def _is_address(text: str) -> bool:
@@ -120,11 +128,11 @@ def _write_weights(value: Any, data: Mapping[str, Any]) -> Any:
     return MISSING if not urls else urls[0] if len(urls) == 1 else urls
 
 
-def _same_urls(one: Any, other: Any) -> bool:
-    return [item.get("urls", []) for item in one] == [item.get("urls", []) for item in other]
+def _same_urls(first: Any, second: Any) -> bool:
+    return [item.get("urls", []) for item in first] == [item.get("urls", []) for item in second]
 
 
-def _read_input_size(raw: Any, spot: SourceValue) -> Any:
+def _read_input_size(raw: Any, location: SourceValue) -> Any:
     size = image_size(raw)
     return MISSING if size is None else list(size)
 
@@ -134,12 +142,12 @@ def _write_input_size(value: Any, data: Mapping[str, Any]) -> Any:
     return str(height) if channels == 3 and height == width else "x".join(map(str, value))
 
 
-def _read_crop(raw: Any, spot: SourceValue) -> Any:
-    said = measure(raw)
-    return float(said.value) if said and not said.unit and 0 < said.value <= 2 else MISSING
+def _read_crop(raw: Any, location: SourceValue) -> Any:
+    quantity = measure(raw)
+    return float(quantity.value) if quantity and not quantity.unit and 0 < quantity.value <= 2 else MISSING
 
 
-def _read_interpolation(raw: Any, spot: SourceValue) -> Any:
+def _read_interpolation(raw: Any, location: SourceValue) -> Any:
     known = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming", "random")
     return raw if isinstance(raw, str) and raw in known else MISSING
 
@@ -156,17 +164,17 @@ _METRIC = re.compile(
 
 def metric_name(written: str) -> str:
     """`top1` or `top5` for the ways in which they are spelt, any other name as it is."""
-    found = _METRIC.match(re.sub(r"[^a-z0-9@%]", "", written.lower()))
-    return f"top{next(filter(None, found.groups()))}" if found else written.strip() or "unknown"
+    match = _METRIC.match(re.sub(r"[^a-z0-9@%]", "", written.lower()))
+    return f"top{next(filter(None, match.groups()))}" if match else written.strip() or "unknown"
 
 
-def results_of(raw: Any, spot: SourceValue) -> Iterator[tuple[str, Any, Any, SourceValue]]:
+def results_of(raw: Any, location: SourceValue) -> Iterator[tuple[str, Any, Any, SourceValue]]:
     """(dataset, task, metrics, where the metrics are) of each result, whichever way they are listed."""
     if isinstance(raw, list):
         for index, item in enumerate(raw):
-            yield from results_of(item, spot / index)
+            yield from results_of(item, location / index)
     elif isinstance(raw, Mapping):
-        names = {normal(key): key for key in raw}
+        names = {normalize(key): key for key in raw}
         if names.keys() & {"metrics", "dataset", "task"}:
             dataset = raw.get(names.get("dataset", ""))
             dataset = dataset.get("Name", dataset.get("name")) if isinstance(dataset, Mapping) else dataset
@@ -180,46 +188,55 @@ def results_of(raw: Any, spot: SourceValue) -> Iterator[tuple[str, Any, Any, Sou
                 name,
                 raw.get(names.get("task", "")),
                 raw.get(names.get("metrics", "")),
-                spot / names.get("metrics", ""),
+                location / names.get("metrics", ""),
             )
         else:
             for key, item in raw.items():
                 if isinstance(item, Mapping):
-                    yield (str(key).strip() or NO_DATASET), None, item, spot / key
+                    yield (str(key).strip() or NO_DATASET), None, item, location / key
 
 
-def _metrics(raw: Any, spot: SourceValue, outer: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+def _metrics(raw: Any, location: SourceValue, outer: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """(metric, value with unit and rounding) of each number below, nested names joined by a slash."""
     if isinstance(raw, list):
         for index, item in enumerate(raw):
-            yield from _metrics(item, spot / index, outer)
+            yield from _metrics(item, location / index, outer)
     elif isinstance(raw, Mapping):
-        names = {normal(key): key for key in raw}
+        names = {normalize(key): key for key in raw}
         if {"name", "value"} <= names.keys():
-            raw, spot = {str(raw[names["name"]]): raw[names["value"]]}, spot / names["value"]
-            yield from _named_metric(next(iter(raw.items())), spot, outer)
+            raw, location = {str(raw[names["name"]]): raw[names["value"]]}, location / names["value"]
+            yield from _named_metric(next(iter(raw.items())), location, outer)
             return
         for key, value in raw.items():
-            yield from _named_metric((str(key), value), spot / key, outer)
+            yield from _named_metric((str(key), value), location / key, outer)
 
 
-def _named_metric(item: tuple[str, Any], spot: SourceValue, outer: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _named_metric(item: tuple[str, Any], location: SourceValue, outer: str) -> Iterator[tuple[str, dict[str, Any]]]:
     key, value = item
     name = f"{outer}/{key}" if outer else metric_name(key)
     if isinstance(value, (Mapping, list)):
-        yield from _metrics(value, spot, name)
+        yield from _metrics(value, location, name)
         return
-    said = measure(spot.written(value))
-    if said is not None:
-        unit = {"unit": said.unit} if said.unit else {}
-        yield name, {"value": said.value, **unit, "rounded_to": said.rounded_to, "origin": "upstream", **spot.source}
+    quantity = measure(location.written(value))
+    if quantity is not None:
+        unit = {"unit": quantity.unit} if quantity.unit else {}
+        yield (
+            name,
+            {
+                "value": quantity.value,
+                **unit,
+                "rounded_to": quantity.rounded_to,
+                "origin": "upstream",
+                **location.source,
+            },
+        )
 
 
-def _read_results(raw: Any, spot: SourceValue) -> Any:
+def _read_results(raw: Any, location: SourceValue) -> Any:
     claims = [
-        {"dataset": dataset, "metric": metric, **said}
-        for dataset, _, metrics, where in results_of(raw, spot)
-        for metric, said in _metrics(metrics, where)
+        {"dataset": dataset, "metric": metric, **value}
+        for dataset, _, metrics, where in results_of(raw, location)
+        for metric, value in _metrics(metrics, where)
     ]
     return claims or MISSING
 
@@ -237,7 +254,7 @@ def _write_results(value: Any, data: Mapping[str, Any]) -> Any:
     return results
 
 
-def _read_texts(raw: Any, spot: SourceValue) -> Any:
+def _read_texts(raw: Any, location: SourceValue) -> Any:
     return raw if isinstance(raw, list) and raw and all(plain_text(item) is not None for item in raw) else MISSING
 
 
@@ -271,7 +288,7 @@ _SHARED_TRAINING = (
 MODEL: tuple[Field, ...] = (
     Field(("In Collection",), ("collection",), _read_text_field, _as_it_is, frozenset({"incollections"})),
     Field(("License",), ("license",), _read_text_field, _as_it_is, frozenset({"licence"})),
-    Field(("Code",), ("code",), lambda raw, spot: _read_text_field(_link(raw), spot), _as_it_is),
+    Field(("Code",), ("code",), lambda raw, location: _read_text_field(_link(raw), location), _as_it_is),
     Field(("Metadata", "Image Size"), ("input", "size"), _read_input_size, _write_input_size, frozenset({"inputsize"})),
     Field(("Metadata", "Interpolation"), ("input", "interpolation"), _read_interpolation, _as_it_is),
     Field(("Metadata", "Crop Pct"), ("input", "crop_pct"), _read_crop, _text_of),
@@ -287,7 +304,7 @@ MODEL: tuple[Field, ...] = (
 COLLECTION: tuple[Field, ...] = (
     Field(("Paper", "Title"), ("paper", "title"), _read_text_field, _as_it_is),
     Field(("Paper", "URL"), ("paper", "url"), _read_text_field, _as_it_is),
-    Field(("Code",), ("code",), lambda raw, spot: _read_text_field(_link(raw), spot), _as_it_is),
+    Field(("Code",), ("code",), lambda raw, location: _read_text_field(_link(raw), location), _as_it_is),
     Field(("Metadata", "Architecture"), ("architecture",), _read_texts, _as_it_is),
     Field(("Metadata", "Training Techniques"), ("techniques",), _read_texts, _as_it_is),
     *_SHARED_TRAINING,
@@ -295,4 +312,4 @@ COLLECTION: tuple[Field, ...] = (
 
 
 def _link(raw: Any) -> Any:
-    return next((raw[key] for key in raw if normal(key) == "url"), None) if isinstance(raw, Mapping) else raw
+    return next((raw[key] for key in raw if normalize(key) == "url"), None) if isinstance(raw, Mapping) else raw

@@ -11,7 +11,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from zoo.conversion.dialects import Draft, File, Harvest, Written
+from zoo.conversion.dialects import Draft, ReadResult, SourceFile, WrittenDocument
 from zoo.registry.card import Card
 from zoo.registry.catalog import Catalog
 from zoo.registry.index import row_of
@@ -29,40 +29,40 @@ COLUMNS = (
 )
 
 
-def recognises(file: File) -> bool:
+def recognises(file: SourceFile) -> bool:
     """Whether the first line has a heading for names and one for a number."""
     headings = set(file.text.partition("\n")[0].strip().replace('"', "").split(","))
     return bool(headings & {"model", "name"}) and bool(headings & {"top1", "param_count", "params", "infer_gmacs"})
 
 
-def read(file: File) -> Harvest:
+def read(file: SourceFile) -> ReadResult:
     """A draft for each row."""
     try:
         rows = list(csv.DictReader(io.StringIO(file.text), strict=True))
     except csv.Error as error:
-        return Harvest(problems=(Problem((), Place(file.label, 1, 1), f"is no table: {error}"),))
+        return ReadResult(problems=(Problem((), Place(file.label, 1, 1), f"is no table: {error}"),))
     dataset = DATASETS.get(file.path.name, "imagenet-1k")
     drafts = [
         Draft("card", name, _data(row, f"{file.label}:{line}", dataset), file.label, line, line - 2, row)
         for line, row in enumerate(rows, 2)
         if (name := (row.get("model") or row.get("name") or "").strip()) and None not in row
     ]
-    return Harvest(tuple(drafts))
+    return ReadResult(tuple(drafts))
 
 
 def claims_of(row: Mapping[str, str], source: str, dataset: str) -> dict[str, Any]:
     """What a row claims: parameters and accuracies, each with its origin and place."""
-    said = {"origin": "upstream", "source": source}
+    origin = {"origin": "upstream", "source": source}
     millions = count(row.get("param_count") or "", times=6)
     exact = millions or count(row.get("params") or "")
     claims: dict[str, Any] = {}
     if exact is not None:
         rounded = {"rounded_to": int(exact.rounded_to)} if exact.rounded_to > 1 else {}
-        claims["params"] = {"value": round(exact.value), **rounded, **said}
+        claims["params"] = {"value": round(exact.value), **rounded, **origin}
     macs = count(row.get("macs") or "") or count(row.get("infer_gmacs") or "", times=9)
     if macs is not None:
         rounded = {"rounded_to": int(macs.rounded_to)} if macs.rounded_to > 1 else {}
-        claims["flops"] = [{"value": macs.value, "convention": "macs", **rounded, **said}]
+        claims["flops"] = [{"value": macs.value, "convention": "macs", **rounded, **origin}]
     results = [
         {
             "dataset": row.get("dataset") or dataset,
@@ -70,7 +70,7 @@ def claims_of(row: Mapping[str, str], source: str, dataset: str) -> dict[str, An
             "value": read.value,
             "unit": "percent",
             "rounded_to": read.rounded_to,
-            **said,
+            **origin,
         }
         for metric in ("top1", "top5")
         if (read := measure(row.get(metric) or "")) is not None
@@ -90,7 +90,7 @@ def input_of(row: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _data(row: Mapping[str, str], source: str, dataset: str) -> dict[str, Any]:
-    claims, wanted = claims_of(row, source, dataset), input_of(row)
+    claims, input_fields = claims_of(row, source, dataset), input_of(row)
     data = {key: row[key] for key in ("collection", "task", "license") if row.get(key)}
     if row.get("library") and row.get("entry"):
         data["builder"] = {"library": row["library"], "entry": row["entry"]}  # type: ignore[assignment]  # a mapping
@@ -101,22 +101,22 @@ def _data(row: Mapping[str, str], source: str, dataset: str) -> dict[str, Any]:
         data["weights"] = [
             {"file": file, **size, **({"sha256": digest} if digest else {}), "urls": [row["url"]], "source": source}
         ]  # type: ignore[assignment]  # a list
-    kept = {key: value for key, value in row.items() if value}
+    cells = {key: value for key, value in row.items() if value}
     return {
         **data,
-        **({"input": wanted} if wanted else {}),
+        **({"input": input_fields} if input_fields else {}),
         **({"claims": claims} if claims else {}),
-        "extra": {"csv": kept},
+        "extra": {"csv": cells},
     }
 
 
-def write(cards: Sequence[Card], catalog: Catalog) -> Sequence[Written]:
+def write(cards: Sequence[Card], catalog: Catalog) -> Sequence[WrittenDocument]:
     """One table, a row for each card."""
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
     table.writerow(COLUMNS)
     table.writerows([_cells(card) for card in cards])
-    return (Written("models.csv", out.getvalue()),)
+    return (WrittenDocument("models.csv", out.getvalue()),)
 
 
 def _cells(card: Card) -> list[Any]:

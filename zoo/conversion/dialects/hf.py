@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo import plugins
-from zoo.conversion.dialects import Draft, File, Harvest, Written
+from zoo.conversion.dialects import Draft, ReadResult, SourceFile, WrittenDocument
 from zoo.conversion.dialects._model_index_fields import metric_name
 from zoo.conversion.mapping import MISSING, Field, SourceValue, plain_text, to_card, to_entry
 from zoo.registry.card import Card
@@ -33,45 +33,45 @@ _FRONT = re.compile(r"\A\ufeff?---[ \t]*\n(.*?\n)---[ \t]*(?:\n|\Z)", re.DOTALL)
 _KEYS = re.compile(r"(?m)^(model-index|license|library_name|pipeline_tag|base_model)[ \t]*:")
 
 
-def recognises(file: File) -> bool:
+def recognises(file: SourceFile) -> bool:
     """Whether the text begins with front matter that has results, or a licence and another key of a model card."""
     front = _FRONT.match(file.text)
     keys = set(_KEYS.findall(front[1])) if front else set()
     return "model-index" in keys or ("license" in keys and len(keys) > 1)
 
 
-def read(file: File) -> Harvest:
+def read(file: SourceFile) -> ReadResult:
     """One draft: the README's model."""
     front = _FRONT.match(file.text)
     if front is None:
         problem = Problem((), Place(file.label, 1, 1), "has no front matter", "begin it with `---` and `license: ...`")
-        return Harvest(problems=(problem,))
+        return ReadResult(problems=(problem,))
     document = parse_foreign("\n" + front[1], file.path, file.label)
     fatal = tuple(problem for problem in document.problems if "the last counts" not in problem.what)
     if fatal:
-        return Harvest(problems=fatal)
-    return Harvest((_draft(document, file.text[front.end() :], file.path.resolve().parent.name, file.label),))
+        return ReadResult(problems=fatal)
+    return ReadResult((_draft(document, file.text[front.end() :], file.path.resolve().parent.name, file.label),))
 
 
-def published(pattern: str, results: Path | None) -> Harvest:
+def published(pattern: str, results: Path | None) -> ReadResult:
     """The draft of a repository's README, with the files of weights that lie beside it, at the commit that it has now."""
     source: Any = plugins.load("sources", "hf")
     repository, _, revision = pattern.partition("@")
-    commit, files = source.held(repository, revision or None)
+    commit, files = source.repository_files(repository, revision or None)
     with tempfile.TemporaryDirectory() as folder:
         url = f"hf://{repository}@{commit}/README.md"
         path = source.connect().download(url, Path(folder), timeout_seconds=STALL_SECONDS, arrived=lambda count: None)
-        file = File(path, f"hf:{repository}/README.md", path.read_text(encoding="utf-8"))
-        harvest = read(file)
+        file = SourceFile(path, f"hf:{repository}/README.md", path.read_text(encoding="utf-8"))
+        read_result = read(file)
     weights = [_weights(repository, commit, item) for item in files if WEIGHTS.match(item.path)]
     weights.sort(key=lambda item: item["format"] != "safetensors")
-    drafts = [_with_weights(draft, repository, weights) for draft in harvest.drafts]
-    return Harvest(tuple(drafts), problems=harvest.problems)
+    drafts = [_with_weights(draft, repository, weights) for draft in read_result.drafts]
+    return ReadResult(tuple(drafts), problems=read_result.problems)
 
 
-def write(cards: Sequence[Card], catalog: Catalog) -> Sequence[Written]:
+def write(cards: Sequence[Card], catalog: Catalog) -> Sequence[WrittenDocument]:
     """A README.md for each card: its front matter, and the text that it was imported with."""
-    return tuple(Written(f"{card.name}/README.md", _readme(card)) for card in cards)
+    return tuple(WrittenDocument(f"{card.name}/README.md", _readme(card)) for card in cards)
 
 
 def _draft(document: Document, body: str, folder: str, label: str) -> Draft:
@@ -101,7 +101,7 @@ def _with_weights(draft: Draft, repository: str, weights: list[dict[str, Any]]) 
 # --- the fields ---------------------------------------------------------------------------------------------------
 
 
-def _text(raw: Any, spot: SourceValue) -> Any:
+def _text(raw: Any, location: SourceValue) -> Any:
     return MISSING if plain_text(raw) is None else raw
 
 
@@ -109,20 +109,20 @@ def _as_it_is(value: Any, data: Mapping[str, Any]) -> Any:
     return value
 
 
-def _read_results(raw: Any, spot: SourceValue) -> Any:
-    claims = [claim for result, where in _results(raw, spot) for claim in _claims(result, where)]
+def _read_results(raw: Any, location: SourceValue) -> Any:
+    claims = [claim for result, where in _results(raw, location) for claim in _claims(result, where)]
     return claims or MISSING
 
 
-def _results(raw: Any, spot: SourceValue) -> Iterator[tuple[Mapping[str, Any], SourceValue]]:
+def _results(raw: Any, location: SourceValue) -> Iterator[tuple[Mapping[str, Any], SourceValue]]:
     for at, model in enumerate(raw if isinstance(raw, list) else [raw]):
         results = model.get("results") if isinstance(model, Mapping) else None
         for number, result in enumerate(results if isinstance(results, list) else ()):
             if isinstance(result, Mapping):
-                yield result, spot / at / "results" / number
+                yield result, location / at / "results" / number
 
 
-def _claims(result: Mapping[str, Any], spot: SourceValue) -> Iterator[dict[str, Any]]:
+def _claims(result: Mapping[str, Any], location: SourceValue) -> Iterator[dict[str, Any]]:
     dataset = result.get("dataset")
     about = dataset if isinstance(dataset, Mapping) else {}
     name = about.get("name") or about.get("type") or "unknown"
@@ -131,19 +131,19 @@ def _claims(result: Mapping[str, Any], spot: SourceValue) -> Iterator[dict[str, 
     for number, metric in enumerate(metrics if isinstance(metrics, list) else ()):
         if not isinstance(metric, Mapping):
             continue
-        where = spot / "metrics" / number / "value"
-        said = measure(where.written(metric.get("value")))
-        if said is not None and isinstance(name, str):
-            unit = {"unit": said.unit} if said.unit else {}
-            value = {"value": said.value, **unit, "rounded_to": said.rounded_to}
+        where = location / "metrics" / number / "value"
+        quantity = measure(where.written(metric.get("value")))
+        if quantity is not None and isinstance(name, str):
+            unit = {"unit": quantity.unit} if quantity.unit else {}
+            value = {"value": quantity.value, **unit, "rounded_to": quantity.rounded_to}
             yield {"dataset": name, **split, "metric": _metric(metric), **value, "origin": "upstream", **where.source}
 
 
 def _metric(metric: Mapping[str, Any]) -> str:
     """`top1` or `top5` where the name or the type says so, else the type."""
     names = [str(metric[key]) for key in ("name", "type") if metric.get(key)]
-    found = next((metric_name(name) for name in names if metric_name(name) in ("top1", "top5")), None)
-    return found or str(metric.get("type") or metric.get("name") or "unknown")
+    accuracy_name = next((metric_name(name) for name in names if metric_name(name) in ("top1", "top5")), None)
+    return accuracy_name or str(metric.get("type") or metric.get("name") or "unknown")
 
 
 def _write_results(value: Any, data: Mapping[str, Any]) -> Any:

@@ -12,22 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from zoo import plugins
-from zoo.conversion.dialects import Draft, Harvest
+from zoo.conversion.dialects import Draft, ReadResult
 from zoo.models.builders import Published
 from zoo.runtime.environment import version_of
 
 _csv = "csv"
 
 
-def published(pattern: str, results: Path | None) -> Harvest:
+def published(pattern: str, results: Path | None) -> ReadResult:
     """A draft for each of timm's models that fits the pattern, and for each family that they are of."""
-    found = plugins.load("builders", "timm").published(pattern)
+    models = plugins.load("builders", "timm").published(pattern)
     rows = _rows(results) if results else {}
     document = f"timm {version_of('timm')}"
-    cards = [_draft(item, document, index, rows.get(item.name, ()), results) for index, item in enumerate(found)]
-    families = dict.fromkeys(item.family for item in found)
+    cards = [_draft(item, document, index, rows.get(item.name, ()), results) for index, item in enumerate(models)]
+    families = dict.fromkeys(item.family for item in models)
     collections = [Draft("collection", name, {}, document, 1, index, name) for index, name in enumerate(families)]
-    return Harvest((*collections, *cards), notes=tuple(note for item in found for note in item.notes))
+    return ReadResult((*collections, *cards), notes=tuple(note for item in models for note in item.notes))
 
 
 def _rows(path: Path) -> dict[str, list[tuple[int, dict[str, str]]]]:
@@ -47,12 +47,12 @@ def _draft(item: Published, document: str, index: int, rows: Any, results: Path 
         dataset = dialect.DATASETS.get(results.name, "imagenet-1k")
         data["claims"] = dialect.claims_of(row, f"{results.name}:{line}", dataset)
         data["input"] = {**item.card.get("input", {}), **dialect.input_of(row)}
-        others = [other for at, other in rows if at != line]
-        data["extra"] = {**data["extra"], **({"other_results": others} if others else {})}
+        other_results = [other_row for at, other_row in rows if at != line]
+        data["extra"] = {**data["extra"], **({"other_results": other_results} if other_results else {})}
     return Draft("card", item.name, data, document, 1, index, {"name": item.name, "extra": dict(item.extra)})
 
 
-def _own_input(rows: list[tuple[int, dict[str, str]]], wanted: Mapping[str, Any]) -> tuple[int, dict[str, str]]:
+def _own_input(rows: list[tuple[int, dict[str, str]]], input_fields: Mapping[str, Any]) -> tuple[int, dict[str, str]]:
     """The row that was measured at the configuration's own input, else the first."""
-    side = str((wanted.get("size") or [0, 0, 0])[1])
+    side = str((input_fields.get("size") or [0, 0, 0])[1])
     return next(((line, row) for line, row in rows if row.get("img_size") == side), rows[0])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo import plugins
-from zoo.conversion.dialects import Draft, Harvest
+from zoo.conversion.dialects import Draft, ReadResult
 from zoo.models.builders import Published
 from zoo.registry.quantities import digest_in_name, measure
 from zoo.runtime.environment import version_of
@@ -17,13 +17,13 @@ METRICS = {"acc@1": "top1", "acc@5": "top5"}
 """How torchvision calls them; any other name is kept as it is."""
 
 
-def published(pattern: str, results: Path | None) -> Harvest:
+def published(pattern: str, results: Path | None) -> ReadResult:
     """A draft for each of torchvision's weights that fits the pattern (`resnet50`, `resnet50.IMAGENET1K_V2`, `vit_*`)."""
-    found = plugins.load("builders", "torchvision").published(pattern)
+    models = plugins.load("builders", "torchvision").published(pattern)
     document = f"torchvision {version_of('torchvision')}"
-    families = dict.fromkeys(item.family for item in found)
+    families = dict.fromkeys(item.family for item in models)
     collections = [Draft("collection", name, {}, document, 1, index, name) for index, name in enumerate(families)]
-    return Harvest((*collections, *(_draft(item, document, index) for index, item in enumerate(found))))
+    return ReadResult((*collections, *(_draft(item, document, index) for index, item in enumerate(models))))
 
 
 def _draft(item: Published, document: str, index: int) -> Draft:
@@ -52,10 +52,10 @@ def _draft(item: Published, document: str, index: int) -> Draft:
 
 
 def _value(metric: str, value: float) -> dict[str, Any]:
-    said = measure(value)
+    quantity = measure(value)
     if metric in METRICS:  # three decimals, of which a float does not tell the last zeros
         return {"value": value, "unit": "percent", "rounded_to": 0.001}
-    return {"value": value, **({"rounded_to": said.rounded_to} if said else {})}
+    return {"value": value, **({"rounded_to": quantity.rounded_to} if quantity else {})}
 
 
 def _digest(url: str) -> dict[str, str]:

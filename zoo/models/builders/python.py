@@ -1,6 +1,6 @@
 """A factory that the card names, `package.module:function`: for models that no library has.
 
-It runs code of the card's choice, so it is used only for who allows it (`--allow-code`); model.build sees to that.
+It runs code of the card's choice, so it is used only for who allows it (`--allow-code`); build_model sees to that.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def build(entry: str, options: Mapping[str, Any]) -> nn.Module:
 
     package, names = _parse(entry)
     try:
-        found: Any = importlib.import_module(package)
+        factory: Any = importlib.import_module(package)
         for name in names:
-            found = getattr(found, name)
-        module = found(**options)
+            factory = getattr(factory, name)
+        module = factory(**options)
     except ModuleNotFoundError as error:
         hint = "install the package that has it, or put its folder on PYTHONPATH"
         raise CannotCheck(f"{error.name} cannot be imported", hint=hint) from error
@@ -81,7 +81,7 @@ def source_sha256(entry: str) -> str:
 
 
 def _parse(entry: str) -> tuple[str, tuple[str, ...]]:
-    found = re.fullmatch(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)", entry)
-    if found is None:
+    match = re.fullmatch(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)", entry)
+    if match is None:
         raise WrongContent(f"{entry!r} names no factory", hint="write package.module:function")
-    return found[1], tuple(found[2].split("."))
+    return match[1], tuple(match[2].split("."))

@@ -50,14 +50,14 @@ def traits(module: nn.Module) -> dict[str, Any]:
     """
     config: Any = getattr(module, "pretrained_cfg", {})
     parts = {name for name, _ in module.named_modules()}
-    found: dict[str, Any] = {name: getattr(module, name, None) for name in ("num_classes", "num_features")}
-    found["global_pool"] = getattr(getattr(module, "global_pool", None), "pool_type", None)
+    properties: dict[str, Any] = {name: getattr(module, name, None) for name in ("num_classes", "num_features")}
+    properties["global_pool"] = getattr(getattr(module, "global_pool", None), "pool_type", None)
     for key in ("first_conv", "classifier"):
         named = config.get(key)
         names = [named] if isinstance(named, str) else list(named or ())
-        found[key] = named if names and parts.issuperset(names) else None
-    found["fixed_input_size"] = bool(config.get("fixed_input_size", False))
-    return {key: value for key, value in found.items() if isinstance(value, (bool, int, str, list, tuple))}
+        properties[key] = named if names and parts.issuperset(names) else None
+    properties["fixed_input_size"] = bool(config.get("fixed_input_size", False))
+    return {key: value for key, value in properties.items() if isinstance(value, (bool, int, str, list, tuple))}
 
 
 def versions() -> tuple[str, ...]:
@@ -65,7 +65,7 @@ def versions() -> tuple[str, ...]:
     return ("timm", "torch")
 
 
-def transform(wanted: Input) -> Transform:
+def transform(card_input: Input) -> Transform:
     """Timm's evaluation transform: an RGB image -> float tensor (channels, height, width), normalised.
 
     What the card leaves out is timm's default: bilinear, crop 0.875, ImageNet's mean and std (timm/data/constants.py).
@@ -73,31 +73,31 @@ def transform(wanted: Input) -> Transform:
     from timm.data.config import resolve_data_config
     from timm.data.transforms_factory import create_transform
 
-    given = {
-        "input_size": wanted.size,
-        "interpolation": wanted.interpolation,
-        "crop_pct": wanted.crop_pct,
-        "crop_mode": wanted.crop_mode,
-        "mean": wanted.mean,
-        "std": wanted.std,
+    fields = {
+        "input_size": card_input.size,
+        "interpolation": card_input.interpolation,
+        "crop_pct": card_input.crop_pct,
+        "crop_mode": card_input.crop_mode,
+        "mean": card_input.mean,
+        "std": card_input.std,
     }
     resolve: Any = resolve_data_config  # timm has no annotations there
-    config = resolve(pretrained_cfg={key: value for key, value in given.items() if value is not None})
+    config = resolve(pretrained_cfg={key: value for key, value in fields.items() if value is not None})
     return cast(Transform, create_transform(**config, is_training=False))
 
 
 def default_input(module: nn.Module) -> dict[str, Any]:
     """What the library says that the architecture takes, under the names of a card's `input`."""
     config: dict[str, Any] = getattr(module, "pretrained_cfg", {})
-    named = {
+    names = {
         "size": "input_size",
         "interpolation": "interpolation",
         "crop_pct": "crop_pct",
         "mean": "mean",
         "std": "std",
     }
-    given = {ours: config[theirs] for ours, theirs in named.items() if config.get(theirs) is not None}
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
+    values = {ours: config[theirs] for ours, theirs in names.items() if config.get(theirs) is not None}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
 def _tuples(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,7 +114,7 @@ WRONG_ALIASES = {
 register_model_deprecations, seen 2026-11-24), and what they stand for."""
 
 
-def current(entry: str) -> tuple[str, str]:
+def current_name(entry: str) -> tuple[str, str]:
     """(name, note): the name that timm has now for a deprecated one, and what there is to say; else (entry, "").
 
     The name is empty where timm has the network no more.
@@ -124,10 +124,10 @@ def current(entry: str) -> tuple[str, str]:
 
     if entry in WRONG_ALIASES:
         right = WRONG_ALIASES[entry]
-        said = f"timm {timm.__version__} takes the deprecated name {entry} for resnext101_32x8d, which is wrong"
+        note = f"timm {timm.__version__} takes the deprecated name {entry} for resnext101_32x8d, which is wrong"
         if timm.is_model(right.partition(".")[0]):
-            return right, f"{said}: it is {right}"
-        return "", f"{said}, and has the network itself no more: the card names no builder"
+            return right, f"{note}: it is {right}"
+        return "", f"{note}, and has the network itself no more: the card names no builder"
     deprecated: Any = getattr(_registry, "_deprecated_models", {})
     name = deprecated.get(entry)
     return (name, f"{entry} is deprecated in timm: it is now {name}") if name else (entry, "")
@@ -139,7 +139,7 @@ def published(pattern: str) -> list[Published]:
     import timm
     from timm.models import _registry
 
-    name, note = current(pattern)
+    name, note = current_name(pattern)
     names = timm.list_models(name or pattern, pretrained=True) or timm.list_models(
         f"{name or pattern}.*", pretrained=True
     )
@@ -147,47 +147,53 @@ def published(pattern: str) -> list[Published]:
         raise UnknownName("pretrained model of timm", pattern, timm.list_models(pretrained=True))
     modules: Any = getattr(_registry, "_model_to_module", {})
     notes = (note,) if note else ()
-    found = ((model, timm.get_pretrained_cfg(model)) for model in names)
-    return [_published(model, config, modules, notes) for model, config in found if config is not None]
+    configs = ((model, timm.get_pretrained_cfg(model)) for model in names)
+    return [_describe_published(model, config, modules, notes) for model, config in configs if config is not None]
 
 
-def _published(name: str, config: Any, modules: Mapping[str, str], notes: tuple[str, ...]) -> Published:
-    said = {key: value for key, value in vars(config).items() if value not in (None, "")}
+def _describe_published(name: str, config: Any, modules: Mapping[str, str], notes: tuple[str, ...]) -> Published:
+    fields = {key: value for key, value in vars(config).items() if value not in (None, "")}
     architecture = name.partition(".")[0]
-    weights = [address for key in ("hf_hub_id", "url") if (address := _address(said, key))]
-    taken = {"size": "input_size", "interpolation": "interpolation", "crop_pct": "crop_pct", "crop_mode": "crop_mode"}
-    wanted = {**taken, "mean": "mean", "std": "std"}
+    weights = [entry for key in ("hf_hub_id", "url") if (entry := _weights_entry(fields, key))]
+    input_fields = {
+        "size": "input_size",
+        "interpolation": "interpolation",
+        "crop_pct": "crop_pct",
+        "crop_mode": "crop_mode",
+        "mean": "mean",
+        "std": "std",
+    }
     card = {
-        "task": "image-classification" if said.get("num_classes") else "image-feature-extraction",
-        **({"license": said["license"]} if said.get("license") else {}),
-        "builder": {"library": "timm", "entry": name, **_heads(architecture, said)},
-        "input": {key: _plain(said[field]) for key, field in wanted.items() if said.get(field) is not None},
+        "task": "image-classification" if fields.get("num_classes") else "image-feature-extraction",
+        **({"license": fields["license"]} if fields.get("license") else {}),
+        "builder": {"library": "timm", "entry": name, **_head_options(architecture, fields)},
+        "input": {key: _as_json(fields[field]) for key, field in input_fields.items() if fields.get(field) is not None},
         **({"weights": weights} if weights else {}),
     }
-    used = {*wanted.values(), "license", "architecture", "tag", "custom_load"}
-    extra = {key: _plain(value) for key, value in said.items() if key not in used}
+    used = {*input_fields.values(), "license", "architecture", "tag", "custom_load"}
+    extra = {key: _as_json(value) for key, value in fields.items() if key not in used}
     return Published(name, modules.get(architecture, architecture), card, extra, notes=notes)
 
 
-def _heads(architecture: str, said: Mapping[str, Any]) -> dict[str, Any]:
+def _head_options(architecture: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     """`options` where the published weights have another number of classes than the architecture's own 1000."""
-    classes = said.get("num_classes")
+    classes = fields.get("num_classes")
     return {"options": {"num_classes": classes}} if classes not in (None, 1000) else {}
 
 
-def _address(said: Mapping[str, Any], key: str) -> dict[str, Any] | None:
+def _weights_entry(fields: Mapping[str, Any], key: str) -> dict[str, Any] | None:
     """A file of weights from a Hub repository's name or a URL."""
-    if key not in said:
+    if key not in fields:
         return None
     if key == "hf_hub_id":
-        file = said.get("hf_hub_filename") or "model.safetensors"
+        file = fields.get("hf_hub_filename") or "model.safetensors"
         form = "safetensors" if str(file).endswith(".safetensors") else "pickle"
-        repository, _, revision = str(said[key]).partition("@")
+        repository, _, revision = str(fields[key]).partition("@")
         return {"file": file, "format": form, "urls": [f"hf://{repository}{'@' if revision else ''}{revision}/{file}"]}
-    url = str(said[key])
+    url = str(fields[key])
     return {"file": url.rpartition("/")[2].partition("?")[0], "urls": [url]}
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     """Tuples as lists: JSON values."""
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+    return [_as_json(item) for item in value] if isinstance(value, (list, tuple)) else value

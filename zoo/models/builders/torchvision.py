@@ -47,10 +47,10 @@ def build(entry: str, options: Mapping[str, Any]) -> nn.Module:
             raise WrongContent(
                 f"the option {name!r} would load weights past the checks", hint="remove it; `weights` names the files"
             )
-    taken = {**AS_PUBLISHED.get(architecture, {}), **options}
-    published = _published(architecture, tag)
+    arguments = {**AS_PUBLISHED.get(architecture, {}), **options}
+    published = _published_weights(architecture, tag)
     try:
-        module: nn.Module = models.get_model(architecture, weights=None, **taken).eval()
+        module: nn.Module = models.get_model(architecture, weights=None, **arguments).eval()
     except (TypeError, ValueError, AssertionError, RuntimeError, KeyError, IndexError, AttributeError) as error:
         # What an architecture raises on options that do not fit is its own affair: any of these, in practice.
         raise WrongContent(
@@ -87,14 +87,14 @@ def traits(module: nn.Module) -> dict[str, Any]:
     layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
     stem = next((name for name, layer in layers if isinstance(layer, nn.Conv2d)), None)
     head = next(((name, layer) for name, layer in reversed(layers) if "aux" not in name.lower()), None)
-    found: dict[str, Any] = {"first_conv": stem}
+    properties: dict[str, Any] = {"first_conv": stem}
     if head is not None and isinstance(head[1], nn.Linear):
-        found |= {"classifier": head[0], "num_classes": head[1].out_features, "num_features": head[1].in_features}
+        properties |= {"classifier": head[0], "num_classes": head[1].out_features, "num_features": head[1].in_features}
     elif head is not None and isinstance(head[1], nn.Conv2d):  # SqueezeNet's classifier
-        found |= {"classifier": head[0], "num_classes": head[1].out_channels, "num_features": head[1].in_channels}
+        properties |= {"classifier": head[0], "num_classes": head[1].out_channels, "num_features": head[1].in_channels}
     # ViT checks the size of its input; every other one takes any.
-    found["fixed_input_size"] = hasattr(module, "image_size")
-    return {key: value for key, value in found.items() if value is not None}
+    properties["fixed_input_size"] = hasattr(module, "image_size")
+    return {key: value for key, value in properties.items() if value is not None}
 
 
 def versions() -> tuple[str, ...]:
@@ -102,7 +102,7 @@ def versions() -> tuple[str, ...]:
     return ("torchvision", "torch")
 
 
-def _published(architecture: str, tag: str) -> Any:
+def _published_weights(architecture: str, tag: str) -> Any:
     """The member of torchvision's weights enumeration that the tag names, else the default one; None where there are none."""
     models = _library()
     known = models.get_model_weights(architecture)
@@ -139,16 +139,16 @@ def published(pattern: str) -> list[Published]:
     models = _library()
     every = [(model, entry) for model in models.list_models() for entry in models.get_model_weights(model)]
     names = {f"{model}.{entry.name}": (model, entry) for model, entry in every}
-    fitting = [name for name, (model, _) in names.items() if fnmatch(name, pattern) or fnmatch(model, pattern)]
-    if not fitting:
+    matching = [name for name, (model, _) in names.items() if fnmatch(name, pattern) or fnmatch(model, pattern)]
+    if not matching:
         raise UnknownName("published model of torchvision", pattern, [*names, *(model for model, _ in every)])
-    return [_as_published(name, *names[name]) for name in fitting]
+    return [_describe_published(name, *names[name]) for name in matching]
 
 
-def _as_published(name: str, model: str, entry: Any) -> Published:
+def _describe_published(name: str, model: str, entry: Any) -> Published:
     meta = dict(entry.meta)
     module = str(_library().get_model_builder(model).__module__).removeprefix("torchvision.models.")
-    wanted, other = _preset(entry)
+    card_input, other_fields = _preset(entry)
     operations, size = meta.pop("_ops", 0), meta.pop("_file_size", None)
     flops = {
         "flops": [
@@ -162,9 +162,9 @@ def _as_published(name: str, model: str, entry: Any) -> Published:
     classes = meta.pop("categories", ())
     card: dict[str, Any] = {
         "task": TASKS.get(module.partition(".")[0], "image-classification"),
-        "builder": {"library": "torchvision", "entry": name, **_options(model, wanted)},
+        "builder": {"library": "torchvision", "entry": name, **_options(model, card_input)},
         **({"class_names": list(classes)} if classes and len(classes) != IMAGENET_CLASSES else {}),
-        **({"input": wanted} if wanted else {}),
+        **({"input": card_input} if card_input else {}),
         "weights": [{"file": entry.url.rpartition("/")[2], "format": "pickle", "urls": [entry.url], **_renames(model)}],
         **({"claims": claims} if claims else {}),
     }
@@ -172,14 +172,14 @@ def _as_published(name: str, model: str, entry: Any) -> Published:
     extra = {
         **{key: _as_json(value) for key, value in meta.items()},
         **({"file_size_mib": size} if size else {}),
-        **other,
+        **other_fields,
     }
     return Published(name, module.rpartition(".")[2], card, extra, metrics)
 
 
-def _options(model: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
+def _options(model: str, card_input: Mapping[str, Any]) -> dict[str, Any]:
     """A ViT has a table of positions for one size of image, 224 unless its weights are for another."""
-    size = wanted["size"][1] if "size" in wanted else VIT_SIZE
+    size = card_input["size"][1] if "size" in card_input else VIT_SIZE
     return {"options": {"image_size": size}} if model.startswith("vit_") and size != VIT_SIZE else {}
 
 
@@ -201,8 +201,8 @@ def _preset(entry: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         return {}, {"transforms": type(preset).__name__}
     interpolation = str(getattr(preset.interpolation, "value", preset.interpolation))
     # Unrounded: the resized side is the crop divided by it, rounded down, and must not come out a pixel short.
-    wanted = {"size": [3, crop[0], crop[0]], "interpolation": interpolation, "crop_pct": crop[0] / resize[0]}
-    return {**wanted, "mean": list(preset.mean), "std": list(preset.std)}, {"resize_size": resize[0]}
+    card_input = {"size": [3, crop[0], crop[0]], "interpolation": interpolation, "crop_pct": crop[0] / resize[0]}
+    return {**card_input, "mean": list(preset.mean), "std": list(preset.std)}, {"resize_size": resize[0]}
 
 
 def _as_json(value: Any) -> Any:

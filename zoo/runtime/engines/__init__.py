@@ -28,7 +28,7 @@ MOST_TRIES = 2
 and a task that kills its worker is not tried for ever."""
 
 
-class Lost(CannotCheck):
+class WorkerDied(CannotCheck):
     """The worker that did a task died each time that it was tried."""
 
 
@@ -52,7 +52,7 @@ class Outcome(Generic[Result]):
     def result(self) -> Result:
         """The value; raises the task's error when there was one."""
         if self.error is not None:
-            raise self.error from (_InWorker(self.traceback) if self.traceback else None)
+            raise self.error from (_WorkerTraceback(self.traceback) if self.traceback else None)
         return self.value  # type: ignore[return-value]  # None only where the task's result is None
 
 
@@ -113,7 +113,7 @@ def _read_only(values: dict[Any, Any]) -> MappingProxyType[Any, Any]:
     return MappingProxyType(values)
 
 
-class _InWorker(Exception):
+class _WorkerTraceback(Exception):
     """The worker's own traceback, as the cause of an error that is raised in another process."""
 
     def __str__(self) -> str:

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from zoo.runtime.engines import MOST_TRIES, WORKER, Lost, Options, Outcome, Result, Task, attempt, cores, dumps
+from zoo.runtime.engines import MOST_TRIES, WORKER, Options, Outcome, Result, Task, WorkerDied, attempt, cores, dumps
 
 GRACE_SECONDS = 5.0
 """How long a worker has to end when it is told to, before it is killed."""
@@ -36,7 +36,7 @@ class _Worker:
 def run(work: Callable[[Task], Result], tasks: Sequence[Task], options: Options) -> Iterator[Outcome[Result]]:
     """The outcome of every task, as they are done, by up to `options.jobs` processes that share the cores.
 
-    A task whose worker dies is begun again in a new one, MOST_TRIES times in all; then its outcome is Lost.
+    A task whose worker dies is begun again in a new one, MOST_TRIES times in all; then its outcome is WorkerDied.
     """
     jobs = min(options.jobs, len(tasks))
     waiting, tries = deque(range(len(tasks))), dict.fromkeys(range(len(tasks)), 0)
@@ -48,35 +48,35 @@ def run(work: Callable[[Task], Result], tasks: Sequence[Task], options: Options)
         while waiting or any(worker.position is not None for worker in workers):
             for worker in workers:
                 if worker.position is None and waiting:
-                    _hand(worker, waiting.popleft(), tasks, tries)
-            for worker in _heard(workers):
+                    _send_task(worker, waiting.popleft(), tasks, tries)
+            for worker in _ready_workers(workers):
                 position, worker.position = worker.position, None
                 assert position is not None
                 outcome = _receive(worker)
                 if outcome is None:
-                    lost = _lost(worker)
+                    error = _worker_error(worker)
                     workers[worker.number] = _start(worker.number, jobs)
                     workers[worker.number].pipe.send_bytes(payload)
                     if tries[position] < MOST_TRIES:
                         waiting.appendleft(position)
                         continue
-                    outcome = Outcome(position, error=lost)
+                    outcome = Outcome(position, error=error)
                 yield outcome
     finally:
-        _end(workers)
+        _stop(workers)
 
 
 def _start(number: int, jobs: int) -> _Worker:
     context = get_context("spawn")
-    ours, theirs = context.Pipe()
+    parent_end, child_end = context.Pipe()
     threads = max(1, cores() // jobs)
-    process = context.Process(target=_serve, args=(theirs, number, threads), name=f"zoo-{number}", daemon=True)
+    process = context.Process(target=_serve, args=(child_end, number, threads), name=f"zoo-{number}", daemon=True)
     process.start()
-    theirs.close()  # so that the worker's death ends the pipe
-    return _Worker(number, process, ours)
+    child_end.close()  # so that the worker's death ends the pipe
+    return _Worker(number, process, parent_end)
 
 
-def _hand(worker: _Worker, position: int, tasks: Sequence[Any], tries: dict[int, int]) -> None:
+def _send_task(worker: _Worker, position: int, tasks: Sequence[Any], tries: dict[int, int]) -> None:
     worker.position = position
     tries[position] += 1
     try:
@@ -85,7 +85,7 @@ def _hand(worker: _Worker, position: int, tasks: Sequence[Any], tries: dict[int,
         return
 
 
-def _heard(workers: Sequence[_Worker]) -> list[_Worker]:
+def _ready_workers(workers: Sequence[_Worker]) -> list[_Worker]:
     ready = wait([worker.pipe for worker in workers if worker.position is not None])
     return [worker for worker in workers if worker.pipe in ready]
 
@@ -99,17 +99,17 @@ def _receive(worker: _Worker) -> Outcome[Any] | None:
         return None
 
 
-def _lost(worker: _Worker) -> Lost:
+def _worker_error(worker: _Worker) -> WorkerDied:
     worker.process.join(GRACE_SECONDS)
     worker.pipe.close()
     code = worker.process.exitcode
     how = f"was killed by {signal.Signals(-code).name}" if code and code < 0 else f"ended with code {code}"
-    return Lost(
+    return WorkerDied(
         f"its worker process {how}, {MOST_TRIES} times", hint="run it with fewer --jobs, or on a larger machine"
     )
 
 
-def _end(workers: Sequence[_Worker]) -> None:
+def _stop(workers: Sequence[_Worker]) -> None:
     for worker in workers:
         worker.pipe.close()  # an idle worker ends by itself at that
         if worker.position is not None:

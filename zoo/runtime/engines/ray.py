@@ -15,56 +15,56 @@ from functools import lru_cache
 from typing import Any
 
 from zoo.errors import CannotCheck
-from zoo.runtime.engines import MOST_TRIES, Lost, Options, Outcome, Result, Task, attempt, dumps
+from zoo.runtime.engines import MOST_TRIES, Options, Outcome, Result, Task, WorkerDied, attempt, dumps
 
 
 def run(work: Callable[[Task], Result], tasks: Sequence[Task], options: Options) -> Iterator[Outcome[Result]]:
     """The outcome of every task, as they are done.
 
-    A task whose node or process dies is begun again elsewhere, MOST_TRIES times in all; then its outcome is Lost.
+    A task whose node or process dies is begun again elsewhere, MOST_TRIES times in all; then its outcome is WorkerDied.
     Raises CannotCheck when ray is not installed or there is no cluster at the address.
     """
-    ray, is_ours = _connected(options.address)
+    ray, is_ours = _connect(options.address)
     resources = {"num_gpus": 1} if ray.cluster_resources().get("GPU", 0) else {"num_cpus": 1}
-    do = ray.remote(max_retries=MOST_TRIES - 1, **resources)(_do)
+    run_remotely = ray.remote(max_retries=MOST_TRIES - 1, **resources)(_run_task)
     payload = ray.put(dumps(work))
-    waiting = {do.remote(payload, position, dumps(task)): position for position, task in enumerate(tasks)}
+    pending = {run_remotely.remote(payload, position, dumps(task)): position for position, task in enumerate(tasks)}
     try:
-        while waiting:
-            (done,), _ = ray.wait(list(waiting), num_returns=1)
-            yield _outcome(ray, done, waiting.pop(done))
+        while pending:
+            (reference,), _ = ray.wait(list(pending), num_returns=1)
+            yield _outcome(ray, reference, pending.pop(reference))
     finally:
-        for left in waiting:
-            ray.cancel(left, force=True)
+        for reference in pending:
+            ray.cancel(reference, force=True)
         if is_ours:
             ray.shutdown()
 
 
-def _outcome(ray: Any, done: Any, position: int) -> Outcome[Any]:
+def _outcome(ray: Any, reference: Any, position: int) -> Outcome[Any]:
     try:
-        outcome: Outcome[Any] = pickle.loads(ray.get(done))
+        outcome: Outcome[Any] = pickle.loads(ray.get(reference))
         return outcome
     except ray.exceptions.RayError as error:
         reason = str(error).strip().rpartition("\n")[2]
         what = f"its worker or node died {MOST_TRIES} times, or cannot begin: {reason}"
         return Outcome(
-            position, error=Lost(what, hint="look at the cluster's log; zoo must be installed on every node")
+            position, error=WorkerDied(what, hint="look at the cluster's log; zoo must be installed on every node")
         )
 
 
-def _do(payload: bytes, position: int, task: bytes) -> bytes:
+def _run_task(payload: bytes, position: int, task: bytes) -> bytes:
     """One task, in a worker of the cluster."""
-    return dumps(attempt(_work(payload), position, pickle.loads(task)))
+    return dumps(attempt(_load_work(payload), position, pickle.loads(task)))
 
 
 @lru_cache(maxsize=1)
-def _work(payload: bytes) -> Callable[[Any], Any]:
+def _load_work(payload: bytes) -> Callable[[Any], Any]:
     """The work, made once in each worker, so that what it keeps (a model) serves all the tasks that come here."""
     work: Callable[[Any], Any] = pickle.loads(payload)
     return work
 
 
-def _connected(address: str | None) -> tuple[Any, bool]:
+def _connect(address: str | None) -> tuple[Any, bool]:
     """(ray, whether the connection was made here): an open connection is used as it is."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray tells its makers that it was used
     try:

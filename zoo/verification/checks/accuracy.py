@@ -39,26 +39,28 @@ def answer(subject: Subject, question: Question) -> Finding:
     top_k = METRICS[claim.metric].top_k if claim.metric in METRICS else 0
     if not top_k or dataset is None:
         return question.finding(Status.SKIPPED, reason=f"zoo has no evaluator for {claim.metric} on {claim.dataset}")
-    wanted = subject.settings.evaluation
-    asked = Claim(claim.value / scale(claim), tolerance(claim) / scale(claim))
+    evaluation = subject.settings.evaluation
+    fraction_claim = Claim(claim.value / scale(claim), tolerance(claim) / scale(claim))
 
     def verdict(counts: Counts, split_images: int) -> ClaimVerdict:
         right = counts.of(top_k)
-        return intervals.judge(asked, right, counts.images, split_images, level=wanted.level, anytime=wanted.early_stop)
+        return intervals.judge(
+            fraction_claim, right, counts.images, split_images, level=evaluation.level, anytime=evaluation.early_stop
+        )
 
     def stop(counts: Counts) -> bool:
-        return wanted.early_stop and verdict(counts, split_images).answer is Answer.REFUTED
+        return evaluation.early_stop and verdict(counts, split_images).answer is Answer.REFUTED
 
     split_images = dataset.splits[claim.split].images if claim.split in dataset.splits else 0
     measured = measure(subject, dataset, claim.split, stop)
     decided = verdict(measured.counts, measured.split_images)
     finding = _finding(question, measured, top_k, decided)
-    if decided.answer is Answer.REFUTED and decided.interval.high < asked.range[0]:
-        return _explained(finding, diagnose(subject, dataset, claim.split, asked, top_k), scale(claim))
+    if decided.answer is Answer.REFUTED and decided.interval.high < fraction_claim.range[0]:
+        return _with_cause(finding, diagnose(subject, dataset, claim.split, fraction_claim, top_k), scale(claim))
     return finding
 
 
-def _explained(finding: Finding, cause: Cause | None, unit: float) -> Finding:
+def _with_cause(finding: Finding, cause: Cause | None, unit: float) -> Finding:
     """The finding with the mistake that explains it, where one does."""
     if cause is None:
         return finding
@@ -84,8 +86,8 @@ def _finding(question: Question, measured: Measured, top_k: int, verdict: ClaimV
 
 def _reason(measured: Measured, verdict: ClaimVerdict, claim: ResultClaim) -> str:
     low, high = (round(end * scale(claim), 4) for end in (verdict.interval.low, verdict.interval.high))
-    said = f"{measured.counts.images:,} of {measured.split_images:,} images say {low:g} to {high:g}"
-    return said + (f"; about {verdict.more:,} more images would decide" if verdict.more else "")
+    text = f"{measured.counts.images:,} of {measured.split_images:,} images say {low:g} to {high:g}"
+    return text + (f"; about {verdict.more:,} more images would decide" if verdict.more else "")
 
 
 def _evidence(measured: Measured, top_k: int, verdict: ClaimVerdict, claim: ResultClaim) -> dict[str, Any]:

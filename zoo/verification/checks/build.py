@@ -25,8 +25,8 @@ def questions(card: Card, catalog: Catalog) -> Iterable[Question]:
 
 def answer(subject: Subject, question: Question) -> Finding:
     """Ok when a module came out; its class and what loaders must know of it are in the evidence."""
-    fact = facts.of(
-        facts.architecture("build", subject.builder, code=CODE),
+    fact = facts.recall_or_measure(
+        facts.architecture_key("build", subject.builder, code=CODE),
         lambda: _measure(subject),
         refresh=subject.settings.refresh,
     )

@@ -21,7 +21,7 @@ needs: tuple[str, ...] = ()
 def questions(card: Card, catalog: Catalog) -> Iterable[Question]:
     """One for each rule that has something to look at, or each thing that it finds; the key is the rule's id, numbered
     from the second on."""
-    for rule, verdicts in judged(card, catalog):
+    for rule, verdicts in apply_rules(card, catalog):
         for number, verdict in enumerate(verdicts, 1):
             key = rule if number == 1 else f"{rule}#{number}"
             where = str(verdict.where) if verdict.where else str(card.where)
@@ -34,7 +34,7 @@ def answer(subject: Subject, question: Question) -> Finding:
     return question.finding(verdict.status, measured=verdict.measured, reason=verdict.reason, hint=verdict.hint)
 
 
-def judged(card: Card, catalog: Catalog) -> Iterable[tuple[str, Sequence[Verdict]]]:
+def apply_rules(card: Card, catalog: Catalog) -> Iterable[tuple[str, Sequence[Verdict]]]:
     """(rule, what it finds or FINE once) for each rule that has something to look at."""
     for rule in rules.all_rules().values():
         verdicts = list(rule.judge(card, catalog))

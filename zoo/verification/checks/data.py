@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from zoo.accuracy.datasets import Copy, Damaged, DataProblem, few, open_copy
+from zoo.accuracy.datasets import Copy, DamagedImage, DataProblem, abbreviate, open_copy
 from zoo.errors import NotHere, WrongContent
 from zoo.models.facts import Value
 from zoo.models.subject import Settings, Subject
@@ -51,23 +51,27 @@ def examine(dataset: Dataset, split: str, settings: Settings) -> Iterator[Findin
 
     Images are decoded only where no digest vouches for them.
     """
-    about = Question(dataset.name, "data", split, str(dataset.splits[split].where))
+    question = Question(dataset.name, "data", split, str(dataset.splits[split].where))
     try:
         copy = open_copy(dataset, split, settings.data)
     except NotHere as error:
-        yield about.finding(Status.SKIPPED, reason=error.what, hint=error.hint)
+        yield question.finding(Status.SKIPPED, reason=error.what, hint=error.hint)
         return
     except WrongContent as error:
-        yield replace(about.finding(Status.WRONG, reason=error.what, hint=error.hint), where=error.where or about.where)
+        yield replace(
+            question.finding(Status.WRONG, reason=error.what, hint=error.hint), where=error.where or question.where
+        )
         return
     if settings.refresh:
-        copy.forget()
+        copy.forget_digests()
     copy.hash_all()
-    found = list(copy.problems())
-    if copy.manifest_sha256 != copy.card.manifest_sha256 and not any(problem.key == "labels" for problem in found):
-        found += undecodable(copy)
+    problems = list(copy.problems())
+    if copy.manifest_sha256 != copy.card.manifest_sha256 and not any(problem.key == "labels" for problem in problems):
+        problems += undecodable(copy)
     for key in PARTS:
-        yield _part(replace(about, key=f"{split}/{key}"), copy, [problem for problem in found if problem.key == key])
+        yield _part(
+            replace(question, key=f"{split}/{key}"), copy, [problem for problem in problems if problem.key == key]
+        )
 
 
 def undecodable(copy: Copy) -> list[DataProblem]:
@@ -76,21 +80,24 @@ def undecodable(copy: Copy) -> list[DataProblem]:
     def damage(index: int) -> str:
         try:
             copy.images.decode(index, copy.images.read(index))
-        except Damaged:
+        except DamagedImage:
             return copy.images.name(index)
         return ""
 
     with ThreadPoolExecutor(cores()) as pool:
         names = [name for name in pool.map(damage, range(len(copy))) if name]
-    hint = f"get these again: {few(names)}"
-    return [DataProblem("decoding", f"{len(names)} images cannot be decoded: {few(names)}", hint)] if names else []
+    hint = f"get these again: {abbreviate(names)}"
+    return (
+        [DataProblem("decoding", f"{len(names)} images cannot be decoded: {abbreviate(names)}", hint)] if names else []
+    )
 
 
-def _part(question: Question, copy: Copy, found: Sequence[DataProblem]) -> Finding:
+def _part(question: Question, copy: Copy, problems: Sequence[DataProblem]) -> Finding:
     measured = _measured(copy)[question.key.rpartition("/")[2]]
     question = replace(question, claimed=_claimed(copy)[question.key.rpartition("/")[2]])
-    if found:
-        reason, hint = "; ".join(item.what for item in found), "; ".join(item.hint for item in found if item.hint)
+    if problems:
+        reason = "; ".join(problem.what for problem in problems)
+        hint = "; ".join(problem.hint for problem in problems if problem.hint)
         return question.finding(Status.WRONG, measured=measured, reason=reason, hint=hint)
     vouched = copy.card.manifest_sha256 is not None or not question.key.endswith(("labels", "manifest"))
     status = Status.OK if vouched else Status.UNCLAIMED
@@ -114,9 +121,9 @@ def judge(copy: Copy, question: Question) -> Finding:
     classes = len({label for image in labels for label in image})
     evidence = {"images": len(copy), "classes": classes, **({"manifest_sha256": digest} if digest else {})}
     measured = digest if copy.card.manifest_sha256 and digest else len(copy)
-    found = copy.problems()
-    if found:
-        reason = "; ".join(problem.what for problem in found)
-        hint = "; ".join(dict.fromkeys(problem.hint for problem in found if problem.hint))
+    problems = copy.problems()
+    if problems:
+        reason = "; ".join(problem.what for problem in problems)
+        hint = "; ".join(dict.fromkeys(problem.hint for problem in problems if problem.hint))
         return question.finding(Status.WRONG, measured=measured, reason=reason, hint=hint, evidence=evidence)
     return question.compare(measured, evidence=evidence)

@@ -40,7 +40,9 @@ def answer(subject: Subject, question: Question) -> Finding:
         return question.finding(Status.SKIPPED, reason="the card lists no weights", hint="add `weights: [{file: ...}]`")
     artifact = subject.artifact(weights)
     if question.key.endswith("/size"):
-        return question.compare(artifact.size_bytes, hint=_mend(subject.card, weights), evidence=_evidence(artifact))
+        return question.compare(
+            artifact.size_bytes, hint=_repair_hint(subject.card, weights), evidence=_evidence(artifact)
+        )
     return _judge_digest(subject.card, weights, artifact, question)
 
 
@@ -52,7 +54,9 @@ def _judge_digest(card: Card, weights: Weights, artifact: Artifact, question: Qu
             Status.UNKNOWN, measured=artifact.sha256, reason=reason, hint=f"zoo pin {card.name}", evidence=evidence
         )
     if not artifact.sha256.startswith(weights.sha256):
-        return question.finding(Status.WRONG, measured=artifact.sha256, hint=_mend(card, weights), evidence=evidence)
+        return question.finding(
+            Status.WRONG, measured=artifact.sha256, hint=_repair_hint(card, weights), evidence=evidence
+        )
     if len(weights.sha256) < 64:
         reason = f"agrees, but only the first {len(weights.sha256)} of 64 digits are known"
         return question.finding(
@@ -61,7 +65,7 @@ def _judge_digest(card: Card, weights: Weights, artifact: Artifact, question: Qu
     return question.finding(Status.OK, measured=artifact.sha256, evidence=evidence)
 
 
-def _mend(card: Card, weights: Weights) -> str:
+def _repair_hint(card: Card, weights: Weights) -> str:
     if weights.urls:
         return f"if the publisher changed the file on purpose, correct the card; if not, `zoo fetch {card.name}` again"
     return f"restore {weights.file} from where it was made, or correct the card if it was changed on purpose"

@@ -26,19 +26,20 @@ def questions(card: Card, catalog: Catalog) -> Iterable[Question]:
 def answer(subject: Subject, question: Question) -> Finding:
     """The greatest difference between claimed and measured logits, in the outputs' unit."""
     claim: Fingerprint = question.about
-    found = fingerprint.logits(subject)
-    evidence = {"logits": list(found), "tolerance": claim.tolerance}
-    if len(claim.logits) > len(found):
-        reason = f"the card has {len(claim.logits)} logits, the first {len(found)} are measured"
+    logits = fingerprint.logits(subject)
+    evidence = {"logits": list(logits), "tolerance": claim.tolerance}
+    if len(claim.logits) > len(logits):
+        reason = f"the card has {len(claim.logits)} logits, the first {len(logits)} are measured"
         return question.finding(Status.WRONG, reason=reason, hint="remove the others", evidence=evidence)
-    far, place = max(
-        (abs(one - other), place) for place, (one, other) in enumerate(zip(claim.logits, found, strict=False))
+    difference, place = max(
+        (abs(claimed - measured), place)
+        for place, (claimed, measured) in enumerate(zip(claim.logits, logits, strict=False))
     )
-    evidence["difference"] = round(far, 9)
-    if far <= claim.tolerance:
+    evidence["difference"] = round(difference, 9)
+    if difference <= claim.tolerance:
         return question.finding(Status.OK, evidence=evidence)
     reason = (
-        f"logit {place} for the generated picture is {found[place]:g}, the card says {claim.logits[place]:g}"
+        f"logit {place} for the generated picture is {logits[place]:g}, the card says {claim.logits[place]:g}"
         f" (within {claim.tolerance:g}): the weights load, but builder, options or input are not those of the card's author"
     )
     hint = "look for a variant with other padding, activation or preprocessing under `builder` and `input`"

@@ -14,23 +14,23 @@ from zoo.verification.checks import Question
 from zoo.verification.report import Finding, Status
 
 needs = ("build",)
-UNSAID = "unsaid"
+NO_CONVENTION = "unsaid"
 """The key of a claim that names no convention."""
 
 
 def questions(card: Card, catalog: Catalog) -> Iterable[Question]:
     """One for each claim; the multiply-adds are asked for even when they are not claimed."""
-    often = Counter(claim.convention for claim in card.flops)
-    seen: Counter[str] = Counter()
+    convention_counts = Counter(claim.convention for claim in card.flops)
+    key_counts: Counter[str] = Counter()
     for claim in card.flops:
-        key = claim.convention or UNSAID
-        if often[claim.convention] > 1:
+        key = claim.convention or NO_CONVENTION
+        if convention_counts[claim.convention] > 1:
             key += "@" + "x".join(map(str, claim.input or (card.input.size if card.input else None) or ("card",)))
-        seen[key] += 1
-        numbered = key if seen[key] == 1 else f"{key}#{seen[key]}"
+        key_counts[key] += 1
+        numbered = key if key_counts[key] == 1 else f"{key}#{key_counts[key]}"
         unit, tolerance = claim.convention or "", (claim.rounded_to or 0) / 2
         yield Question(card.name, "flops", numbered, str(claim.where["value"]), claim.value, unit, tolerance, claim)
-    if "macs" not in often:
+    if "macs" not in convention_counts:
         yield Question(card.name, "flops", "macs", str(card.where), unit="macs")
 
 
@@ -38,7 +38,7 @@ def answer(subject: Subject, question: Question) -> Finding:
     """The count under the claim's convention, at the claim's input or else the card's."""
     claim: FlopsClaim | None = question.about
     if claim is not None and claim.convention is None:
-        return _solved(subject, question, claim)
+        return _solution_finding(subject, question, claim)
     convention = claim.convention if claim and claim.convention else "macs"
     shape = _shape(claim.input) if claim and claim.input else subject.input_size
     plugins.load("conventions", convention, where=question.where)
@@ -48,10 +48,10 @@ def answer(subject: Subject, question: Question) -> Finding:
     return question.compare(cost.value, hint=hint, evidence=evidence)
 
 
-def _solved(subject: Subject, question: Question, claim: FlopsClaim) -> Finding:
+def _solution_finding(subject: Subject, question: Question, claim: FlopsClaim) -> Finding:
     """Unknown, with the convention and input that give the number: what was counted is for the card to say."""
     solution = costs.solve(subject, claim)
-    fit = costs.writable(solution)
+    fit = costs.claimable_fit(solution)
     evidence = {"solution": {"convention": fit.convention, "input": list(fit.input_shape)}} if fit else {}
     return question.finding(
         Status.UNKNOWN,

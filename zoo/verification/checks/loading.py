@@ -59,7 +59,9 @@ def answer(subject: Subject, question: Question) -> Finding:
         return question.finding(Status.SKIPPED, reason="the card lists no weights", hint="add `weights: [{file: ...}]`")
     if isinstance(about, tuple):
         return _compare(subject, question, about)
-    fact = facts.of(_key(subject, about), lambda: _measure(subject, about), refresh=subject.settings.refresh)
+    fact = facts.recall_or_measure(
+        _key(subject, about), lambda: _measure(subject, about), refresh=subject.settings.refresh
+    )
     return _judge(question, about, fact.evidence)
 
 
@@ -69,7 +71,7 @@ def _key(subject: Subject, *files: Weights) -> str:
         for item in files
     ]
     kind = "loading" if len(files) == 1 else "equal tensors"
-    return facts.architecture(kind, subject.builder, code=CODE, files=inputs)
+    return facts.architecture_key(kind, subject.builder, code=CODE, files=inputs)
 
 
 def _measure(subject: Subject, weights: Weights) -> Fact:
@@ -90,24 +92,26 @@ def _measure(subject: Subject, weights: Weights) -> Fact:
     return Fact(len(contents.tensors), evidence)
 
 
-def _judge(question: Question, weights: Weights, found: Any) -> Finding:
+def _judge(question: Question, weights: Weights, evidence: Any) -> Finding:
     for name, claimed in (("format", weights.format), ("dtype", weights.dtype)):
-        if claimed is not None and found[name] != claimed:
+        if claimed is not None and evidence[name] != claimed:
             what = "the file is" if name == "format" else "the tensors are"
-            reason = f"{what} {found[name]}, the card says {claimed}"
-            return question.finding(Status.WRONG, reason=reason, hint=f"correct {name} in the card", evidence=found)
-    if found["zero_weights"]:
+            reason = f"{what} {evidence[name]}, the card says {claimed}"
+            return question.finding(Status.WRONG, reason=reason, hint=f"correct {name} in the card", evidence=evidence)
+    if evidence["zero_weights"]:
         reason = (
-            f"zero everywhere: {', '.join(found['zero_weights'][: tensors.MOST_NAMES])}; right for a layer that was"
+            f"zero everywhere: {', '.join(evidence['zero_weights'][: tensors.MOST_NAMES])}; right for a layer that was"
             " switched off or never trained, else the file is damaged"
         )
         hint = f"if that is so, add `ignore: [{{rule: loading/{question.key}, reason: ...}}]` to the card"
-        return question.finding(Status.SUSPECT, reason=reason, hint=hint, evidence=found)
-    return question.finding(Status.OK, reason="; ".join(found["notes"]), evidence=found)
+        return question.finding(Status.SUSPECT, reason=reason, hint=hint, evidence=evidence)
+    return question.finding(Status.OK, reason="; ".join(evidence["notes"]), evidence=evidence)
 
 
 def _compare(subject: Subject, question: Question, files: tuple[Weights, ...]) -> Finding:
-    fact = facts.of(_key(subject, *files), lambda: _difference(subject, files), refresh=subject.settings.refresh)
+    fact = facts.recall_or_measure(
+        _key(subject, *files), lambda: _difference(subject, files), refresh=subject.settings.refresh
+    )
     if fact.value:
         hint = "the files of a card hold the same tensors: make a card of its own for another training"
         return question.finding(Status.WRONG, reason=str(fact.value), hint=hint, evidence=fact.evidence)
@@ -118,52 +122,52 @@ def _difference(subject: Subject, files: tuple[Weights, ...]) -> Fact:
     first = tensors.read(subject.artifact(files[0]), files[0].rename).tensors
     types = {files[0].file: tensors.main_dtype(first)}
     for weights in files[1:]:
-        other = tensors.read(subject.artifact(weights), weights.rename).tensors
-        types[weights.file] = tensors.main_dtype(other)
-        different = tensors.difference(first, other)
+        state = tensors.read(subject.artifact(weights), weights.rename).tensors
+        types[weights.file] = tensors.main_dtype(state)
+        different = tensors.difference(first, state)
         if different:
             return Fact(f"{weights.file} is not {files[0].file}: {different}", {"dtypes": types})
     return Fact("", {"dtypes": types})
 
 
 def _refuse_misfit(subject: Subject, weights: Weights, state: Mapping[str, Tensor]) -> None:
-    given = tensors.shapes(state)
-    different = tensors.misfit(tensors.shapes(subject.meta.state_dict()), given)
+    shapes = tensors.shapes(state)
+    different = tensors.misfit(tensors.shapes(subject.meta.state_dict()), shapes)
     if not different:
         return
     what = f"the tensors of {weights.file} do not fit {subject.builder.entry}: {different}"
-    names = _fitting(subject, given)
+    names = _matching_cards(subject, shapes)
     if names:
         hint = f"name that architecture under `builder`, or the file of {subject.card.name} under `weights`"
         raise WrongContent(f"{what}; these are {names[0]}'s shapes", where=str(weights.where), hint=hint)
     raise WrongContent(what, where=str(weights.where), hint="name the architecture, options or `rename` that fit")
 
 
-def _fitting(subject: Subject, given: tensors.Shapes) -> list[str]:
+def _matching_cards(subject: Subject, shapes: tensors.Shapes) -> list[str]:
     """The first card of the catalogue whose architecture has exactly these names and shapes, if any of the likely has."""
-    for card in islice(_likely(subject, given), MOST_COMPARED):
+    for card in islice(_candidates(subject, shapes), MOST_COMPARED):
         try:
             module = Subject(card, subject.catalog, subject.settings).meta
         except ZooError:
             continue  # that card's own findings tell
-        if not tensors.misfit(tensors.shapes(module.state_dict()), given):
+        if not tensors.misfit(tensors.shapes(module.state_dict()), shapes):
             return [card.name]
     return []
 
 
-def _likely(subject: Subject, given: tensors.Shapes) -> Iterator[Card]:
+def _candidates(subject: Subject, shapes: tensors.Shapes) -> Iterator[Card]:
     """Cards of other architectures, those of the nearest size first, then those of the same family that claim none."""
-    elements = tensors.parameters(given)
-    own, seen = subject.card, {(subject.builder.library, subject.builder.entry, repr(subject.builder.options))}
+    elements = tensors.parameters(shapes)
+    own, architectures = subject.card, {(subject.builder.library, subject.builder.entry, repr(subject.builder.options))}
     sized = [(abs(card.claims.params.value / elements - 1), card.name, card) for card in subject.catalog.cards
              if card.claims and card.claims.params and elements]  # fmt: skip
     unsized = [card for card in subject.catalog.cards if not (card.claims and card.claims.params)]
-    near = [card for far, _, card in sorted(sized, key=lambda item: item[:2]) if far < NEAR]
+    near = [card for distance, _, card in sorted(sized, key=lambda item: item[:2]) if distance < NEAR]
     for card in (*near, *(card for card in unsized if own.collection and card.collection == own.collection)):
         builder = card.builder
         if builder is None or builder.library in BUILDERS_OF_CODE:
             continue
         architecture = (builder.library, builder.entry, repr(builder.options))
-        if architecture not in seen:
-            seen.add(architecture)
+        if architecture not in architectures:
+            architectures.add(architecture)
             yield card

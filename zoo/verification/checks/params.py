@@ -33,8 +33,8 @@ def questions(card: Card, catalog: Catalog) -> Iterable[Question]:
 
 def answer(subject: Subject, question: Question) -> Finding:
     """The parameters of the built architecture beside the claimed ones."""
-    key = facts.architecture("params", subject.builder, code=CODE)
-    fact = facts.of(key, lambda: _measure(subject), refresh=subject.settings.refresh)
+    key = facts.architecture_key("params", subject.builder, code=CODE)
+    fact = facts.recall_or_measure(key, lambda: _measure(subject), refresh=subject.settings.refresh)
     return question.compare(
         fact.value, hint=f"write {fact.value} in the card, or name the right architecture", evidence=fact.evidence
     )

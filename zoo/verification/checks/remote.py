@@ -42,21 +42,23 @@ def questions(card: Card, catalog: Catalog) -> Iterable[Question]:
 def answer(subject: Subject, question: Question) -> Finding:
     """What the first server that answers says, beside the claim."""
     weights: Weights = question.about
-    found = subject.look(weights)
+    remote_file = subject.remote_file(weights)
     name = question.key.rpartition("/")[2]
     if name == "size":
-        if found.size_bytes is None:
+        if remote_file.size_bytes is None:
             reason = "the server does not say how large the file is"
             return question.finding(Status.UNKNOWN, reason=reason, hint=f"zoo fetch {subject.card.name}")
-        return question.compare(found.size_bytes, hint="correct size_bytes or urls", evidence=_evidence(found))
-    if found.header is None:
+        return question.compare(
+            remote_file.size_bytes, hint="correct size_bytes or urls", evidence=_evidence(remote_file)
+        )
+    if remote_file.header is None:
         reason = "only the header of a safetensors file says what is in it"
         return question.finding(Status.SKIPPED, reason=reason, hint=f"zoo fetch {subject.card.name}")
-    evidence = _evidence(found)
+    evidence = _evidence(remote_file)
     if name == "dtype":
-        return question.compare(found.header.main_dtype, hint="correct dtype in the card", evidence=evidence)
+        return question.compare(remote_file.header.main_dtype, hint="correct dtype in the card", evidence=evidence)
     hint = "correct the claim, or name the right file"
-    return question.compare(_parameters(subject, weights, found.header), hint=hint, evidence=evidence)
+    return question.compare(_parameters(subject, weights, remote_file.header), hint=hint, evidence=evidence)
 
 
 def _parameters(subject: Subject, weights: Weights, header: Header) -> int:
@@ -72,6 +74,10 @@ def _parameters(subject: Subject, weights: Weights, header: Header) -> int:
     return sum(prod(header.shapes[name]) for name, _ in module.named_parameters())
 
 
-def _evidence(found: RemoteFile) -> dict[str, Any]:
-    notes = list(found.header.notes) if found.header else []
-    return {"url": found.url, "read": f"{found.read_bytes} bytes: the header only, no tensor", "notes": notes}
+def _evidence(remote_file: RemoteFile) -> dict[str, Any]:
+    notes = list(remote_file.header.notes) if remote_file.header else []
+    return {
+        "url": remote_file.url,
+        "read": f"{remote_file.read_bytes} bytes: the header only, no tensor",
+        "notes": notes,
+    }

@@ -25,11 +25,11 @@ def answer(subject: Subject, question: Question) -> Finding:
 
 def findings_of(broken: Broken) -> Iterable[Finding]:
     """One `wrong` finding for each problem; the key is the JSON pointer, numbered where two share one."""
-    seen: dict[str, int] = {}
+    key_counts: dict[str, int] = {}
     for problem in broken.problems:
         key = problem.key or "/"
-        seen[key] = seen.get(key, 0) + 1
-        numbered = key if seen[key] == 1 else f"{key}#{seen[key]}"
+        key_counts[key] = key_counts.get(key, 0) + 1
+        numbered = key if key_counts[key] == 1 else f"{key}#{key_counts[key]}"
         yield Finding(
             broken.name,
             "schema",

@@ -20,8 +20,8 @@ def render(report: Report) -> str:
 
 def _annotation(finding: Finding) -> str:
     file, line, column = position(finding.where)
-    said = "; ".join(part for part in (finding.reason, text.compared(finding)) if part)
-    message = f"{finding.model}: {said}" + (f"\nmend: {finding.hint}" if finding.hint else "")
+    details = "; ".join(part for part in (finding.reason, text.comparison(finding)) if part)
+    message = f"{finding.model}: {details}" + (f"\nmend: {finding.hint}" if finding.hint else "")
     places = f"file={_property(file)},line={line},col={column}," if file else ""
     title = _property(f"{finding.check} {finding.key}")
     return f"::{LEVELS[finding.status]} {places}title={title}::{_data(message)}\n"

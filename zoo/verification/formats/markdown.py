@@ -11,23 +11,23 @@ from zoo.verification.report import Finding, Report, Status
 
 def render(report: Report) -> str:
     """The whole report as Markdown."""
-    models = [(name, tuple(found)) for name, found in groupby(report.findings, key=lambda finding: finding.model)]
-    rows = "".join(f"| {name} | {text.counts(found)} |\n" for name, found in models)
-    details = "".join(_details(found) for _, found in models)
+    models = [(name, tuple(findings)) for name, findings in groupby(report.findings, key=lambda finding: finding.model)]
+    rows = "".join(f"| {name} | {text.counts(findings)} |\n" for name, findings in models)
+    details = "".join(_details(findings) for _, findings in models)
     return f"| model | findings |\n|---|---|\n{rows}\n{details}{text.summary(report.findings)}"
 
 
 def _details(findings: Sequence[Finding]) -> str:
-    shown = (Status.WRONG, Status.UNKNOWN, Status.SUSPECT)
-    return "".join(_line(finding) for finding in findings if finding.status in shown)
+    statuses = (Status.WRONG, Status.UNKNOWN, Status.SUSPECT)
+    return "".join(_line(finding) for finding in findings if finding.status in statuses)
 
 
 def _line(finding: Finding) -> str:
-    said = "; ".join(_parts(finding))
-    return f"- **{finding.status.value}** `{finding.where}` {finding.check} {finding.key}: {said}\n"
+    details = "; ".join(_parts(finding))
+    return f"- **{finding.status.value}** `{finding.where}` {finding.check} {finding.key}: {details}\n"
 
 
 def _parts(finding: Finding) -> Iterable[str]:
-    for part in (finding.reason, text.compared(finding), finding.hint):
+    for part in (finding.reason, text.comparison(finding), finding.hint):
         if part:
             yield part.replace("|", "\\|")

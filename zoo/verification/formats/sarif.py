@@ -39,8 +39,8 @@ def render(report: Report) -> str:
 
 
 def _result(finding: Finding, rule_index: int) -> dict[str, Any]:
-    said = "; ".join(part for part in (finding.reason, text.compared(finding)) if part) or finding.status.value
-    message = f"{finding.model}: {said}" + (f" (hint: {finding.hint})" if finding.hint else "")
+    details = "; ".join(part for part in (finding.reason, text.comparison(finding)) if part) or finding.status.value
+    message = f"{finding.model}: {details}" + (f" (hint: {finding.hint})" if finding.hint else "")
     identity = f"{finding.model}\0{finding.check}\0{finding.key}"
     result: dict[str, Any] = {
         "ruleId": _rule(finding),

@@ -28,8 +28,8 @@ def model(findings: Sequence[Finding], paint: Paint = lambda status, text: text)
     skipped = dict.fromkeys(finding.check for finding in findings if finding.status is Status.SKIPPED)
     which = f" ({', '.join(skipped)})" if skipped else ""
     head = f"{findings[0].model:<24} {paint(verdict, f'{verdict.value:<9}')} {counts(findings)}{which}\n"
-    shown = (Status.WRONG, Status.UNKNOWN, Status.SUSPECT)
-    return head + "".join(_whole(finding, paint) for finding in findings if finding.status in shown)
+    statuses = (Status.WRONG, Status.UNKNOWN, Status.SUSPECT)
+    return head + "".join(_finding_lines(finding, paint) for finding in findings if finding.status in statuses)
 
 
 def summary(findings: Iterable[Finding]) -> str:
@@ -45,22 +45,22 @@ def counts(findings: Iterable[Finding]) -> str:
     return ", ".join(f"{number} {status.value}" for status, number in count(findings).items())
 
 
-def number(value: object) -> str:
+def format_number(value: object) -> str:
     """A number with its thousands apart, anything else as it is; `-` where there is nothing."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return f"{value:,}"
     return "-" if value is None else str(value)
 
 
-def compared(finding: Finding) -> str:
+def comparison(finding: Finding) -> str:
     """`claimed 84.53, measured 84.1 percent`, or what there is of it."""
     if finding.measured is None:
         return ""
     unit = f" {finding.unit}" if finding.unit else ""
     if finding.claimed is None:
-        return f"measured {number(finding.measured)}{unit}"
+        return f"measured {format_number(finding.measured)}{unit}"
     within = f" (within {finding.tolerance:g})" if finding.tolerance else ""
-    return f"claimed {number(finding.claimed)}, measured {number(finding.measured)}{unit}{within}"
+    return f"claimed {format_number(finding.claimed)}, measured {format_number(finding.measured)}{unit}{within}"
 
 
 def _hints(skipped: Iterable[Finding]) -> Iterator[str]:
@@ -77,7 +77,7 @@ def _hints(skipped: Iterable[Finding]) -> Iterator[str]:
         yield f"  skipped {', '.join(checks)}: {hint}{few}\n"
 
 
-def _whole(finding: Finding, paint: Paint) -> str:
-    said = "; ".join(part for part in (finding.reason, compared(finding)) if part)
+def _finding_lines(finding: Finding, paint: Paint) -> str:
+    details = "; ".join(part for part in (finding.reason, comparison(finding)) if part)
     hint = f"\n    hint: {finding.hint}" if finding.hint else ""
-    return f"  {finding.where}: {paint(finding.status, finding.status.value)} {finding.check} {finding.key}: {said}{hint}\n"
+    return f"  {finding.where}: {paint(finding.status, finding.status.value)} {finding.check} {finding.key}: {details}{hint}\n"

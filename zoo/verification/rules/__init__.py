@@ -51,8 +51,8 @@ class Rule:
 @cache
 def all_rules() -> dict[str, Rule]:
     """All rules by id, those of plug-ins too."""
-    found = [rule for name in plugins.names("rules") for rule in plugins.load("rules", name).RULES]
-    return {rule.id: rule for rule in sorted(found, key=lambda rule: rule.id)}
+    rules = [rule for name in plugins.names("rules") for rule in plugins.load("rules", name).RULES]
+    return {rule.id: rule for rule in sorted(rules, key=lambda rule: rule.id)}
 
 
 def wrong(
@@ -122,21 +122,21 @@ def family(card: Card, catalog: Catalog) -> Family:
     """The family of a card: the cards of its collection and task."""
     if card.collection is None:
         return Family(None, None, {}, 1)
-    made: Family = catalog.derived(("family", card.collection, card.task), lambda: _family(card, catalog))
-    return made
+    result: Family = catalog.derived(("family", card.collection, card.task), lambda: _family(card, catalog))
+    return result
 
 
 def _family(card: Card, catalog: Catalog) -> Family:
-    cards = [other for other in catalog.sharing("collection", card.collection) if other.task == card.task]
+    cards = [member for member in catalog.sharing("collection", card.collection) if member.task == card.task]
     usual = [
-        (value, input_area(other, other.flops[0]))
-        for other in cards
-        if other.flops and (value := intensity(other, other.flops[0]))
+        (value, input_area(member, member.flops[0]))
+        for member in cards
+        if member.flops and (value := intensity(member, member.flops[0]))
     ]
     areas = [value / area for value, area in usual if area]
     top1: dict[tuple[str, str], list[float]] = {}
-    for other in cards:
-        for claim in other.results:
+    for member in cards:
+        for claim in member.results:
             if claim.metric == "top1":
                 top1.setdefault((claim.dataset, claim.split), []).append(claim.value)
     return Family(
@@ -154,10 +154,10 @@ def same_model(card: Card, other: Card) -> bool | None:
     """
     if card.builder and other.builder and _built(card.builder) == _built(other.builder):
         return True
-    one, two = (item.claims.params if item.claims else None for item in (card, other))
-    if one is None or two is None:
+    claim, other_claim = (item.claims.params if item.claims else None for item in (card, other))
+    if claim is None or other_claim is None:
         return True if other.name in card.aliases or card.name in other.aliases else None
-    return abs(one.value - two.value) <= ((one.rounded_to or 0) + (two.rounded_to or 0)) / 2
+    return abs(claim.value - other_claim.value) <= ((claim.rounded_to or 0) + (other_claim.rounded_to or 0)) / 2
 
 
 def are_different_architectures(card: Card, other: Card) -> bool:

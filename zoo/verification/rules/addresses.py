@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from zoo.registry.card import Card, Where
 from zoo.registry.catalog import Catalog
-from zoo.runtime.spelling import is_slip
+from zoo.runtime.spelling import is_typo
 from zoo.verification.rules import FINE, Rule, Verdict, suspect, wrong
 
 DEAD_HOSTS = MappingProxyType(
@@ -47,16 +47,16 @@ def addresses(card: Card) -> Iterator[tuple[Where, str]]:
 def url_form(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """An address is a URL: a scheme, a host, and no characters that only look like those of one."""
     for place, url in addresses(card):
-        what = fault(url)
+        what = url_fault(url)
         if what is None:
             yield FINE
         else:
-            mended = repaired(url)
+            mended = repair_url(url)
             hint = f"write {mended}" if mended else "give the URL, or none if the file lies beside the card"
             yield wrong(place, f"{url!r} {what}", hint, url)
 
 
-def fault(url: str) -> str | None:
+def url_fault(url: str) -> str | None:
     """Why a text is no URL, or None when it is one."""
     if _PLAIN.fullmatch(url) and "http" not in url[5:]:
         return None
@@ -70,7 +70,7 @@ def fault(url: str) -> str | None:
     if not colon or "/" in scheme or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme) or len(scheme) == 1:
         return "has no scheme: it is a local path or the end of a URL" if re.match(r"[\w.~/\\-]", url) else "is no URL"
     if scheme.lower() not in KNOWN_SCHEMES and any(
-        is_slip(scheme.lower(), known) for known in KNOWN_SCHEMES if len(known) > 3
+        is_typo(scheme.lower(), known) for known in KNOWN_SCHEMES if len(known) > 3
     ):
         return f"has the scheme {scheme}, which is misspelt"
     if scheme.lower() in ("http", "https", "hf", "ftp", "s3", "gs"):
@@ -107,13 +107,13 @@ def _is_mixed(host: str) -> bool:
     return len(scripts) > 1
 
 
-def repaired(url: str) -> str | None:
+def repair_url(url: str) -> str | None:
     """The URL that a text was meant to be, where only wrapping and width are wrong; else None."""
     text = unicodedata.normalize("NFKC", url)
     text = "".join(letter for letter in text if unicodedata.category(letter) != "Cf").strip().strip("<>()[]\"'`,;")
     text = re.sub(r"(?i)^(?:htp|htps|hhttps?|htttps?|ttps?)://", "https://", text)
     text = re.sub(r"(?i)^(https?)(?:;|:)?/{1,3}(?=[\w.-]+\.\w)", r"\1://", text)
-    return text if text != url and fault(text) is None else None
+    return text if text != url and url_fault(text) is None else None
 
 
 def dead_host(card: Card, catalog: Catalog) -> Iterator[Verdict]:
@@ -151,7 +151,7 @@ def near_host(card: Card, catalog: Catalog) -> Iterator[Verdict]:
             continue
         usual = _hosts(card, catalog)
         near = [
-            name for name, count in usual.items() if count >= max(LEAST_CARDS, 2 * usual[host]) and is_slip(host, name)
+            name for name, count in usual.items() if count >= max(LEAST_CARDS, 2 * usual[host]) and is_typo(host, name)
         ]
         if near:
             reason = f"the host {host} is one letter from {near[0]}, which {usual[near[0]]} cards use: a mirror of that name would explain it"
@@ -164,7 +164,7 @@ def _hosts(card: Card, catalog: Catalog) -> Counter[str]:
     hosts: Counter[str] = catalog.derived(
         ("hosts", card.collection),
         lambda: Counter(
-            host_of(url) for other in catalog.sharing("collection", card.collection) for _, url in addresses(other)
+            host_of(url) for member in catalog.sharing("collection", card.collection) for _, url in addresses(member)
         ),
     )
     return hosts
@@ -176,12 +176,12 @@ def moving_revision(card: Card, catalog: Catalog) -> Iterator[Verdict]:
         if url.startswith("hf:"):
             revision = re.search(r"@([^/@]+)(?:/|$)", url)
             moves = revision is None or revision[1] in ("main", "master")
-            shown = f"the revision {revision[1]}" if revision else "no revision, which means main"
+            reference = f"the revision {revision[1]}" if revision else "no revision, which means main"
         else:
-            found = _MOVES.search(url)
-            moves, shown = found is not None, f"the branch {next(filter(None, found.groups()))}" if found else ""
+            match = _MOVES.search(url)
+            moves, reference = match is not None, f"the branch {next(filter(None, match.groups()))}" if match else ""
         if moves:
-            reason = f"the URL names {shown}, which moves: the file may become another"
+            reason = f"the URL names {reference}, which moves: the file may become another"
             yield suspect(place, reason, "name a commit; `zoo pin` adds the digest", url)
         elif url.startswith(("hf:", "http")):
             yield FINE

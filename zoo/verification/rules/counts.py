@@ -56,9 +56,9 @@ def flops_params(card: Card, catalog: Catalog) -> Iterator[Verdict]:
 
 def _judge_intensity(card: Card, claim: FlopsClaim, ratio: float, count: int) -> Verdict:
     where, area = claim.where.at("value"), input_area(card, claim)
-    said = f"{claim.value:,.12g} operations for {count:,} parameters are {ratio:,.3g} each"
+    ratio_text = f"{claim.value:,.12g} operations for {count:,} parameters are {ratio:,.3g} each"
     if ratio < LEAST_INTENSITY:
-        reason = f"{said}, and every parameter is used at least once: the counter left out most layers, or {_explained(ratio)}"
+        reason = f"{ratio_text}, and every parameter is used at least once: the counter left out most layers, or {_unit_slip(ratio)}"
         is_certain = is_image_task(card)
         return Verdict(
             Status.WRONG if is_certain else Status.SUSPECT,
@@ -69,11 +69,11 @@ def _judge_intensity(card: Card, claim: FlopsClaim, ratio: float, count: int) ->
             count,
         )
     if is_classification(card) and area and ratio > MOST_USES_A_PIXEL * area:
-        reason = f"{said}, and the input has only {area:,} positions; {_explained(ratio)}"
+        reason = f"{ratio_text}, and the input has only {area:,} positions; {_unit_slip(ratio)}"
         return wrong(where, reason, "correct the one or the other", claim.value, count)
     most = _most(card, area)
     if is_image_task(card) and not USUAL_INTENSITY[0] <= ratio <= most and count >= FEWEST_PARAMS:
-        reason = f"{said}: image models have 15 to {most:,.0f}; {_explained(ratio)}, or the input is very large"
+        reason = f"{ratio_text}: image models have 15 to {most:,.0f}; {_unit_slip(ratio)}, or the input is very large"
         return suspect(where, reason, "check both", claim.value, count)
     return FINE
 
@@ -87,7 +87,7 @@ def _most(card: Card, area: int | None) -> float:
     return max(MOST_OF_CLASSIFIERS, MOST_BY_AREA * area) if area >= LEAST_AREA else USUAL_INTENSITY[1]
 
 
-def _explained(ratio: float) -> str:
+def _unit_slip(ratio: float) -> str:
     """Which slip would bring operations and parameters into the usual range."""
     low, high = 15.0, 6600.0
     slips = {
@@ -132,12 +132,12 @@ def flops_family(card: Card, catalog: Catalog) -> Iterator[Verdict]:
             continue
         reason = (
             f"{claim.value:,.0f} operations for {params(card):,} parameters are {ratio / median:,.3g} times what is usual "
-            f"in {card.collection}; {_slip(card, claim, median)}, or it has another patch size, stem or counting tool"
+            f"in {card.collection}; {_family_slip(card, claim, median)}, or it has another patch size, stem or counting tool"
         )
         yield suspect(claim.where.at("value"), reason, "check operations and parameters", claim.value)
 
 
-def _slip(card: Card, claim: FlopsClaim, median: float) -> str:
+def _family_slip(card: Card, claim: FlopsClaim, median: float) -> str:
     """The slip that brings operations per parameter nearest to the family's median."""
     count, value = params(card) or 1, claim.value
     slips = {
@@ -157,7 +157,7 @@ def flops_input(card: Card, catalog: Catalog) -> Iterator[Verdict]:
         if card.collection is None or area is None or params(card) is None:
             continue
         networks = catalog.derived(("networks", card.collection), lambda: _networks(card.collection, catalog))
-        relatives = [found for key in _network_keys(card) for found in networks[key]]
+        relatives = [counted for key in _network_keys(card) for counted in networks[key]]
         above = [
             (name, value, size)
             for name, value, size, convention in relatives
@@ -207,7 +207,7 @@ _NAMED = re.compile(
 
 def flops_name(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """A network that is named after its operations (regnetx-3.2gf) has about as many (Radosavovic et al. 2020, table 2)."""
-    readings = _named(card.name)
+    readings = _operations_in_name(card.name)
     for claim in card.flops if readings else ():
         if any(1 / NAME_FACTOR <= claim.value / named <= 2 * NAME_FACTOR for named in readings):
             yield FINE
@@ -220,12 +220,12 @@ def flops_name(card: Card, catalog: Catalog) -> Iterator[Verdict]:
         yield suspect(claim.where.at("value"), reason, "check the claim", claim.value, named)
 
 
-def _named(name: str) -> list[float]:
+def _operations_in_name(name: str) -> list[float]:
     """The operations that a name may mean: `1_6gf` is 1.6 or, after another number, 6 billion."""
-    found = _NAMED.search(name)
-    if found is None:
+    match = _NAMED.search(name)
+    if match is None:
         return []
-    before, number, unit = (found[1], found[2], found[3]) if found[2] else (None, found[4], found[5])
+    before, number, unit = (match[1], match[2], match[3]) if match[2] else (None, match[4], match[5])
     scale = 10**9 if unit.lower() == "g" else 10**6
     readings = [float(f"{before}.{number}") * scale] if before and "." not in number else []
     return [value for value in [*readings, float(number) * scale] if value]
@@ -247,14 +247,14 @@ def no_convention(card: Card, catalog: Catalog) -> Iterator[Verdict]:
 
 def duplicate_claim(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """Under one convention and input there is one count."""
-    seen: dict[tuple[str | None, tuple[int, ...] | None], float] = {}
+    values: dict[tuple[str | None, tuple[int, ...] | None], float] = {}
     for claim in card.flops:
         key = (claim.convention, claim.input)
-        if claim.convention is not None and key in seen and seen[key] != claim.value:
+        if claim.convention is not None and key in values and values[key] != claim.value:
             where: Where = claim.where.at("value")
-            reason = f"two counts under one convention at one input: {seen[key]:,.0f} and {claim.value:,.0f}"
-            yield wrong(where, reason, "remove one, or say what differs", claim.value, seen[key])
-        seen.setdefault(key, claim.value)
+            reason = f"two counts under one convention at one input: {values[key]:,.0f} and {claim.value:,.0f}"
+            yield wrong(where, reason, "remove one, or say what differs", claim.value, values[key])
+        values.setdefault(key, claim.value)
     if len(card.flops) > 1:
         yield FINE
 

@@ -23,18 +23,18 @@ LARGEST_MEAN, LARGEST_STD = 1.0, 2.0
 
 def crop(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """The crop is a part of the resized image, and a whole image is not cropped."""
-    wanted = card.input
-    if wanted is None or wanted.crop_pct is None:
+    preprocessing = card.input
+    if preprocessing is None or preprocessing.crop_pct is None:
         return
-    where, value = wanted.where.at("crop_pct"), wanted.crop_pct
+    where, value = preprocessing.where.at("crop_pct"), preprocessing.crop_pct
     if value > 1:
         reason = f"crop_pct {value} cuts more than the resized image out of it: padding would explain it"
         yield suspect(where, reason, "give the part of the resized image that is kept, 0.875 for 224 of 256", value)
     elif value < SMALLEST_CROP:
         reason = f"crop_pct {value} keeps {100 * value * value:.0f} % of the image's area: fine-grained centre crops would explain it"
         yield suspect(where, reason, "check it", value)
-    elif value < 1 and wanted.crop_mode in ("squash", "border"):
-        reason = f"crop_mode {wanted.crop_mode} takes the whole image, and crop_pct {value} a part of it"
+    elif value < 1 and preprocessing.crop_mode in ("squash", "border"):
+        reason = f"crop_mode {preprocessing.crop_mode} takes the whole image, and crop_pct {value} a part of it"
         yield suspect(where, reason, "give crop_pct 1.0, or crop_mode center", value)
     else:
         yield FINE
@@ -42,31 +42,31 @@ def crop(card: Card, catalog: Catalog) -> Iterator[Verdict]:
 
 def mean_std(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """Mean and std are of values in 0 to 1, one for each channel, and nothing is divided by zero."""
-    wanted = card.input
-    if wanted is None or (wanted.mean is None and wanted.std is None):
+    preprocessing = card.input
+    if preprocessing is None or (preprocessing.mean is None and preprocessing.std is None):
         return
-    found = False
-    for name, values in (("mean", wanted.mean), ("std", wanted.std)):
+    has_fault = False
+    for name, values in (("mean", preprocessing.mean), ("std", preprocessing.std)):
         if values is None:
             continue
-        where = wanted.where.at(name)
-        if wanted.size and len(values) not in (1, wanted.size[0]):
-            found = True
+        where = preprocessing.where.at(name)
+        if preprocessing.size and len(values) not in (1, preprocessing.size[0]):
+            has_fault = True
             yield wrong(
                 where,
-                f"{name} has {len(values)} values for {wanted.size[0]} channels",
+                f"{name} has {len(values)} values for {preprocessing.size[0]} channels",
                 "give one a channel",
                 str(list(values)),
             )
         if name == "std" and min(values) <= 0:
-            found = True
+            has_fault = True
             yield wrong(where, "a std of 0 or less divides by nothing", "correct it", str(list(values)))
         limit = LARGEST_MEAN if name == "mean" else LARGEST_STD
         if max(values) > limit or min(values) < -limit:
-            found = True
+            has_fault = True
             reason = f"{name} {list(values)} is not of values in 0 to 1: it may be on the scale to 255"
             yield wrong(where, reason, f"write {[round(value / 255, 4) for value in values]}", str(list(values)))
-    if not found:
+    if not has_fault:
         yield FINE
 
 
@@ -77,18 +77,24 @@ _VARIANT = re.compile(r"(?i)\d|^(?:[smlbt]|xs|xl|xxs|xxl|nano|pico|tiny|small|me
 
 def input_name(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """A name that ends in the side of its input has that input."""
-    wanted = card.input
-    if wanted is None or wanted.size is None:
+    preprocessing = card.input
+    if preprocessing is None or preprocessing.size is None:
         return
-    found = [match for match in _SIDE.finditer(card.name) if int(match[1]) in USUAL_SIZES]
+    matches = [match for match in _SIDE.finditer(card.name) if int(match[1]) in USUAL_SIZES]
     sides = [
-        int(match[1]) for match in found if any(map(_VARIANT.search, re.split(r"[-_.]", card.name[: match.start()])))
+        int(match[1]) for match in matches if any(map(_VARIANT.search, re.split(r"[-_.]", card.name[: match.start()])))
     ]
-    if not sides or set(sides) & set(wanted.size[1:]):
+    if not sides or set(sides) & set(preprocessing.size[1:]):
         yield FINE
         return
-    reason = f"the name says {sides[-1]}, the input is {wanted.size[1]} x {wanted.size[2]}: the size of the training would explain it"
-    yield suspect(wanted.where.at("size"), reason, "check the size", f"{wanted.size[1]}x{wanted.size[2]}", sides[-1])
+    reason = f"the name says {sides[-1]}, the input is {preprocessing.size[1]} x {preprocessing.size[2]}: the size of the training would explain it"
+    yield suspect(
+        preprocessing.where.at("size"),
+        reason,
+        "check the size",
+        f"{preprocessing.size[1]}x{preprocessing.size[2]}",
+        sides[-1],
+    )
 
 
 def channels(card: Card, catalog: Catalog) -> Iterator[Verdict]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from zoo.errors import nearest
 from zoo.registry.card import METRICS, Card, ResultClaim
 from zoo.registry.catalog import Catalog
-from zoo.runtime.spelling import is_slip
+from zoo.runtime.spelling import is_typo
 from zoo.verification.rules import FINE, Rule, Verdict, family, suspect, wrong
 
 NEAR_CHANCE = 2.0
@@ -56,14 +56,14 @@ def top1_top5(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """What is right first is right among five: top-1 <= top-5. And five guesses, the best first, are right at most five
     times as often as the first."""
     for first, five in pairs(card):
-        one, other = percent(first), percent(five)
-        if not (0 <= one <= 100 and 0 <= other <= 100):
+        top1, top5 = percent(first), percent(five)
+        if not (0 <= top1 <= 100 and 0 <= top5 <= 100):
             continue  # one of them is out of its range, and `ranges` says so
-        if one > other and first.unit == five.unit:
+        if top1 > top5 and first.unit == five.unit:
             reason = f"top-1 is {first.value}, above top-5, {five.value}"
             yield wrong(first.where.at("value"), reason, "they may be swapped", first.value, five.value)
-        elif one > 0 and other > 5 * one and one > 1.5 * _slack(first, five):
-            reason = f"top-5 ({five.value}) is {other / one:.1f} times top-1 ({first.value}), and no more than 5 can be: the first guess is the best of five"
+        elif top1 > 0 and top5 > 5 * top1 and top1 > 1.5 * _slack(first, five):
+            reason = f"top-5 ({five.value}) is {top5 / top1:.1f} times top-1 ({first.value}), and no more than 5 can be: the first guess is the best of five"
             yield wrong(first.where.at("value"), reason, "correct top-1 or top-5", first.value, five.value)
         else:
             yield FINE
@@ -121,16 +121,16 @@ def fraction_percent(card: Card, catalog: Catalog) -> Iterator[Verdict]:
 
 def duplicate_result(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """One metric of one split has one value; said once a card, for the first that has two."""
-    seen: dict[tuple[str, str, str], float] = {}
+    values: dict[tuple[str, str, str], float] = {}
     twice: list[ResultClaim] = []
     for claim in card.results:
         key = (claim.dataset, claim.split, claim.metric)
-        if key in seen:
+        if key in values:
             twice.append(claim)
-        seen.setdefault(key, claim.value)
+        values.setdefault(key, claim.value)
     if twice:
         first = twice[0]
-        value = seen[first.dataset, first.split, first.metric]
+        value = values[first.dataset, first.split, first.metric]
         more = f", and {len(twice) - 1} more" if len(twice) > 1 else ""
         reason = f"{first.metric} on {first.dataset} is here twice, as {value} and {first.value}{more}: two tasks or settings would explain it"
         yield suspect(
@@ -149,7 +149,7 @@ def unknown_dataset(card: Card, catalog: Catalog) -> Iterator[Verdict]:
             reason = f"nothing says what {claim.metric} {claim.value} was measured on"
             yield suspect(claim.where.at("dataset"), reason, "name the data set", claim.dataset)
         elif dataset is None:
-            near = [name for name in nearest(claim.dataset, catalog.dataset_names) if is_slip(claim.dataset, name)]
+            near = [name for name in nearest(claim.dataset, catalog.dataset_names) if is_typo(claim.dataset, name)]
             if near:
                 reason = f"no dataset card is called {claim.dataset}: another data set would explain it"
                 yield suspect(claim.where.at("dataset"), reason, f"did you mean {near[0]}?", claim.dataset)

@@ -65,19 +65,19 @@ def _judge_size(card: Card, weights: Weights, share: float) -> Verdict:
     count, size = params(card) or 0, weights.size_bytes
     needed = count * BYTES_PER_VALUE[weights.dtype or "float32"]
     where = weights.where.at("size_bytes")
-    said = f"the file has {size:,} bytes, {count:,} parameters need {needed:,} as {weights.dtype or 'float32'}"
+    text = f"the file has {size:,} bytes, {count:,} parameters need {needed:,} as {weights.dtype or 'float32'}"
     if share > LARGEST_SHARE:
-        reason = f"{said}: an auxiliary head, EMA weights or an optimizer's state in the file would explain it"
+        reason = f"{text}: an auxiliary head, EMA weights or an optimizer's state in the file would explain it"
         return suspect(where, reason, "check size and parameters, or explain it with `ignore`", size, needed, "bytes")
     if weights.dtype is None and SMALLEST_SHARE <= 2 * share <= LARGEST_SHARE:
-        reason = f"{said}: half precision would explain it"
+        reason = f"{text}: half precision would explain it"
         return suspect(where, reason, "add `dtype: float16` if that is so", size, needed, "bytes")
     is_between = weights.dtype is None and BETWEEN_PRECISIONS[0] < share < BETWEEN_PRECISIONS[1]
     if share < SMALLEST_OF_ALL or ((weights.dtype is not None or is_between) and is_classification(card)):
-        reason = f"{said}: a file cannot be smaller than what it holds"
+        reason = f"{text}: a file cannot be smaller than what it holds"
         return wrong(where, reason, "correct the size, or the parameters", size, needed, "bytes")
     reason = (
-        f"{said}: it may hold fewer bits a parameter or the backbone alone, else size or parameters are another model's"
+        f"{text}: it may hold fewer bits a parameter or the backbone alone, else size or parameters are another model's"
     )
     return suspect(where, reason, "correct the size or the parameters, or say the dtype", size, needed, "bytes")
 
@@ -129,7 +129,7 @@ def hash_in_name(card: Card, catalog: Catalog) -> Iterator[Verdict]:
 # --- files that two cards share -----------------------------------------------------------------------------------
 
 
-def _shared(
+def _check_shared(
     key: str, card: Card, catalog: Catalog, values: Iterable[tuple[Weights, str | int, Where]]
 ) -> Iterator[Verdict]:
     for weights, value, where in values:
@@ -140,8 +140,8 @@ def _shared(
         yield _judge_shared(key, card, weights, value, where, others)
 
 
-def _same_digest(one: str, other: str | None) -> bool:
-    return other is not None and one[: min(len(one), len(other))] == other[: min(len(one), len(other))]
+def _same_digest(first: str, second: str | None) -> bool:
+    return second is not None and first[: min(len(first), len(second))] == second[: min(len(first), len(second))]
 
 
 def _judge_shared(key: str, card: Card, weights: Weights, value: Value, where: Where, others: list[Card]) -> Verdict:
@@ -193,7 +193,7 @@ def _misfit(card: Card, weights: Weights) -> bool:
 
 def shared_url(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """No two different models have one URL; one model under two names may."""
-    yield from _shared("url", card, catalog, _urls(card))
+    yield from _check_shared("url", card, catalog, _urls(card))
 
 
 def _urls(card: Card) -> Iterator[tuple[Weights, str, Where]]:
@@ -205,27 +205,27 @@ def _urls(card: Card) -> Iterator[tuple[Weights, str, Where]]:
 def shared_digest(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """No two different models have one digest."""
     values = ((w, w.sha256, w.where.at("sha256")) for w in card.weights[:1] if w.sha256)
-    yield from _shared("sha256", card, catalog, values)
+    yield from _check_shared("sha256", card, catalog, values)
 
 
 def shared_size(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """No two different models have files of exactly one size."""
     values = ((w, w.size_bytes, w.where.at("size_bytes")) for w in card.weights[:1] if w.size_bytes)
-    yield from _shared("size_bytes", card, catalog, values)
+    yield from _check_shared("size_bytes", card, catalog, values)
 
 
 def duplicate_file(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     """A file's name, digest or URL stands once in a card: its mirrors are the `urls` of one entry."""
-    seen: dict[str, str] = {}
+    files_by_value: dict[str, str] = {}
     if len(card.weights) > 1:
         for weights in card.weights:
             for value in (weights.file, *weights.urls):
-                if value in seen:
-                    reason = f"{value} is listed twice, for {seen[value]} and {weights.file}"
+                if value in files_by_value:
+                    reason = f"{value} is listed twice, for {files_by_value[value]} and {weights.file}"
                     yield wrong(
                         weights.where.at("file"), reason, "list the file once, with its mirrors as its urls", value
                     )
-                seen.setdefault(value, weights.file)
+                files_by_value.setdefault(value, weights.file)
         yield FINE
 
 

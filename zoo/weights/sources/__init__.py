@@ -124,7 +124,7 @@ class Fault(TransferFailed):
 _SECRET = re.compile(r"(?i)((?:^|&)[^=&]*(?:token|key|secret|signature|sig|password|auth|credential)[^=&]*=)[^&]*")
 
 
-def shown(url: str) -> str:
+def redact_url(url: str) -> str:
     """The URL as it may stand in messages and files: without user, password, fragment and values that look secret."""
     try:
         parts = urlsplit(url)
@@ -158,6 +158,6 @@ class Sources:
         with self._lock:
             if name not in self._open:
                 if name not in plugins.names("sources"):
-                    raise UnknownName("source", scheme, plugins.names("sources"), where=shown(url))
+                    raise UnknownName("source", scheme, plugins.names("sources"), where=redact_url(url))
                 self._open[name] = plugins.load("sources", name).connect()
             return self._open[name]

@@ -47,8 +47,10 @@ class FileSource:
             status = os.fstat(file.fileno())
         except OSError as error:
             raise Fault(f"the file cannot be read: {error.strerror}", where=url) from error
-        now = Version(status.st_size, etag=f'"{status.st_mtime_ns}-{status.st_ino}"')
-        return FileReply(file, start if version in (None, now) else 0, now, is_partial=version in (None, now))
+        current = Version(status.st_size, etag=f'"{status.st_mtime_ns}-{status.st_ino}"')
+        return FileReply(
+            file, start if version in (None, current) else 0, current, is_partial=version in (None, current)
+        )
 
     def close(self) -> None:
         """Nothing is kept."""

@@ -46,11 +46,11 @@ def parse(url: str) -> HubAddress:
 
     Raises Fault when it is none.
     """
-    found = re.fullmatch(r"hf://(?:(dataset|space)s/)?([^/@]+/[^/@]+)(?:@([^/]+))?/(.+)", url)
-    if found is None:
+    match = re.fullmatch(r"hf://(?:(dataset|space)s/)?([^/@]+/[^/@]+)(?:@([^/]+))?/(.+)", url)
+    if match is None:
         raise Fault("no address of a file on the Hub", where=url, hint="write hf://org/name@revision/path")
-    revision = unquote(found[3]) if found[3] else None
-    return HubAddress(found[1] or "model", found[2], revision, unquote(found[4]))
+    revision = unquote(match[3]) if match[3] else None
+    return HubAddress(match[1] or "model", match[2], revision, unquote(match[4]))
 
 
 class HubSource:
@@ -60,18 +60,18 @@ class HubSource:
         """See Downloads. The client runs in a thread of its own, so that it can be watched and left alone."""
         address = parse(url)
         results: queue.Queue[Path | Exception] = queue.Queue()
-        signs = _Signs()
+        counter = _ProgressCounter()
 
         def run() -> None:
             try:
-                results.put(_download(address, folder, signs))
+                results.put(_download(address, folder, counter))
             except Exception as error:  # raised again in the thread that waits
                 results.put(error)
 
         threading.Thread(target=run, daemon=True, name=f"hub {address.path}").start()
-        result = _watched(results, folder, signs, timeout_seconds, arrived, url)
+        result = _wait_for_result(results, folder, counter, timeout_seconds, arrived, url)
         if isinstance(result, Exception):
-            raise _explained(result, url, address) from result
+            raise _translated_error(result, url, address) from result
         return result
 
     def peek(self, url: str, start: int, stop: int, *, timeout_seconds: float) -> Peek:
@@ -80,7 +80,7 @@ class HubSource:
         try:
             return _peek(address, start, stop, timeout_seconds)
         except Exception as error:  # whatever the client raises is explained, as after a download
-            raise _explained(error, url, address) from error
+            raise _translated_error(error, url, address) from error
 
     def close(self) -> None:
         """Nothing is kept."""
@@ -96,18 +96,18 @@ def _peek(address: HubAddress, start: int, stop: int, timeout_seconds: float) ->
         "GET", url, headers=headers, follow_redirects=True, timeout=timeout_seconds
     ) as response:
         client.hf_raise_for_status(response)
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
-        if response.status_code != 206 or found is None or int(found[1]) != start:
+        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+        if response.status_code != 206 or match is None or int(match[1]) != start:
             raise Fault("the Hub sends no ranges of this file", where=url)
         data = b""
         for part in response.iter_bytes():
             data += part
             if len(data) >= stop - start:
                 break
-        return Peek(data[: stop - start], int(found[2]))
+        return Peek(data[: stop - start], int(match[2]))
 
 
-class _Signs:
+class _ProgressCounter:
     """Counts the client's own reports of progress; they come from its threads."""
 
     def __init__(self) -> None:
@@ -117,21 +117,21 @@ class _Signs:
         """A progress bar for the client, that shows nothing."""
         from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]  # exported, but not said to be
 
-        signs = self
+        counter = self
 
-        class Silent(tqdm):
+        class SilentBar(tqdm):
             """Counts, and draws nothing."""
 
             def __init__(self, *arguments: Any, **options: Any) -> None:
                 super().__init__(*arguments, **{**options, "disable": True})  # type: ignore[no-untyped-call]  # tqdm has none
 
             def update(self, n: float | None = 1) -> None:
-                signs.count += 1
+                counter.count += 1
 
-        return Silent
+        return SilentBar
 
 
-def _download(address: HubAddress, folder: Path, signs: _Signs) -> Path:
+def _download(address: HubAddress, folder: Path, counter: _ProgressCounter) -> Path:
     import huggingface_hub
 
     path = huggingface_hub.hf_hub_download(
@@ -140,28 +140,28 @@ def _download(address: HubAddress, folder: Path, signs: _Signs) -> Path:
         repo_type=address.kind,
         revision=address.revision,
         local_dir=folder,
-        tqdm_class=signs.bar(),
+        tqdm_class=counter.bar(),
     )
     return Path(path)
 
 
-def _watched(
+def _wait_for_result(
     results: queue.Queue[Path | Exception],
     folder: Path,
-    signs: _Signs,
+    counter: _ProgressCounter,
     timeout_seconds: float,
     arrived: Callable[[int], None],
     url: str,
 ) -> Path | Exception:
     """What the client's thread gives; tells of what has come, and ends the waiting when nothing more does."""
-    seen, since = (0, 0), time.monotonic()
+    last_state, since = (0, 0), time.monotonic()
     while True:
         with suppress(queue.Empty):
             return results.get(timeout=POLL_SECONDS)
-        now = (_bytes_below(folder), signs.count)
-        arrived(now[0])
-        if now != seen:
-            seen, since = now, time.monotonic()
+        state = (_bytes_below(folder), counter.count)
+        arrived(state[0])
+        if state != last_state:
+            last_state, since = state, time.monotonic()
         elif time.monotonic() - since > SILENCES * timeout_seconds:
             hint = "set HF_HUB_DISABLE_XET=1 to go without Xet, or give a longer --stall"
             raise Fault(f"nothing came for {SILENCES * timeout_seconds:g} s", where=url, hint=hint, is_passing=True)
@@ -175,7 +175,7 @@ def _bytes_below(folder: Path) -> int:
     return total
 
 
-def _explained(error: Exception, url: str, address: HubAddress) -> CannotCheck:
+def _translated_error(error: Exception, url: str, address: HubAddress) -> CannotCheck:
     """The client's error in our words; the order matters, most of its errors are kinds of others.
 
     Source: huggingface_hub 2.4.0, errors.py.
@@ -209,7 +209,7 @@ def _explained(error: Exception, url: str, address: HubAddress) -> CannotCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class RepositoryFile:
     """A file of a repository, with its size and, for large ones, SHA-256."""
 
     path: str
@@ -217,7 +217,7 @@ class Held:
     sha256: str | None
 
 
-def held(repository: str, revision: str | None = None) -> tuple[str, list[Held]]:
+def repository_files(repository: str, revision: str | None = None) -> tuple[str, list[RepositoryFile]]:
     """(commit, files) of a model's repository, without downloading one. Raises Fault, as a download does."""
     import huggingface_hub
 
@@ -225,6 +225,8 @@ def held(repository: str, revision: str | None = None) -> tuple[str, list[Held]]
     try:
         info = huggingface_hub.HfApi().model_info(repository, revision=revision, files_metadata=True)
     except Exception as error:  # whatever the client raises is explained, as after a download
-        raise _explained(error, f"hf://{repository}", address) from error
-    files = [Held(item.rfilename, item.size, item.lfs.sha256 if item.lfs else None) for item in info.siblings or ()]
+        raise _translated_error(error, f"hf://{repository}", address) from error
+    files = [
+        RepositoryFile(item.rfilename, item.size, item.lfs.sha256 if item.lfs else None) for item in info.siblings or ()
+    ]
     return str(info.sha), files

@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from zoo.weights.sources import Fault, Version, shown
+from zoo.weights.sources import Fault, Version, redact_url
 
 if TYPE_CHECKING:
     import requests
@@ -52,17 +52,17 @@ def understand(status: int, headers: Mapping[str, str], *, start: int, is_range:
     """
     is_encoded = headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity")
     if status == 206 and is_range:
-        found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", headers.get("Content-Range", "").strip())
-        if found is None or int(found[1]) != start or is_encoded:
+        match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", headers.get("Content-Range", "").strip())
+        if match is None or int(match[1]) != start or is_encoded:
             return Meaning(0, False, Version(), is_usable=False)
-        return Meaning(start, True, _version(headers, int(found[3])))
+        return Meaning(start, True, _version(headers, int(match[3])))
     if status == 416 and is_range:
         return Meaning(0, False, Version(), is_usable=False)
     if status == 200:
         length = headers.get("Content-Length", "")
         size_bytes = int(length) if length.isdigit() and not is_encoded else None
         return Meaning(0, False, _version(headers, size_bytes), is_encoded=is_encoded)
-    raise _refusal(status, headers, shown(url))
+    raise _refusal(status, headers, redact_url(url))
 
 
 def retry_after(text: str, now: datetime) -> float | None:
@@ -122,35 +122,35 @@ class HttpSource:
 
     def _get(self, url: str, headers: Mapping[str, str], timeout_seconds: float) -> requests.Response:
         resolved = self._resolved.pop(url, url)
-        response = self._ask(resolved, headers, timeout_seconds)
+        response = self._request(resolved, headers, timeout_seconds)
         if resolved != url and (response.status_code in _GONE or response.status_code >= 500):
             response.close()
-            response = self._ask(url, headers, timeout_seconds)
+            response = self._request(url, headers, timeout_seconds)
         if response.status_code < 400 and response.history:
             self._resolved[url] = response.url
         elif response.status_code < 400 and resolved != url:
             self._resolved[url] = resolved
         return response
 
-    def _ask(self, url: str, headers: Mapping[str, str], timeout_seconds: float) -> requests.Response:
+    def _request(self, url: str, headers: Mapping[str, str], timeout_seconds: float) -> requests.Response:
         import requests
 
-        patience = (min(_CONNECT_SECONDS, timeout_seconds), timeout_seconds)
+        timeouts = (min(_CONNECT_SECONDS, timeout_seconds), timeout_seconds)
         try:
-            return self._session.get(url, headers=headers, stream=True, timeout=patience)
+            return self._session.get(url, headers=headers, stream=True, timeout=timeouts)
         except requests.exceptions.TooManyRedirects as error:
-            raise Fault("the address leads in a circle of redirects", where=shown(url)) from error
+            raise Fault("the address leads in a circle of redirects", where=redact_url(url)) from error
         except requests.exceptions.SSLError as error:
             hint = "if a proxy of yours signs for it, name its certificate in REQUESTS_CA_BUNDLE"
             raise Fault(
-                f"the server cannot prove that it is {urlsplit(url).hostname}", where=shown(url), hint=hint
+                f"the server cannot prove that it is {urlsplit(url).hostname}", where=redact_url(url), hint=hint
             ) from error
         except requests.exceptions.Timeout as error:
-            raise Fault(f"no answer within {patience[1]:g} s", where=shown(url), is_passing=True) from error
+            raise Fault(f"no answer within {timeouts[1]:g} s", where=redact_url(url), is_passing=True) from error
         except requests.exceptions.ConnectionError as error:
-            raise Fault(f"no connection: {_reason(error)}", where=shown(url), is_passing=True) from error
+            raise Fault(f"no connection: {_reason(error)}", where=redact_url(url), is_passing=True) from error
         except requests.exceptions.RequestException as error:
-            raise Fault(f"the address cannot be asked for: {type(error).__name__}", where=shown(url)) from error
+            raise Fault(f"the address cannot be asked for: {type(error).__name__}", where=redact_url(url)) from error
 
 
 class HttpReply:
@@ -170,10 +170,10 @@ class HttpReply:
         try:
             data: bytes = self._response.raw.read(size, decode_content=self._is_encoded)
         except urllib3.exceptions.ReadTimeoutError as error:
-            raise Fault("the body stalled", where=shown(self._response.url), is_passing=True) from error
+            raise Fault("the body stalled", where=redact_url(self._response.url), is_passing=True) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Fault(
-                f"the body broke off: {_reason(error)}", where=shown(self._response.url), is_passing=True
+                f"the body broke off: {_reason(error)}", where=redact_url(self._response.url), is_passing=True
             ) from error
         return data
 

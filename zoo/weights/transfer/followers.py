@@ -66,7 +66,7 @@ class Hashing(Follower):
 
     def __init__(self, part: Part) -> None:
         super().__init__(part)
-        self._seen = hashlib.sha256()
+        self._hasher = hashlib.sha256()
         self._position = 0
         self._block = memoryview(bytearray(HASH_BLOCK_BYTES))
 
@@ -77,20 +77,20 @@ class Hashing(Follower):
     def step(self, count: int) -> None:
         """Hash one block, from memory if it came just now."""
         with self._part.changed:
-            block = self._part.fresh.take(self._position)
-            stop = self._part.fresh.before(self._position, self._position + min(count, HASH_BLOCK_BYTES))
+            block = self._part.recent_blocks.take(self._position)
+            stop = self._part.recent_blocks.before(self._position, self._position + min(count, HASH_BLOCK_BYTES))
         if block:
-            self._seen.update(block)
+            self._hasher.update(block)
             self._position += len(block)
         else:
             count = self._part.read_into(self._block[: stop - self._position], self._position)
-            self._seen.update(self._block[:count])
+            self._hasher.update(self._block[:count])
             self._position += count
 
     def finish(self) -> str:
         """The sha256 of all that is there, in hex."""
         self.end()
-        return self._seen.hexdigest()
+        return self._hasher.hexdigest()
 
 
 class Syncing(Follower):

@@ -21,16 +21,18 @@ LOCK_POLL_SECONDS = 0.1
 
 
 @contextmanager
-def one_at_a_time(wanted: DownloadRequest, means: DownloadContext) -> Iterator[None]:
+def download_lock(request: DownloadRequest, context: DownloadContext) -> Iterator[None]:
     """One process at a time for one file, where locks work; only to save bandwidth, nothing here depends on it."""
-    key, here, waited = key_of(wanted.known_by), Writer.now(), 0.0
+    key, writer, waited_seconds = key_of(request.identity_or_url), Writer.current(), 0.0
     path = folder_in_home("partial") / f"{key}.lock"
     while (file := _try_lock(path)) is None:
-        means.tell(DownloadProgress(wanted.model, wanted.file, 0, wanted.size_bytes, "another process is fetching it"))
-        if means.stop.wait(LOCK_POLL_SECONDS):
+        context.report_progress(
+            DownloadProgress(request.model, request.file, 0, request.size_bytes, "another process is fetching it")
+        )
+        if context.stop.wait(LOCK_POLL_SECONDS):
             raise KeyboardInterrupt
-        waited += LOCK_POLL_SECONDS
-        if waited > SILENT_SECONDS and not is_being_written(path.parent, key, here):
+        waited_seconds += LOCK_POLL_SECONDS
+        if waited_seconds > SILENT_SECONDS and not is_being_written(path.parent, key, writer):
             break  # whoever holds the lock does nothing
     try:
         yield
@@ -49,7 +51,7 @@ def _try_lock(path: Path) -> int | None:
         return os.open(os.devnull, os.O_RDONLY)
     except OSError as error:
         raise cannot_write(path.parent, error) from error
-    if _is_locked(file):
+    if _acquire(file):
         with suppress(OSError):
             if path.stat().st_ino == os.fstat(file).st_ino:
                 return file
@@ -58,7 +60,7 @@ def _try_lock(path: Path) -> int | None:
     return None
 
 
-def _is_locked(file: int) -> bool:
+def _acquire(file: int) -> bool:
     """Whether the lock is ours now; true as well where there are no locks."""
     import fcntl
 

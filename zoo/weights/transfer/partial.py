@@ -30,7 +30,7 @@ from zoo.runtime.storage import home
 from zoo.weights.sources import Version
 from zoo.weights.transfer.spans import RecentBlocks, Span, joined
 
-HASH_BLOCK_BYTES = TELL_BYTES = 1 << 20
+HASH_BLOCK_BYTES = NOTIFY_BYTES = 1 << 20
 LEAST_SAVE_BYTES, MOST_SAVE_BYTES, SAVES = 256 << 10, 8 << 20, 64
 """The sidecar is written every 64th of the file, within bounds: what a kill can lose is then about 2 %."""
 SMALL_BYTES = 4 << 20
@@ -49,7 +49,7 @@ class Writer:
     pid: int
 
     @classmethod
-    def now(cls) -> Writer:
+    def current(cls) -> Writer:
         """This process."""
         marks = [socket.gethostname()]
         with suppress(OSError):
@@ -60,14 +60,14 @@ class Writer:
 
 
 @dataclass(frozen=True, slots=True)
-class Leftover:
+class PartialFile:
     """What a sidecar says of a part file."""
 
     sidecar: Path
     file: str
     url: str
     version: Version
-    done: tuple[Span, ...]
+    done_spans: tuple[Span, ...]
     writer: Writer
     silent_seconds: float
 
@@ -84,32 +84,32 @@ class Leftover:
     @property
     def done_bytes(self) -> int:
         """How much of the file is there."""
-        return sum(span.size_bytes for span in self.done)
+        return sum(span.size_bytes for span in self.done_spans)
 
 
-def standing(
-    writer: Writer, here: Writer, silent_seconds: float, is_running: bool
+def writer_state(
+    writer: Writer, this_process: Writer, silent_seconds: float, is_running: bool
 ) -> Literal["gone", "silent", "live"]:
     """Whether the writer of a part is still at it; a process id means something on its own machine only."""
-    if writer.pid == 0 or (writer.machine == here.machine and not is_running):
+    if writer.pid == 0 or (writer.machine == this_process.machine and not is_running):
         return "gone"
     return "silent" if silent_seconds > SILENT_SECONDS else "live"
 
 
-def leftovers(folder: Path, key: str = "*") -> Iterator[Leftover]:
+def partial_files(folder: Path, key: str = "*") -> Iterator[PartialFile]:
     """The sidecars below a folder that can be read and have their part file, in the order of their names.
 
     Silence is told against the clock of the folder's file system, which other machines may share.
     """
     sidecars = sorted(folder.glob(f"{key}.*.json"))
-    now = _clock(folder) if sidecars else 0.0
+    now = _file_system_time(folder) if sidecars else 0.0
     for sidecar in sidecars:
         with suppress(OSError, ValueError, KeyError, TypeError):
             data = json.loads(sidecar.read_text(encoding="utf-8"))
             longest = sidecar.with_suffix(".part").stat().st_size
             spans = (Span(max(0, int(start)), min(int(stop), longest)) for start, stop in data["done"])
             size_bytes = None if data["size_bytes"] is None else int(data["size_bytes"])
-            yield Leftover(
+            yield PartialFile(
                 sidecar,
                 str(data["file"]),
                 str(data["url"]),
@@ -125,14 +125,14 @@ def key_of(identity: str) -> str:
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
-def state_of(old: Leftover, here: Writer) -> Literal["gone", "silent", "live"]:
-    """See standing; looks whether the writer's process runs."""
-    return standing(old.writer, here, old.silent_seconds, _is_running(old.writer.pid))
+def state_of(partial_file: PartialFile, writer: Writer) -> Literal["gone", "silent", "live"]:
+    """See writer_state; looks whether the writer's process runs."""
+    return writer_state(partial_file.writer, writer, partial_file.silent_seconds, _is_running(partial_file.writer.pid))
 
 
-def is_being_written(folder: Path, key: str, here: Writer) -> bool:
+def is_being_written(folder: Path, key: str, writer: Writer) -> bool:
     """Whether some live process is at a file of that key."""
-    return any(state_of(old, here) == "live" for old in leftovers(folder, key))
+    return any(state_of(partial_file, writer) == "live" for partial_file in partial_files(folder, key))
 
 
 class Part:
@@ -141,27 +141,27 @@ class Part:
     Making one raises CannotCheck when the folder cannot be written.
     """
 
-    def __init__(self, path: Path, file: str, key: str, here: Writer) -> None:
+    def __init__(self, path: Path, file: str, key: str, writer: Writer) -> None:
         self.path = path
         self.file = file
         self.key = key
-        self.here = here
+        self.writer = writer
         self.url = ""
         self.version = Version()
         self.size_bytes: int | None = None
-        self.done: tuple[Span, ...] = ()
-        self.fresh = RecentBlocks()
+        self.done_spans: tuple[Span, ...] = ()
+        self.recent_blocks = RecentBlocks()
         self.changed = threading.Condition()
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise cannot_write(path.parent, error) from error
         self._saved_bytes = 0
-        self._told_bytes = 0
+        self._notified_bytes = 0
         self._saving = threading.Lock()
 
     @classmethod
-    def resume(cls, folder: Path, file: str, identity: str, here: Writer) -> Part:
+    def resume(cls, folder: Path, file: str, identity: str, writer: Writer) -> Part:
         """A part of this process's own, with what a writer that is gone or silent had finished of the same file.
 
         identity: what the file is known by. Raises CannotCheck when nothing can be written there.
@@ -169,13 +169,13 @@ class Part:
         key = key_of(identity)
         try:
             part: Part | None = None
-            for old in sorted(leftovers(folder, key), key=lambda old: -old.done_bytes):
-                state = state_of(old, here)
+            for partial_file in sorted(partial_files(folder, key), key=lambda partial_file: -partial_file.done_bytes):
+                state = state_of(partial_file, writer)
                 if part is None and state != "live":
-                    part = _taken_over(cls, old, key, here, is_copied=state == "silent")
+                    part = _take_over(cls, partial_file, key, writer, is_copied=state == "silent")
                 elif state == "gone":
-                    old.remove()
-            return part or cls(_new_path(folder, key), file, key, here)
+                    partial_file.remove()
+            return part or cls(_new_path(folder, key), file, key, writer)
         except OSError as error:
             raise cannot_write(folder, error) from error
 
@@ -187,12 +187,12 @@ class Part:
     @property
     def done_bytes(self) -> int:
         """How much of the file is there."""
-        return sum(span.size_bytes for span in self.done)
+        return sum(span.size_bytes for span in self.done_spans)
 
     @property
     def frontier(self) -> int:
         """Up to where the file is there from its beginning on."""
-        return self.done[0].stop if self.done and self.done[0].start == 0 else 0
+        return self.done_spans[0].stop if self.done_spans and self.done_spans[0].start == 0 else 0
 
     def write(self, offset: int, data: bytes) -> None:
         """Put bytes at their place, then count them as there. Raises CannotCheck when the disk does not take them."""
@@ -204,11 +204,11 @@ class Part:
         except OSError as error:
             raise cannot_write(self.path, error) from error
         with self.changed:
-            self.done = joined(self.done, Span(offset, position))
-            self.fresh.put(offset, data)
+            self.done_spans = joined(self.done_spans, Span(offset, position))
+            self.recent_blocks.put(offset, data)
             done_bytes = self.done_bytes
-            if done_bytes - self._told_bytes >= TELL_BYTES or done_bytes == self.size_bytes:
-                self._told_bytes = done_bytes
+            if done_bytes - self._notified_bytes >= NOTIFY_BYTES or done_bytes == self.size_bytes:
+                self._notified_bytes = done_bytes
                 self.changed.notify_all()
         step = max(LEAST_SAVE_BYTES, min(MOST_SAVE_BYTES, (self.size_bytes or 0) // SAVES))
         if done_bytes - self._saved_bytes >= step and (self.size_bytes is None or self.size_bytes > SMALL_BYTES):
@@ -230,10 +230,10 @@ class Part:
             return
         try:
             with self.changed:
-                self._saved_bytes, done = self.done_bytes, self.done
+                self._saved_bytes, done_spans = self.done_bytes, self.done_spans
             version = replace(self.version, size_bytes=self.size_bytes)
-            writer = replace(self.here, pid=0) if is_left else self.here
-            _write_sidecar(self.sidecar, _story(self.file, self.url, version, done, writer))
+            writer = replace(self.writer, pid=0) if is_left else self.writer
+            _write_sidecar(self.sidecar, _sidecar_data(self.file, self.url, version, done_spans, writer))
         finally:
             self._saving.release()
 
@@ -246,7 +246,7 @@ class Part:
 
     def leave(self) -> None:
         """Stop writing and leave what is there to whoever comes next."""
-        if self.done:
+        if self.done_spans:
             self.save(is_left=True)
             self._close()
         else:
@@ -262,12 +262,12 @@ class Part:
         self.close()
         _remove(self.path)
 
-    def replaced(self) -> Part:
+    def replace_with_empty(self) -> Part:
         """An empty part in place of this one, which is removed, not emptied: others may hold it open."""
         self.discard()
-        return Part(_new_path(self.path.parent, self.key), self.file, self.key, self.here)
+        return Part(_new_path(self.path.parent, self.key), self.file, self.key, self.writer)
 
-    def filled(self, path: Path) -> Part:
+    def replace_with(self, path: Path) -> Part:
         """A part in place of this one that is the file at `path`, moved here, all of it there."""
         self.discard()
         target = _new_path(self.path.parent, self.key)
@@ -275,9 +275,9 @@ class Part:
             path.replace(target)
         except OSError as error:
             raise cannot_write(target.parent, error) from error
-        part = Part(target, self.file, self.key, self.here)
+        part = Part(target, self.file, self.key, self.writer)
         part.size_bytes = target.stat().st_size
-        part.done = joined((), Span(0, part.size_bytes))
+        part.done_spans = joined((), Span(0, part.size_bytes))
         return part
 
     def _close(self) -> None:
@@ -321,29 +321,30 @@ def check_room(folder: Path, needed_bytes: int) -> None:
         raise CannotCheck(what, where=str(folder), hint=hint)
 
 
-def _taken_over(cls: type[Part], old: Leftover, key: str, here: Writer, *, is_copied: bool) -> Part | None:
-    """The leftover as a part of ours, or None when somebody else was faster or it is another user's.
+def _take_over(cls: type[Part], old: PartialFile, key: str, writer: Writer, *, is_copied: bool) -> Part | None:
+    """The partial file as a part of ours, or None when somebody else was faster or it is another user's.
 
     Who renames the part file has it; our sidecar is there before, so that nobody finds it without a live writer.
     """
     if not os.access(old.path, os.R_OK if is_copied else os.R_OK | os.W_OK):
         return None
     path = _new_path(old.path.parent, key)
-    _write_sidecar(path.with_suffix(".json"), _story(old.file, old.url, old.version, old.done, here))
+    _write_sidecar(path.with_suffix(".json"), _sidecar_data(old.file, old.url, old.version, old.done_spans, writer))
     try:
         old.path.rename(path)
     except OSError:
         _remove(path.with_suffix(".json"))
         return None
     if is_copied:
-        taken = path.rename(path.with_suffix(".taken"))
-        part = cls(path, old.file, key, here)
-        _copy(taken, old.done, part)
-        _remove(taken)
+        taken_path = path.rename(path.with_suffix(".taken"))
+        part = cls(path, old.file, key, writer)
+        _copy(taken_path, old.done_spans, part)
+        _remove(taken_path)
     else:
-        part = cls(path, old.file, key, here)
+        part = cls(path, old.file, key, writer)
     old.remove()
-    part.done, part.url, part.version, part.size_bytes = old.done, old.url, old.version, old.version.size_bytes
+    part.done_spans, part.url = old.done_spans, old.url
+    part.version, part.size_bytes = old.version, old.version.size_bytes
     part.save()
     return part
 
@@ -356,7 +357,7 @@ def _copy(source: Path, spans: Iterable[Span], part: Part) -> None:
                 part.write(start, file.read(min(HASH_BLOCK_BYTES, span.stop - start)))
 
 
-def _story(file: str, url: str, version: Version, done: Iterable[Span], writer: Writer) -> dict[str, Any]:
+def _sidecar_data(file: str, url: str, version: Version, done_spans: Iterable[Span], writer: Writer) -> dict[str, Any]:
     return {
         "part": 1,
         "file": file,
@@ -364,20 +365,20 @@ def _story(file: str, url: str, version: Version, done: Iterable[Span], writer: 
         "size_bytes": version.size_bytes,
         "etag": version.etag,
         "modified": version.modified,
-        "done": [[span.start, span.stop] for span in done],
+        "done": [[span.start, span.stop] for span in done_spans],
         "machine": writer.machine,
         "pid": writer.pid,
     }
 
 
-def _write_sidecar(sidecar: Path, story: Mapping[str, Any]) -> None:
+def _write_sidecar(sidecar: Path, data: Mapping[str, Any]) -> None:
     """Over the one before, in one write: a torn one is no JSON and is ignored, and one that cannot be written costs only
     a chance to go on later. A rename would have the disk wait for each (ext4 flushes a file that replaces another).
     """
     with suppress(OSError):
         file = os.open(sidecar, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            text = json.dumps(story).encode()
+            text = json.dumps(data).encode()
             os.pwrite(file, text.ljust(os.fstat(file).st_size), 0)
         finally:
             os.close(file)
@@ -399,7 +400,7 @@ def _is_running(pid: int) -> bool:
     return True
 
 
-def _clock(folder: Path) -> float:
+def _file_system_time(folder: Path) -> float:
     """The time now as the file system has it."""
     mark = folder / f".{secrets.token_hex(4)}.now"
     try:
@@ -415,6 +416,15 @@ def _remove(*paths: Path) -> None:
     for path in paths:
         with suppress(OSError):
             path.unlink()
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or a folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def folder_in_home(*names: str) -> Path:

@@ -1,6 +1,6 @@
-"""How a transfer goes on: sizes, times and failures so far -> connections, pieces, blocks, waits.
+"""How a transfer goes on: sizes, times and failures so far -> connections, segments, blocks, waits.
 
-Decides, and does nothing: crew and transfer act by it.
+Decides, and does nothing: connections and download act by it.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from zoo.weights.sources import Fault, Version
 
-LEAST_PIECE_BYTES = 4 << 20
+LEAST_SEGMENT_BYTES = 4 << 20
 """Below this a further request costs more than it gains: a round trip of 50 ms is 4 MiB at 80 MB/s."""
-MOST_PIECE_BYTES = 64 << 20
+MOST_SEGMENT_BYTES = 64 << 20
 LEAST_BLOCK_BYTES, MOST_BLOCK_BYTES = 64 << 10, 512 << 10
 """Read at once by a connection, and lost by it when it breaks off."""
 SLOW_SECONDS = 2.0
@@ -34,17 +34,17 @@ class RetryPolicy:
 
 
 def connection_count(size_bytes: int, limit: int) -> int:
-    """Connections for a file: one for each LEAST_PIECE_BYTES, up to the limit."""
-    return max(1, min(limit, math.ceil(size_bytes / LEAST_PIECE_BYTES)))
+    """Connections for a file: one for each LEAST_SEGMENT_BYTES, up to the limit."""
+    return max(1, min(limit, math.ceil(size_bytes / LEAST_SEGMENT_BYTES)))
 
 
-def piece_bytes(left_bytes: int, connections: int) -> int:
+def segment_bytes(left_bytes: int, connections: int) -> int:
     """How much the next connection takes of what nobody has taken yet.
 
-    Half an equal share: pieces shrink towards the end, so that all connections end together and the hash, which goes
+    Half an equal share: segments shrink towards the end, so that all connections end together and the hash, which goes
     in order, is never far behind. Source: guided self-scheduling, Polychronopoulos and Kuck 1987, with a factor of 2.
     """
-    return max(LEAST_PIECE_BYTES, min(MOST_PIECE_BYTES, left_bytes // (2 * connections)))
+    return max(LEAST_SEGMENT_BYTES, min(MOST_SEGMENT_BYTES, left_bytes // (2 * connections)))
 
 
 def block_bytes(last_bytes: int, seconds: float) -> int:
@@ -52,8 +52,8 @@ def block_bytes(last_bytes: int, seconds: float) -> int:
 
     Large blocks cost less, small ones are sooner written: a block is to take between 10 and 100 ms.
     """
-    wish = last_bytes * 2 if seconds < 0.01 else last_bytes // 2 if seconds > 0.1 else last_bytes
-    return max(LEAST_BLOCK_BYTES, min(MOST_BLOCK_BYTES, wish))
+    ideal_bytes = last_bytes * 2 if seconds < 0.01 else last_bytes // 2 if seconds > 0.1 else last_bytes
+    return max(LEAST_BLOCK_BYTES, min(MOST_BLOCK_BYTES, ideal_bytes))
 
 
 def is_too_slow(left_bytes: int, moved_bytes: int, seconds: float) -> bool:
@@ -64,30 +64,30 @@ def is_too_slow(left_bytes: int, moved_bytes: int, seconds: float) -> bool:
     return seconds > 1.0 and left_bytes > 2 * LEAST_BLOCK_BYTES and left_bytes * seconds > moved_bytes * SLOW_SECONDS
 
 
-def wait_seconds(failures: int, fault: Fault, patience: RetryPolicy, jitter: float) -> float | None:
+def wait_seconds(failures: int, fault: Fault, retry_policy: RetryPolicy, jitter: float) -> float | None:
     """How long to wait after so many failures in a row, or None to give up.
 
     jitter: 0 to 1. A wait that the server asks for is kept to, unless it is longer than `longest_wait_seconds`.
     Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/, its "equal jitter".
     """
-    if not fault.is_passing or failures >= patience.tries:
+    if not fault.is_passing or failures >= retry_policy.tries:
         return None
     if fault.wait_seconds is not None:
-        return fault.wait_seconds if fault.wait_seconds <= patience.longest_wait_seconds else None
-    longest = min(patience.longest_wait_seconds, patience.first_wait_seconds * 2.0 ** (failures - 1))
+        return fault.wait_seconds if fault.wait_seconds <= retry_policy.longest_wait_seconds else None
+    longest = min(retry_policy.longest_wait_seconds, retry_policy.first_wait_seconds * 2.0 ** (failures - 1))
     return longest * (0.5 + 0.5 * jitter)
 
 
-def is_same(known: Version, seen: Version) -> bool:
-    """Whether a reply is of the version that the pieces before it are of, as far as both of them tell."""
-    if known.size_bytes is not None and seen.size_bytes is not None and known.size_bytes != seen.size_bytes:
+def is_same_version(known: Version, received: Version) -> bool:
+    """Whether a reply is of the version that the segments before it are of, as far as both of them tell."""
+    if known.size_bytes is not None and received.size_bytes is not None and known.size_bytes != received.size_bytes:
         return False
-    if known.etag and seen.etag:
-        return known.etag == seen.etag
-    return not (known.modified and seen.modified) or known.modified == seen.modified
+    if known.etag and received.etag:
+        return known.etag == received.etag
+    return not (known.modified and received.modified) or known.modified == received.modified
 
 
-def appearance(head: bytes) -> str:
+def sniff_type(head: bytes) -> str:
     """What a file is instead of weights, by its first bytes; empty when it may well be weights.
 
     Source: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md for the pointer, WHATWG MIME Sniffing for HTML.

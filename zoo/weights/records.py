@@ -1,0 +1,112 @@
+"""A file of the store -> its record: where it came from, and the stamp by which a later change is noticed.
+
+A record stands beside its file, in `.record.json`; its time is that of the last use. A file without one is whole and
+right as well, and only has to be read again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from zoo.runtime.storage import home
+
+FILE_NAME = ".record.json"
+VERSION = 2
+"""Of the format of records. Those of version 1, of zoo 0.1, are not trusted: their files are read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRecord:
+    """What was measured of a file when it was put into the store, where it came from, and when that was."""
+
+    sha256: str
+    size_bytes: int
+    mtime_ns: int
+    origin: str
+    stored: str
+
+
+def is_blob(path: Path) -> bool:
+    """Whether that is the place of a file of the store."""
+    return path.parent.parent == home() / "blobs"
+
+
+def record_path(blob: Path) -> Path:
+    """Where the record of a file of the store is; its time is that of the last use."""
+    return blob.parent / FILE_NAME
+
+
+def origin_of(blob: Path) -> str:
+    """Where a file of the store came from; empty when nobody knows."""
+    record = _read_record(blob)
+    return record.origin if record else ""
+
+
+def current_record(path: Path) -> BlobRecord | None:
+    """The record of a file of the store, if the file is still as it was measured."""
+    record = _read_record(path) if is_blob(path) else None
+    if record is None:
+        return None
+    return record if (record.size_bytes, record.mtime_ns) == stamp(path.stat()) else None
+
+
+def write_record(blob: Path, sha256: str, origin: str) -> None:
+    """Without its record a file of the store is only read once more, so a failure to write one is none."""
+    record = BlobRecord(sha256, *stamp(blob.stat()), origin, time_now())
+    target = record_path(blob)
+    fresh = target.with_name(f"{FILE_NAME}.{secrets.token_hex(4)}")
+    with suppress(OSError):
+        fresh.write_text(json.dumps({"record": VERSION, **asdict(record)}), encoding="utf-8")
+        fresh.replace(target)
+
+
+def note_use(blob: Path, sha256: str, origin: str) -> None:
+    """The time of a record is that of the last use, which `prune` goes by; others' stores cannot be marked."""
+    with suppress(OSError):
+        if current_record(blob) is None:
+            write_record(blob, sha256, origin)
+        else:
+            os.utime(record_path(blob))
+
+
+def stamp(status: os.stat_result) -> tuple[int, int]:
+    """Size and time of the last change: what tells that a file was changed."""
+    return status.st_size, status.st_mtime_ns
+
+
+def time_now() -> str:
+    """The time as records have it."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def is_outdated(path: Path) -> bool:
+    """Whether a record's file is of an earlier version of zoo."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(data, dict) and data.get("record") == VERSION - 1
+
+
+def _read_record(blob: Path) -> BlobRecord | None:
+    try:
+        data = json.loads(record_path(blob).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    match data:
+        case {
+            "record": version,
+            "sha256": str(sha256),
+            "size_bytes": int(size_bytes),
+            "mtime_ns": int(mtime_ns),
+            "origin": str(origin),
+            "stored": str(stored),
+        }:
+            return BlobRecord(sha256, size_bytes, mtime_ns, origin, stored) if version == VERSION else None
+    return None
