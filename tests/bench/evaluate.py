@@ -58,13 +58,13 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--row", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    wanted = parser.parse_args()
-    if wanted.row:
-        print(json.dumps(asdict(timed(ROWS[wanted.row](*opened(wanted.folder))))))
+    options = parser.parse_args()
+    if options.row:
+        print(json.dumps(asdict(timed(ROWS[options.row](*opened(options.folder))))))
         return
     with tempfile.TemporaryDirectory() as folder:
-        for name in wanted.models:
-            compare(name, Path(folder) / name, wanted.images, wanted.runs)
+        for name in options.models:
+            compare(name, Path(folder) / name, options.images, options.runs)
 
 
 def compare(name: str, folder: Path, images: int, runs: int) -> None:
@@ -155,12 +155,12 @@ def opened(folder: Path) -> tuple[Any, Any]:
     from zoo.models.subject import Settings, Subject
     from zoo.registry.catalog import load_catalog
 
-    found = load_catalog((folder / "zoo",))
-    subject = Subject(found.find("m"), found, Settings(device="cpu", data={"pictures": folder / "copy"}))
+    catalog = load_catalog((folder / "zoo",))
+    subject = Subject(catalog.find("m"), catalog, Settings(device="cpu", data={"pictures": folder / "copy"}))
     model = subject.model
     with torch.inference_mode():
         model(torch.zeros(16, *subject.input.size))
-    return subject, found.dataset("pictures")
+    return subject, catalog.dataset("pictures")
 
 
 def apart(model: Any, logits: Any) -> Any:
@@ -234,13 +234,13 @@ def by_timm(subject: Any, _dataset: Any) -> Work:
     from timm.data import create_dataset, create_loader
     from timm.utils import AverageMeter, accuracy
 
-    said, model = subject.input, subject.model.to(memory_format=torch.contiguous_format)
+    spec, model = subject.input, subject.model.to(memory_format=torch.contiguous_format)
 
     def work() -> tuple[int, int]:
         dataset = create_dataset(name="", root=str(subject.settings.data["pictures"]), split="validation")
         loader = create_loader(
-            dataset, input_size=said.size, batch_size=64, use_prefetcher=False, interpolation=said.interpolation,
-            mean=said.mean, std=said.std, num_workers=2, crop_pct=said.crop_pct, pin_memory=False,
+            dataset, input_size=spec.size, batch_size=64, use_prefetcher=False, interpolation=spec.interpolation,
+            mean=spec.mean, std=spec.std, num_workers=2, crop_pct=spec.crop_pct, pin_memory=False,
             device=torch.device("cpu"),
         )  # fmt: skip
         top1, top5 = AverageMeter(), AverageMeter()

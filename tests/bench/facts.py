@@ -65,43 +65,43 @@ class Agreement:
 
 def timm_table(results: Path, every: int) -> None:
     """Each row of a benchmark table beside what is counted, at the row's input; what nothing reproduces is named."""
-    found = Agreement()
+    agreement = Agreement()
     for row in list(csv.DictReader(results.open()))[::every]:
-        compare_row(row, found)
-    total = sum(found.params.values())
-    print(f"timm: {total} architectures at the input of the table; left out: {dict(found.left_out)}")
-    print(f"  parameters to the published rounding: {shares(found.params, total)}")
-    print(f"  gmacs to the published rounding: {shares(found.gmacs, total)}")
+        compare_row(row, agreement)
+    total = sum(agreement.params.values())
+    print(f"timm: {total} architectures at the input of the table; left out: {dict(agreement.left_out)}")
+    print(f"  parameters to the published rounding: {shares(agreement.params, total)}")
+    print(f"  gmacs to the published rounding: {shares(agreement.gmacs, total)}")
 
 
 def shares(counts: Counter[str], total: int) -> str:
     return ", ".join(f"{name} {number} ({number / total:.1%})" for name, number in counts.most_common())
 
 
-def compare_row(row: dict[str, str], found: Agreement) -> None:
+def compare_row(row: dict[str, str], agreement: Agreement) -> None:
     import timm
 
     name, size = row["model"].partition(".")[0], int(row["infer_img_size"])
     if not timm.is_model(name):
-        found.left_out["not in this timm"] += 1
+        agreement.left_out["not in this timm"] += 1
         return
     if timm.get_pretrained_cfg(name).input_size[-1] != size:
-        found.left_out["another input"] += 1
+        agreement.left_out["another input"] += 1
         return
     params, gmacs = float(row["param_count"]), float(row["infer_gmacs"])
     forms = list(counted(name, size, deploy=False))
     if not any(agrees(form[1], params, 1e6) and agrees(form[2], gmacs, 1e9) for form in forms):
         forms += counted(name, size, deploy=True)
     how = next((form[0] for form in forms if agrees(form[1], params, 1e6)), "")
-    found.params["not" if not how else "folded" if how.startswith("folded") else "as built"] += 1
+    agreement.params["not" if not how else "folded" if how.startswith("folded") else "as built"] += 1
     # A count only explains the other number where it is of the same form of the network.
     same_form = [form for form in forms if agrees(form[1], params, 1e6)] or forms
     fitting = next((form[0] for form in same_form if agrees(form[2], gmacs, 1e9)), "")
-    found.gmacs[fitting or "not"] += 1
+    agreement.gmacs[fitting or "not"] += 1
     if not (how and fitting):
         first = forms[0]
-        said = f"{first[1] / 1e6:.3f} M and {first[2] / 1e9:.3f} G, published {params} and {gmacs}"
-        print(f"  {name}@{size}: {said}; {CHANGED_SINCE.get(name, 'not explained')}", flush=True)
+        text = f"{first[1] / 1e6:.3f} M and {first[2] / 1e9:.3f} G, published {params} and {gmacs}"
+        print(f"  {name}@{size}: {text}; {CHANGED_SINCE.get(name, 'not explained')}", flush=True)
 
 
 def counted(name: str, size: int, *, deploy: bool) -> Iterator[tuple[str, int, int]]:
@@ -151,15 +151,15 @@ def agrees(value: int, published: float, unit: float) -> bool:
 SERIAL = """
 import json, sys, time, timm, torch
 from torch.utils.flop_counter import FlopCounterMode
-found = {}
+macs = {}
 for name in json.loads(sys.argv[1]):
     size = timm.get_pretrained_cfg(name).input_size
     with torch.device("meta"):
         model = timm.create_model(name).eval().requires_grad_(False)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(torch.empty(1, *size, device="meta"))
-    found[name] = counter.get_total_flops() // 2
-print(json.dumps(found))
+    macs[name] = counter.get_total_flops() // 2
+print(json.dumps(macs))
 """
 """The plain loop: build on meta, count with torch's counter; nothing else."""
 

@@ -189,16 +189,16 @@ def wait_until_listening(ports: Sequence[int]) -> None:
 def run(command: Sequence[str], environment: dict[str, str] | None = None) -> Timed:
     """Run a command to its end. Raises RuntimeError with what it said when it failed."""
     started = time.perf_counter()
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            command, stdout=said, stderr=said, env={**os.environ, **(environment or {})}, cwd=ROOT
+            command, stdout=output, stderr=output, env={**os.environ, **(environment or {})}, cwd=ROOT
         )
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
-            said.seek(0)
-            raise RuntimeError(f"{command[:4]}: {said.read()[-2000:].decode(errors='replace')}")
+            output.seek(0)
+            raise RuntimeError(f"{command[:4]}: {output.read()[-2000:].decode(errors='replace')}")
     return Timed(seconds, usage.ru_maxrss / (1024 if sys.platform == "linux" else MIB))
 
 
@@ -396,10 +396,10 @@ def cleaner(*paths: Path) -> Callable[[], None]:
 
 def has(module: str) -> bool:
     """Whether a peer is installed; says so when it is not."""
-    found = importlib.util.find_spec(module) is not None
-    if not found:
+    installed = importlib.util.find_spec(module) is not None
+    if not installed:
         print(f"{module} is not installed and left out")
-    return found
+    return installed
 
 
 JOBS: dict[str, Callable[[Site, int], list[Line]]] = {

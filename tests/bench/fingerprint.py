@@ -45,18 +45,18 @@ def answers(model: Any, image: Any) -> dict[str, Any]:
     """The logits (outputs,) under each order of computation."""
     import torch
 
-    found = {"float32": model(image)[0]}
+    logits = {"float32": model(image)[0]}
     torch.set_num_threads(1)
-    found["one thread"] = model(image)[0]
+    logits["one thread"] = model(image)[0]
     torch.set_num_threads(2)
-    found["batch of 16"] = model(image.repeat(16, 1, 1, 1))[5]
+    logits["batch of 16"] = model(image.repeat(16, 1, 1, 1))[5]
     with torch.backends.mkldnn.flags(enabled=False):
-        found["no oneDNN"] = model(image)[0]
+        logits["no oneDNN"] = model(image)[0]
     with torch.autocast("cpu", torch.bfloat16):
-        found["bfloat16"] = model(image)[0].float()
-    found["channels_last"] = model.to(memory_format=torch.channels_last)(image)[0]
-    found["double"] = model.double()(image.double())[0].float()
-    return found
+        logits["bfloat16"] = model(image)[0].float()
+    logits["channels_last"] = model.to(memory_format=torch.channels_last)(image)[0]
+    logits["double"] = model.double()(image.double())[0].float()
+    return logits
 
 
 def main() -> None:
@@ -74,13 +74,13 @@ def main() -> None:
     worst, least_half = 0.0, 1.0
     for name in NAMES:
         module = model_of(name)
-        said = {key: tuple(v) if isinstance(v, list) else v for key, v in timm.default_input(module).items()}
-        image = make_transform(Input(None, **said))(fingerprint.picture()).unsqueeze(0)  # type: ignore[arg-type]  # no card
+        fields = {key: tuple(v) if isinstance(v, list) else v for key, v in timm.default_input(module).items()}
+        image = make_transform(Input(None, **fields))(fingerprint.picture()).unsqueeze(0)  # type: ignore[arg-type]  # no card
         with torch.inference_mode():
-            found = {key: value[: fingerprint.LOGITS] for key, value in answers(module, image).items()}
-        first = found.pop("float32")
+            logits = {key: value[: fingerprint.LOGITS] for key, value in answers(module, image).items()}
+        first = logits.pop("float32")
         scale = max(1.0, float(first.abs().max()))
-        off = {key: float((value - first).abs().max()) / scale for key, value in found.items()}
+        off = {key: float((value - first).abs().max()) / scale for key, value in logits.items()}
         least_half = min(least_half, off["bfloat16"])
         worst = max(worst, *(value for key, value in off.items() if key != "bfloat16"))
         print(f"{name:30} " + "  ".join(f"{key} {value:.1e}" for key, value in off.items()))

@@ -40,10 +40,10 @@ for path in sys.argv[1:]:
         index.check(silent=True)
         models = getattr(index, "models", index)
         errors = list(index.check_errors) + [e for m in models for e in m.check_errors]
-        said = {"models": len(list(models)), "errors": [str(e) for e in errors]}
+        result = {"models": len(list(models)), "errors": [str(e) for e in errors]}
     except Exception as error:
-        said = {"models": 0, "refused": f"{type(error).__name__}: {error}"[:80]}
-    print(json.dumps({"path": path, **said}))
+        result = {"models": 0, "refused": f"{type(error).__name__}: {error}"[:80]}
+    print(json.dumps({"path": path, **result}))
 """
 
 
@@ -61,8 +61,8 @@ def peer(python: str | None, paths: list[Path]) -> dict[str, dict[str, Any]]:
     if python is None:
         return {}
     ran = subprocess.run([python, "-c", PEER, *map(str, paths)], capture_output=True, text=True, check=False)
-    said = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
-    return {item["path"]: item for item in said}
+    results = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
+    return {item["path"]: item for item in results}
 
 
 def main() -> None:
@@ -78,14 +78,14 @@ def main() -> None:
         planned = importer.plan([str(top)], to)
         importer.write_files(planned)
         read_seconds = time.perf_counter() - start
-        found = load_catalog([to])
+        imported = load_catalog([to])
         start = time.perf_counter()
-        written = {item.document: item.text for item in exporter.documents([], found, "model-index")}
+        written = {item.document: item.text for item in exporter.documents([], imported, "model-index")}
         write_seconds = time.perf_counter() - start
         start = time.perf_counter()
-        checked = {item.name: item for item in lint.validate(found, range(len(found.cards)), found.broken)}
+        checked = {item.name: item for item in lint.validate(imported, range(len(imported.cards)), imported.broken)}
         check_seconds = time.perf_counter() - start
-        rows = table(top, found, written, checked, options.peer)
+        rows = table(top, imported, written, checked, options.peer)
     print(f"{'document':58} {'zoo':>5} {'equal':>6} {'wrong':>6} {'suspect':>8}   {'model-index':>11} says")
     for row in rows:
         print(
@@ -110,11 +110,11 @@ def main() -> None:
 
 
 def table(
-    top: Path, found: catalog.Catalog, written: dict[str, str], checked: dict[str, Any], python: str | None
+    top: Path, imported: catalog.Catalog, written: dict[str, str], checked: dict[str, Any], python: str | None
 ) -> list[dict[str, Any]]:
     """A row a document."""
     members: dict[str, list[str]] = {}
-    for card in found.cards:
+    for card in imported.cards:
         for place in card.extra["imported"]:
             members.setdefault(place["document"], []).append(card.name)
     paths = {label: top.parent / label.partition("#")[0] for label in written}
@@ -123,7 +123,7 @@ def table(
     for label, path in sorted(paths.items()):
         number = int(label.partition("#")[2] or 1) - 1
         verdicts = Counter(_verdict(checked[name]) for name in set(members.get(label, ())))
-        said = theirs.get(str(path), {})
+        result = theirs.get(str(path), {})
         rows.append(
             {
                 "name": label,
@@ -131,8 +131,8 @@ def table(
                 "equal": "yes" if equal(sources(path)[number], yaml.safe_load(written[label])) else "NO",
                 "wrong": verdicts["wrong"],
                 "suspect": verdicts["suspect"],
-                "theirs": str(said["models"]) if said else "-",
-                "says": said.get("refused") or (f"{len(said['errors'])} errors" if said else ""),
+                "theirs": str(result["models"]) if result else "-",
+                "says": result.get("refused") or (f"{len(result['errors'])} errors" if result else ""),
             }
         )
     return rows

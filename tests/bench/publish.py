@@ -83,9 +83,9 @@ def main() -> None:
         prepare(options.prepare)
         return
     with tempfile.TemporaryDirectory(prefix="zoo-bench-") as scratch, hub_and_zoo(Path(scratch)) as bench:
-        found = bench.measure(options.runs)
+        runs_by_kind = bench.measure(options.runs)
     if options.json:
-        data = {name: [asdict(run) for run in runs] for name, runs in found.items()}
+        data = {name: [asdict(run) for run in runs] for name, runs in runs_by_kind.items()}
         options.json.write_text(json.dumps(data, indent=2) + "\n")
 
 
@@ -102,23 +102,23 @@ class Bench:
     def measure(self, runs: int) -> dict[str, list[Run]]:
         """All comparisons, printed as they are done."""
         self.run("zoo", "publish", "large", "--cards", self.cards, "--to", f"folder:{self.folder}")
-        found: dict[str, list[Run]] = {"zoo": [], "hf": [], "again": [], "pickle": []}
+        runs_by_kind: dict[str, list[Run]] = {"zoo": [], "hf": [], "again": [], "pickle": []}
         for number in range(runs):
-            found["hf"].append(self.run("hf", "upload", f"ada/hf-{number}", self.folder, "."))
-            found["zoo"].append(self.zoo("large", f"zoo-{number}"))
-            found["again"].append(self.zoo("large", f"zoo-{number}"))
-            found["pickle"].append(self.zoo("pickled", f"pickle-{number}"))
+            runs_by_kind["hf"].append(self.run("hf", "upload", f"ada/hf-{number}", self.folder, "."))
+            runs_by_kind["zoo"].append(self.zoo("large", f"zoo-{number}"))
+            runs_by_kind["again"].append(self.zoo("large", f"zoo-{number}"))
+            runs_by_kind["pickle"].append(self.zoo("pickled", f"pickle-{number}"))
         size_mib = (self.folder / "model.safetensors").stat().st_size / MIB
-        ratio = median(found["zoo"]) / median(found["hf"])
+        ratio = median(runs_by_kind["zoo"]) / median(runs_by_kind["hf"])
         print(
             f"load {os.getloadavg()[0]:.2f}; {os.cpu_count()} cores; medians of {runs} runs; weights {size_mib:.0f} MiB"
         )
-        show("zoo publish", found["zoo"], f"goal: at most {GOAL_MIB:g} MiB")
-        show("hf upload", found["hf"])
+        show("zoo publish", runs_by_kind["zoo"], f"goal: at most {GOAL_MIB:g} MiB")
+        show("hf upload", runs_by_kind["hf"])
         print(f"zoo / hf: {ratio:.2f} (goal: at most {GOAL_RATIO})")
-        show("zoo publish, nothing changed", found["again"], "goal: 0 bytes")
-        show("zoo publish of a pickle", found["pickle"], f"goal: at most {GOAL_PICKLE_MIB + size_mib:.0f} MiB")
-        return found
+        show("zoo publish, nothing changed", runs_by_kind["again"], "goal: 0 bytes")
+        show("zoo publish of a pickle", runs_by_kind["pickle"], f"goal: at most {GOAL_PICKLE_MIB + size_mib:.0f} MiB")
+        return runs_by_kind
 
     def zoo(self, name: str, repository: str) -> Run:
         """Publish a card into a repository."""
@@ -134,11 +134,11 @@ class Bench:
             line, env=self.environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         assert process.stderr is not None
-        told = process.stderr.read().decode()
+        stderr = process.stderr.read().decode()
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
         if os.waitstatus_to_exitcode(status):
-            raise SystemExit(f"{tool} failed:\n{told}")
+            raise SystemExit(f"{tool} failed:\n{stderr}")
         return Run(
             seconds,
             usage.ru_utime + usage.ru_stime,
@@ -212,8 +212,8 @@ def show(title: str, runs: list[Run], goal: str = "") -> None:
     """One line about the runs of one kind."""
     peak, sent = max(run.peak_mib for run in runs), max(run.uploaded_bytes for run in runs)
     cpu = statistics.median(run.cpu_seconds for run in runs)
-    said = f"{median(runs):.2f} s, {cpu:.2f} s of processor, peak {peak:.0f} MiB, {runs[-1].requests} requests, {sent:,} bytes of weights"
-    print(f"{title}: {said}" + (f" ({goal})" if goal else ""))
+    text = f"{median(runs):.2f} s, {cpu:.2f} s of processor, peak {peak:.0f} MiB, {runs[-1].requests} requests, {sent:,} bytes of weights"
+    print(f"{title}: {text}" + (f" ({goal})" if goal else ""))
 
 
 def peak_mib(usage: resource.struct_rusage) -> float:

@@ -220,7 +220,7 @@ def zoo(*arguments: str, home: Path) -> Run:
     return run(sys.executable, str(ROOT / "zoo_cli.py"), *arguments, env={"ZOO_HOME": str(home)})
 
 
-def found(report: str) -> dict[str, set[str]]:
+def rules_by_card(report: str) -> dict[str, set[str]]:
     """By card, the rules that found something, `schema` for the format."""
     rules: dict[str, set[str]] = defaultdict(set)
     for finding in json.loads(report)["findings"]:
@@ -253,7 +253,7 @@ def measure(count: int, peer: str | None, keep: Path | None) -> dict[str, Any]:
     one = zoo("validate", "--all", "--cards", cards, home=home)
     listing = min((zoo("list", "--cards", cards, home=home) for _ in range(3)), key=lambda run: run.seconds)
     report = zoo("validate", "--all", "--cards", cards, "--format", "json", home=home).output
-    precision, recall, missed = scores(planted, found(report))
+    precision, recall, missed = scores(planted, rules_by_card(report))
     theirs = None
     if peer:
         files = [str(path) for path in sorted(folder.rglob("*.yaml")) if path.name != "collection.yaml"]

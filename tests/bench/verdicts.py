@@ -112,8 +112,8 @@ def log_choose(n: Counts, k: Counts) -> Numbers:
     """The log of the number of ways to choose k of n; minus infinity where there is none."""
     possible = (k >= 0) & (k <= n) & (n >= 0)
     n, k = np.where(possible, n, 0), np.where(possible, k, 0)
-    found: Numbers = LOG_FACTORIALS[n] - LOG_FACTORIALS[k] - LOG_FACTORIALS[n - k]
-    return np.where(possible, found, -np.inf)
+    log_ways: Numbers = LOG_FACTORIALS[n] - LOG_FACTORIALS[k] - LOG_FACTORIALS[n - k]
+    return np.where(possible, log_ways, -np.inf)
 
 
 def refuted(claim: Claim, correct: Counts, level: float) -> NDArray[np.bool_]:
@@ -128,10 +128,10 @@ def refuted(claim: Claim, correct: Counts, level: float) -> NDArray[np.bool_]:
         log_choose(nearest, correct) + log_choose(POPULATION - nearest, images - correct)
         - log_choose(np.full_like(images, POPULATION), images)
     )  # fmt: skip
-    found: NDArray[np.bool_] = (nearest != likely) & (
+    is_refuted: NDArray[np.bool_] = (nearest != likely) & (
         log_likelihood < log_mixtures(claim, correct, images) + math.log(level)
     )
-    return found
+    return is_refuted
 
 
 def log_mixtures(claim: Claim, correct: Counts, images: Counts) -> Numbers:

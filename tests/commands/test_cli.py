@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import signal
@@ -241,3 +242,12 @@ def test_names_are_completed_without_torch(command: str) -> None:
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert ran.stdout.split() == ["plain,resnest200e", "plain,resnest269e", "plain,resnest26d", "False"]
+
+
+def test_no_name_that_commands_share_is_a_commands_own() -> None:
+    """Importing zoo.commands.list makes `list` a name of the package, in place of the built-in one."""
+    shared = ast.parse((ROOT / "zoo" / "commands" / "__init__.py").read_text(encoding="utf-8"))
+    calls = [node.func for node in ast.walk(shared) if isinstance(node, ast.Call)]
+    called = {function.id for function in calls if isinstance(function, ast.Name)}
+    defined = {node.name for node in shared.body if isinstance(node, ast.FunctionDef)}
+    assert (called | defined) & set(plugins.names("commands")) == set()

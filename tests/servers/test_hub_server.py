@@ -247,8 +247,8 @@ def test_a_file_above_the_part_size_goes_up_in_parts(hub: HubServer, api: HfApi,
 
 def test_an_upload_with_other_content_than_announced_is_refused(hub: HubServer, api: HfApi, net: Repository) -> None:
     url = f"{hub.endpoint}/lab/net.git/info/lfs/objects/batch"
-    wanted = {"objects": [{"oid": WEIGHTS_SHA256, "size": len(WEIGHTS)}], "ref": {"name": "main"}}
-    batch = httpx2.post(url, json=wanted, headers={"Authorization": f"Bearer {api.token}"}).json()
+    payload = {"objects": [{"oid": WEIGHTS_SHA256, "size": len(WEIGHTS)}], "ref": {"name": "main"}}
+    batch = httpx2.post(url, json=payload, headers={"Authorization": f"Bearer {api.token}"}).json()
     link = batch["objects"][0]["actions"]["upload"]["href"]
     assert httpx2.put(link, content=WEIGHTS[:-1] + b"?").status_code == 400
     assert net.lfs_objects == set()
@@ -256,9 +256,9 @@ def test_an_upload_with_other_content_than_announced_is_refused(hub: HubServer, 
 
 def test_a_chunked_upload_is_read_to_its_end(hub: HubServer, api: HfApi, net: Repository) -> None:
     url = f"{hub.endpoint}/lab/net.git/info/lfs/objects/batch"
-    wanted = {"objects": [{"oid": WEIGHTS_SHA256, "size": len(WEIGHTS)}], "ref": {"name": "main"}}
+    payload = {"objects": [{"oid": WEIGHTS_SHA256, "size": len(WEIGHTS)}], "ref": {"name": "main"}}
     with httpx2.Client(headers={"Authorization": f"Bearer {api.token}"}) as client:
-        batch = client.post(url, json=wanted).json()
+        batch = client.post(url, json=payload).json()
         link = batch["objects"][0]["actions"]["upload"]["href"]
         for _ in range(2):  # the second request on the same connection starts where the first one ended
             pieces = (WEIGHTS[start : start + 999] for start in range(0, len(WEIGHTS), 999))
@@ -374,12 +374,12 @@ def test_a_path_that_is_not_there_has_no_tree(api: HfApi, net: Repository) -> No
 def test_paths_info_leaves_out_what_is_not_there(hub: HubServer, api: HfApi, net: Repository) -> None:
     made = publish(api)
     later = hub.commit("lab/net", {"docs/x.txt": b"1"})
-    found = api.get_paths_info("lab/net", ["model.safetensors", "docs", "nowhere.txt"], expand=True)
-    assert [(entry.path, entry.last_commit.oid) for entry in found] == [
+    entries = api.get_paths_info("lab/net", ["model.safetensors", "docs", "nowhere.txt"], expand=True)
+    assert [(entry.path, entry.last_commit.oid) for entry in entries] == [
         ("model.safetensors", made.oid),
         ("docs", later.oid),
     ]
-    assert (found[0].size, found[0].lfs.sha256) == (len(WEIGHTS), WEIGHTS_SHA256)
+    assert (entries[0].size, entries[0].lfs.sha256) == (len(WEIGHTS), WEIGHTS_SHA256)
 
 
 def test_commits_come_newest_first_over_all_pages(hub: HubServer, api: HfApi, net: Repository) -> None:

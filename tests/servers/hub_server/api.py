@@ -118,20 +118,20 @@ class Api:
 
     def create_repo(self, request: Request) -> Reply:
         """`url`, also when the answer is 409: the client reads it to go on with `exist_ok`."""
-        wanted = request.json()
-        kind = wanted.get("type") or "model"
-        repo_id = self._repo_id(request, wanted)
+        payload = request.json()
+        kind = payload.get("type") or "model"
+        repo_id = self._repo_id(request, payload)
         token = self._accounts.check_may_create(request.token, repo_id)
         url = self._web_url(kind, repo_id)
         if (kind, repo_id) in self.repositories:
             raise Refusal(409, f"You already created this {kind} repo: {repo_id}", extra={"url": url})
-        self.add_repo(repo_id, kind=kind, owner=token.user, private=wanted.get("visibility") == "private")
+        self.add_repo(repo_id, kind=kind, owner=token.user, private=payload.get("visibility") == "private")
         return json_reply({"url": url, "name": repo_id})
 
     def delete_repo(self, request: Request) -> Reply:
         """The status alone."""
-        wanted = request.json()
-        key = (wanted.get("type") or "model", self._repo_id(request, wanted))
+        payload = request.json()
+        key = (payload.get("type") or "model", self._repo_id(request, payload))
         repo = self._accounts.check_visible(request.token, self.repositories.get(key))
         self._accounts.check_may_write(request.token, repo.repo_id)
         del self.repositories[key]
@@ -235,12 +235,12 @@ class Api:
         `ref` is left out when the upload is for a pull request: then reading rights are enough.
         """
         repo = self._repo(request, kind)
-        wanted = request.json()
-        if "ref" in wanted:
-            self._check_may_commit(request, repo, wanted["ref"]["name"])
+        payload = request.json()
+        if "ref" in payload:
+            self._check_may_commit(request, repo, payload["ref"]["name"])
         else:
             self._accounts.check_may_offer(request.token)
-        objects = [self._lfs_object(repo, item["oid"], item["size"]) for item in wanted["objects"]]
+        objects = [self._lfs_object(repo, item["oid"], item["size"]) for item in payload["objects"]]
         return json_reply({"objects": objects}, headers={"Content-Type": "application/vnd.git-lfs+json"})
 
     def dataset_lfs_batch(self, request: Request) -> Reply:
@@ -261,9 +261,9 @@ class Api:
 
     def lfs_verify(self, request: Request) -> Reply:
         """The status: is the object there with the size that was announced."""
-        repo, wanted = self._repo(request), request.json()
-        sha256 = wanted["oid"]
-        if sha256 not in repo.lfs_objects or self._storage.path(sha256).stat().st_size != wanted["size"]:
+        repo, payload = self._repo(request), request.json()
+        sha256 = payload["oid"]
+        if sha256 not in repo.lfs_objects or self._storage.path(sha256).stat().st_size != payload["size"]:
             raise Refusal(404, "Object does not exist on the server")
         return json_reply({})
 
@@ -435,10 +435,10 @@ class Api:
 
     def create_collection(self, request: Request) -> Reply:
         """The collection; a 409 must carry the `slug` of the one that is there."""
-        wanted = request.json()
-        self._accounts.check_may_create(request.token, f"{wanted['namespace']}/collection")
-        owner_type = "user" if request.token and request.token.user == wanted["namespace"] else "org"
-        return self._shown(self._collections.create(wanted["namespace"], owner_type, wanted))
+        payload = request.json()
+        self._accounts.check_may_create(request.token, f"{payload['namespace']}/collection")
+        owner_type = "user" if request.token and request.token.user == payload["namespace"] else "org"
+        return self._shown(self._collections.create(payload["namespace"], owner_type, payload))
 
     def get_collection(self, request: Request) -> Reply:
         """The collection with all of its items."""
@@ -446,11 +446,11 @@ class Api:
 
     def update_collection(self, request: Request) -> Reply:
         """The collection, under `data`."""
-        collection, wanted = self._writable_collection(request), request.json()
-        check_texts(wanted.get("title", collection.title), wanted.get("description"))
-        collection.title = wanted.get("title", collection.title)
-        collection.description = wanted.get("description", collection.description)
-        collection.private = wanted.get("private", collection.private)
+        collection, payload = self._writable_collection(request), request.json()
+        check_texts(payload.get("title", collection.title), payload.get("description"))
+        collection.title = payload.get("title", collection.title)
+        collection.description = payload.get("description", collection.description)
+        collection.private = payload.get("private", collection.private)
         return json_reply({"success": True, "data": collection.as_json() | {"position": 0}})
 
     def delete_collection(self, request: Request) -> Reply:
@@ -460,20 +460,20 @@ class Api:
 
     def add_collection_item(self, request: Request) -> Reply:
         """The collection; 409 when the item is in it, 404 when there is no such repository."""
-        collection, wanted = self._writable_collection(request), request.json()
-        item = wanted["item"]
+        collection, payload = self._writable_collection(request), request.json()
+        item = payload["item"]
         self._accounts.check_visible(request.token, self.repositories.get((item["type"], item["id"])))
-        add_item(collection, item["id"], item["type"], wanted.get("note"))
+        add_item(collection, item["id"], item["type"], payload.get("note"))
         return self._shown(collection)
 
     def update_collection_item(self, request: Request) -> Reply:
         """The status alone."""
-        collection, wanted = self._writable_collection(request), request.json()
+        collection, payload = self._writable_collection(request), request.json()
         item = collection.find(request.parts["item"])
-        item.note = wanted.get("note", item.note)
-        if "position" in wanted:
+        item.note = payload.get("note", item.note)
+        if "position" in payload:
             collection.items.remove(item)
-            collection.items.insert(wanted["position"], item)
+            collection.items.insert(payload["position"], item)
         return json_reply({})
 
     def delete_collection_item(self, request: Request) -> Reply:
@@ -528,11 +528,11 @@ class Api:
             return self._accounts.check_may_offer(request.token)
         return self._accounts.check_may_write(request.token, repo.repo_id)
 
-    def _repo_id(self, request: Request, wanted: Mapping[str, Any]) -> str:
+    def _repo_id(self, request: Request, payload: Mapping[str, Any]) -> str:
         """create_repo and delete_repo send the name and an organization, which is null for one's own."""
         if request.token is None:
             raise Refusal(401, "Invalid username or password.")
-        return f"{wanted.get('organization') or request.token.user}/{wanted['name']}"
+        return f"{payload.get('organization') or request.token.user}/{payload['name']}"
 
     def _web_url(self, kind: str, repo_id: str) -> str:
         return f"{self.origin}/{'' if kind == 'model' else f'{kind}s/'}{repo_id}"

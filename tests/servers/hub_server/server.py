@@ -54,8 +54,8 @@ class Route:
     def match(self, method: str, path: str) -> dict[str, str] | None:
         if self.method != ("GET" if method == "HEAD" else method):
             return None
-        found = self.regex.fullmatch(path)
-        return {name: unquote(value) for name, value in found.groupdict().items()} if found else None
+        match = self.regex.fullmatch(path)
+        return {name: unquote(value) for name, value in match.groupdict().items()} if match else None
 
 
 class ClientLeft(Exception):

@@ -29,8 +29,8 @@ class XetStore:
         import hf_xet  # type: ignore[import-untyped]  # it has no marker of its types
 
         for shard in self._folder.glob("xet/xorbs/shards/*.mdb"):
-            for found, file_hash, size_bytes in files_of_shard(shard.read_bytes()):
-                if found == sha256:
+            for file_sha256, file_hash, size_bytes in files_of_shard(shard.read_bytes()):
+                if file_sha256 == sha256:
                     with hf_xet.XetSession().new_file_download_group(endpoint=self.url) as group:
                         group.start_download_file(hf_xet.XetFileInfo(file_hash, size_bytes), str(target))
                     return True
