@@ -6,6 +6,7 @@ Nothing imports this module.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
@@ -127,7 +128,8 @@ def _mention_upgrade() -> None:
 
         line = upgrade.notice()
         if line:
-            click.echo(f"zoo: {line}", err=True)
+            with contextlib.suppress(OSError):  # stderr is closed
+                click.echo(f"zoo: {line}", err=True)
 
 
 if __name__ == "__main__":

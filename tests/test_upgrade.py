@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -131,8 +135,6 @@ def test_a_record_of_zoo_0_1_is_not_trusted(home: Path, run_zoo: RunZoo, tmp_pat
     blob = stored_weights(home)
     times = blob.stat()
     blob.write_bytes(bytes(len(WEIGHTS.read_bytes())))  # the record still fits size and time
-    import os
-
     os.utime(blob, ns=(times.st_atime_ns, times.st_mtime_ns))
     ran = run_zoo("fetch", "net", "--offline", "--cards", fetched_card(tmp_path / "cards", blob))
     assert ran.code == 3
@@ -143,8 +145,26 @@ def test_weights_of_the_store_stay_and_get_a_record_of_now(home: Path, run_zoo: 
     blob = stored_weights(home)
     ran = run_zoo("fetch", "net", "--offline", "--cards", fetched_card(tmp_path / "cards", blob))
     assert (ran.code, ran.out) == (0, f"{blob}\n")
-    assert "5 files" in ran.err or "4 files" in ran.err
-    assert json.loads((blob.parent / ".record.json").read_text())["record"] == 2
+    record = json.loads((blob.parent / ".record-2.json").read_text())
+    assert not (blob.parent / ".record.json").exists()
+    assert (record["record"], record["origin"]) == (2, "https://example.org/net.safetensors")
+
+
+def test_verifying_writes_the_record_of_now_too(home: Path, run_zoo: RunZoo, tmp_path: Path) -> None:
+    blob = stored_weights(home)
+    cards = fetched_card(tmp_path / "cards", blob)
+    first, second = (run_zoo("verify", "net", "--check", "files", "--cards", cards, "--format", "json") for _ in "ab")
+    assert "unchanged since" not in first.out and "unchanged since" in second.out
+
+
+def test_weights_without_a_digest_are_found_by_the_address_of_their_old_record(
+    home: Path, run_zoo: RunZoo, tmp_path: Path
+) -> None:
+    blob = stored_weights(home)
+    (tmp_path / "net.yaml").write_text(
+        "name: net\nweights: [{file: net.safetensors, urls: ['https://example.org/net.safetensors']}]\n"
+    )
+    assert run_zoo("fetch", "net", "--offline", "--cards", tmp_path).out == f"{blob}\n"
 
 
 def test_prune_removes_all_of_it_and_no_weights(home: Path, run_zoo: RunZoo) -> None:
@@ -157,7 +177,43 @@ def test_prune_removes_all_of_it_and_no_weights(home: Path, run_zoo: RunZoo) -> 
     assert run_zoo("cache", "prune").out == ""
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"record": 1}', '{"record": [1]}', "\x00" * 100])
+def test_prune_keeps_when_weights_were_used_last(home: Path, run_zoo: RunZoo) -> None:
+    blob = stored_weights(home)
+    old = time.time() - 60 * 86_400
+    os.utime(blob.parent / ".record.json", (old, old))
+    run_zoo("cache", "prune")
+    assert f"{blob}\n" in run_zoo("cache", "prune", "--older-than", "30d", "--dry-run").out
+
+
+def test_files_of_the_user_in_folders_of_those_names_stay(home: Path, run_zoo: RunZoo) -> None:
+    own = [home / "data" / "imagenet" / "1.jpg", home / "reports" / "thesis.json", home / "facts" / "05" / "mine.json"]
+    for path in own:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    assert run_zoo("cache", "prune").code == 0
+    assert [path for path in own if path.read_text() == "mine"] == own
+    assert {home / name for name in files_below(home) if not name.startswith("v2/")} == set(own)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can drop root's right to read everything")
+@pytest.mark.parametrize("closed", ["", "v2", "reports", "blobs"])
+def test_a_home_that_cannot_be_read_changes_no_exit_code(home: Path, closed: str) -> None:
+    (home / "v2").mkdir(exist_ok=True)
+    stored_weights(home)
+    (home / closed).chmod(0)
+    command = [sys.executable, "-m", "zoo_cli", "verify", "resnest_digits", "--check", "params"]
+    line = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all", *command]
+    ran = subprocess.run(line, cwd=ROOT, env={**os.environ}, capture_output=True, text=True, check=False)
+    (home / closed).chmod(0o755)
+    assert ran.returncode == 0, ran.stderr
+
+
+NESTED = "[" * 200_000
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"record": 1}', '{"record": [1]}', "\x00" * 100, NESTED], ids=[*"abcdefg"]
+)
 def test_damaged_leftovers_crash_nothing(home: Path, run_zoo: RunZoo, text: str) -> None:
     blob = stored_weights(home)
     (blob.parent / ".record.json").write_text(text)

@@ -193,7 +193,7 @@ def test_a_file_that_rotted_is_put_aside_and_the_exit_code_is_1(cards: Path, hom
 
 def test_prune_removes_the_longest_unused_until_the_rest_fits(cards: Path, home: Path) -> None:
     zoo("fetch", "--all")
-    record = Path(place(home, CONTENT, "net")).parent / ".record.json"
+    record = Path(place(home, CONTENT, "net")).parent / ".record-2.json"
     os.utime(record, (time.time() - 1000, time.time() - 1000))
     planned = zoo("cache", "prune", "--max-size", "2MB", "--dry-run")
     assert (planned.stdout, planned.stderr) == (f"{place(home, CONTENT, 'net')}\n", "would remove 1 files, 300.0 kB\n")
@@ -205,7 +205,7 @@ def test_prune_removes_the_longest_unused_until_the_rest_fits(cards: Path, home:
 def test_prune_removes_what_was_not_used_for_so_long_and_a_use_counts(cards: Path, home: Path) -> None:
     zoo("fetch", "--all")
     for content, name in ((CONTENT, "net"), (OTHER, "other")):
-        os.utime(Path(place(home, content, name)).parent / ".record.json", (1, 1))
+        os.utime(Path(place(home, content, name)).parent / ".record-2.json", (1, 1))
     zoo("fetch", "net")
     assert zoo("cache", "prune", "--older-than", "30d").stdout == f"{place(home, OTHER, 'other')}\n"
 

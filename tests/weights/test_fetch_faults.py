@@ -58,7 +58,7 @@ def server() -> Iterator[FaultServer]:
 
 def stored(home: Path, content: bytes) -> list[str]:
     """What the store holds once it has this file and nothing else."""
-    return [f"blobs/{sha256(content)}/.record.json", f"blobs/{sha256(content)}/net.pth"]
+    return [f"blobs/{sha256(content)}/.record-2.json", f"blobs/{sha256(content)}/net.pth"]
 
 
 def test_a_good_server_gives_the_file_and_nothing_else_is_left(server: FaultServer, home: Path, tmp_path: Path) -> None:

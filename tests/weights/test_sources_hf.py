@@ -55,7 +55,7 @@ def test_a_file_of_the_hub_comes_and_is_verified(hub: HubServer, home: Path, tmp
     url = f"hf://lab/net@{head}/deep/net.pth"
     artifact = fetch(card_about(tmp_path / "cards", CONTENT, [url]))
     assert (artifact.path.read_bytes(), artifact.origin) == (CONTENT, url)
-    assert files_below(home) == [f"blobs/{sha256(CONTENT)}/.record.json", f"blobs/{sha256(CONTENT)}/net.pth"]
+    assert files_below(home) == [f"blobs/{sha256(CONTENT)}/.record-2.json", f"blobs/{sha256(CONTENT)}/net.pth"]
     assert [path.name for path in (home / "partial").iterdir()] == []
 
 

@@ -131,7 +131,7 @@ def test_a_stored_file_opens_no_socket_and_is_not_read_again(server: FaultServer
     trapped = f"{trap}sys.addaudithook(trap)\n{run}"
     warm = subprocess.run([sys.executable, "-c", trapped, *command], cwd=ROOT, capture_output=True, text=True)
     assert (warm.returncode, warm.stdout) == (0, cold.stdout), warm.stderr
-    Path(cold.stdout.strip()).parent.joinpath(".record.json").unlink()
+    Path(cold.stdout.strip()).parent.joinpath(".record-2.json").unlink()
     again = subprocess.run([sys.executable, "-c", trapped, *command], cwd=ROOT, capture_output=True, text=True)
     assert again.returncode == 99  # the trap does close: without its record the file is read
 
@@ -197,7 +197,7 @@ RECORD = {"record": 2, "sha256": "00", "size_bytes": 1, "mtime_ns": 1, "origin":
 )
 def test_a_record_that_makes_no_sense_is_as_none(server: FaultServer, home: Path, tmp_path: Path, text: str) -> None:
     card = card_about(tmp_path / "cards", CONTENT, [server.url("/net")])
-    (fetch(card).path.parent / ".record.json").write_text(text)
+    (fetch(card).path.parent / ".record-2.json").write_text(text)
     assert fetch(card).origin == "the store"
     assert server.connections == 1
 
@@ -232,7 +232,7 @@ def test_a_file_that_was_only_touched_is_read_again_and_kept(server: FaultServer
     assert server.connections == 1
 
 
-@pytest.mark.parametrize("name", ["../net.pth", "/etc/net.pth", "a/b", "a\\b", "..", ".record.json", ""])
+@pytest.mark.parametrize("name", ["../net.pth", "/etc/net.pth", "a/b", "a\\b", "..", ".record-2.json", ""])
 def test_a_name_with_a_path_in_it_is_refused(home: Path, tmp_path: Path, name: str) -> None:
     card = card_about(tmp_path / "cards", CONTENT)
     with pytest.raises(UsageError, match="no plain file name"):

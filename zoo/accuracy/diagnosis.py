@@ -111,13 +111,7 @@ def diagnose(subject: Subject, dataset: Dataset, split: str, claim: Claim, top_k
     key = facts.architecture_key(
         "diagnosis",
         subject.builder,
-        code=(
-            "accuracy/diagnosis.py",
-            "accuracy/evaluate.py",
-            "accuracy/ranking.py",
-            "accuracy/intervals.py",
-            "weights/tensors.py",
-        ),
+        code=("accuracy/diagnosis.py", "accuracy/intervals.py", *query.code),
         manifest_sha256=query.copy.manifest_sha256,
         siblings=[sibling.weights[0].sha256 for sibling in _siblings(subject)],
         claim=[claim.value, claim.tolerance, top_k],

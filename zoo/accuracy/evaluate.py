@@ -49,8 +49,10 @@ CODE = (
     "models/build.py",
     "models/subject.py",
     "models/builders/__init__.py",
+    "models/builders/timm.py",
     "weights/tensors.py",
 )
+"""timm makes the preprocessing of every model, whichever library builds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +170,16 @@ class RankQuery:
             **compiled,
         }
 
+    @property
+    def code(self) -> tuple[str, ...]:
+        """The files below `zoo/` whose source can change a rank."""
+        return (*CODE, f"accuracy/datasets/{self.copy.dataset.kind}.py")
+
     @cached_property
     def pieces(self) -> JsonFolder:
         """Where the ranked parts are."""
         versions = {name: version_of(name) for name in LIBRARIES}
-        code = (*CODE, f"accuracy/datasets/{self.copy.dataset.kind}.py")
-        key = facts.architecture_key("ranks", self.subject.builder, code=code, versions=versions, **self.inputs)
+        key = facts.architecture_key("ranks", self.subject.builder, code=self.code, versions=versions, **self.inputs)
         return JsonFolder(state_folder("ranks", key[:2], key))
 
     def whole_key(self, manifest_sha256: str) -> str:

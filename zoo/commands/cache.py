@@ -104,7 +104,7 @@ def prune_command(older_than: float | None, max_size: int | None, dry_run: bool)
 
     removable = cache.removable(cache.blobs(), cache.rest(), now=time.time(),
                                 older_than_seconds=older_than, max_bytes=max_size)  # fmt: skip
-    removable = (*cache.of_earlier_version(), *removable)
+    removable = (*removable, *cache.of_earlier_version())
     for entry in removable:
         if not dry_run:
             cache.remove(entry)
@@ -121,4 +121,4 @@ def _print_interrupted(downloads: Sequence[Interrupted]) -> None:
 
 
 def _sum(entries: Sequence[CachedFile]) -> str:
-    return f"{len(entries)} files, {size_text(sum(entry.size_bytes for entry in entries))}"
+    return f"{sum(entry.files for entry in entries)} files, {size_text(sum(entry.size_bytes for entry in entries))}"

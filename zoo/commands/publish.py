@@ -240,11 +240,7 @@ def _admit(card: Card, catalog: Catalog, options: PublishOptions) -> Admission:
 def _sign(release: Release, preview: Preview, options: PublishOptions) -> Release:
     """With a signature when one is wanted; one that is there already, by that key over these files, is kept."""
     from zoo.publishing import signing
-    from zoo.publishing.release import (
-        SIGNATURE,
-        digests_of,
-        with_signature,
-    )
+    from zoo.publishing.release import SIGNATURE, digests_of, with_signature
 
     if options.sign is None:
         return release

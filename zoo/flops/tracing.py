@@ -1,7 +1,6 @@
 """Module + input shape -> Trace: the operators and modules of one forward pass, with their shapes.
 
-Everything runs on torch's meta device: no memory, no weights, no arithmetic. `meta_build` builds modules there, `trace`
-runs them there.
+Everything runs on torch's meta device: no memory, no weights, no arithmetic (see models.meta).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Card + Artifact -> nn.Module, strictly loaded; and Subject, which makes the costly things about a card once."""
+"""Build the module of a card, load its weights strictly, and choose the device that it runs on."""
 
 from __future__ import annotations
 

@@ -29,7 +29,14 @@ TOLERANCE = 1e-4
 """How far a logit may be off, as a part of the largest one (or of 1, where all are smaller). On 13 architectures of timm,
 float32 is off by 1.5e-6 at most between one thread and two, batches of 1 and 16, memory layouts, oneDNN and plain kernels,
 and double precision; bfloat16 by 6e-4 at least (tests/bench/fingerprint.py, torch 2.14.1, x86-64, 2026-11-24)."""
-CODE = ("models/fingerprint.py", "models/build.py", "models/subject.py", "weights/tensors.py")
+CODE = (
+    "models/fingerprint.py",
+    "models/build.py",
+    "models/subject.py",
+    "models/builders/timm.py",
+    "weights/tensors.py",
+)
+"""timm makes the preprocessing of every model, whichever library builds it."""
 LIBRARIES = ("torch", "torchvision", "timm", "pillow")
 """The distributions whose versions can change an output: kernels, resizing."""
 

@@ -1,4 +1,8 @@
-"""Merge the generated part of a README with the text that people wrote around it."""
+"""Merge the generated part of a README with the text that people wrote around it.
+
+What is generated (the metadata's own keys, and the text between two marks) belongs to zoo; whatever a person writes
+around it is kept. The first mark carries a digest of what was generated, so that a change on either side is noticed.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """Proof -> the text of a release's README: metadata that the Hub accepts, what was measured, how to load it.
 
-What is generated (the metadata's own keys, and the text between two marks) belongs to zoo; whatever a person writes
-around it is kept. The first mark carries a digest of what was generated, so that a change on either side is noticed.
 Pure.
 """
 

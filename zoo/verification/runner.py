@@ -23,8 +23,6 @@ from zoo.verification import report
 from zoo.verification.checks import Check, Question, data
 from zoo.verification.report import Finding, MeasuredData, MeasuredFile, Report, ReportSubject, Status
 
-WITHOUT_FILES = ("consistency", "schema")
-"""The checks that read cards only: what `zoo validate` runs."""
 ASKS_SERVERS = "remote"
 """The check that is run only for who wants it (`--remote`): it needs a network, and proves nothing of the bytes."""
 BUG_REPORT = "this is a bug in zoo: please report it with the card"

@@ -16,7 +16,7 @@ from typing import Literal
 from zoo.errors import CannotCheck
 from zoo.runtime.storage import home
 from zoo.weights import store, upgrade
-from zoo.weights.records import origin_of, record_path
+from zoo.weights.records import earlier_record_path, origin_of, record_path
 from zoo.weights.transfer.partial import Writer, partial_files, state_of
 
 DAY_SECONDS = 86_400.0
@@ -26,13 +26,14 @@ KEPT_SECONDS = 7 * DAY_SECONDS
 
 @dataclass(frozen=True, slots=True)
 class CachedFile:
-    """A file below ZOO_HOME that prune may remove; `used` is the time of its last use, in seconds since the epoch."""
+    """A file below ZOO_HOME that prune may remove, or a folder of `files`; `used`: its last use, seconds since the epoch."""
 
     kind: Literal["blob", "partial", "quarantine", "earlier version"]
     path: Path
     size_bytes: int
     used: float
     origin: str = ""
+    files: int = 1
 
     @property
     def sha256(self) -> str:
@@ -121,22 +122,27 @@ def rest() -> tuple[CachedFile, ...]:
 
 def of_earlier_version() -> tuple[CachedFile, ...]:
     """What an earlier version of zoo left; prune removes it at any age."""
-    return tuple(_entry("earlier version", path, path) for path in upgrade.leftovers())
+    return tuple(
+        CachedFile("earlier version", item.path, item.size_bytes, 0.0, files=item.files) for item in upgrade.leftovers()
+    )
 
 
 def remove(entry: CachedFile) -> None:
     """Remove the file, and its folder when nothing else is in it. Raises CannotCheck when the store is not ours."""
     try:
-        if entry.path.is_dir():
+        if entry.kind == "earlier version":
+            upgrade.remove(entry.path)
+        elif entry.path.is_dir():
             shutil.rmtree(entry.path)
         else:
             entry.path.unlink(missing_ok=True)
         if entry.kind == "blob" and not [path for path in entry.path.parent.iterdir() if not path.name.startswith(".")]:
             record_path(entry.path).unlink(missing_ok=True)
+            earlier_record_path(entry.path).unlink(missing_ok=True)
             with suppress(OSError):
                 entry.path.parent.rmdir()
     except OSError as error:
-        raise CannotCheck(f"cannot be removed: {error.strerror}", where=str(entry.path)) from error
+        raise CannotCheck(f"cannot be removed: {error.strerror or error}", where=str(entry.path)) from error
 
 
 def _check_blob(entry: CachedFile) -> CheckedBlob:
@@ -152,8 +158,8 @@ def _check_blob(entry: CachedFile) -> CheckedBlob:
 
 def _used(blob: Path) -> Path:
     """The file or folder that has the time of a blob's last use; a folder has that at which its record was removed."""
-    record = record_path(blob)
-    return record if record.exists() else blob.parent
+    paths = (record_path(blob), earlier_record_path(blob))
+    return next((path for path in paths if path.exists()), blob.parent)
 
 
 def _entry(

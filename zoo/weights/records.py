@@ -1,6 +1,6 @@
 """A file of the store -> its record: where it came from, and the stamp by which a later change is noticed.
 
-A record stands beside its file, in `.record.json`; its time is that of the last use. A file without one is whole and
+A record stands beside its file, in `.record-2.json`; its time is that of the last use. A file without one is whole and
 right as well, and only has to be read again.
 """
 
@@ -13,12 +13,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from zoo.runtime.storage import home
 
-FILE_NAME = ".record.json"
-VERSION = 2
-"""Of the format of records. Those of version 1, of zoo 0.1, are not trusted: their files are read again."""
+FILE_NAME, EARLIER_FILE_NAME = ".record-2.json", ".record.json"
+"""Of records, and of those of zoo 0.1, which are not trusted: their files are read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,22 @@ def record_path(blob: Path) -> Path:
     return blob.parent / FILE_NAME
 
 
+def earlier_record_path(blob: Path) -> Path:
+    """Return where zoo 0.1 kept the record of a file of the store."""
+    return blob.parent / EARLIER_FILE_NAME
+
+
 def origin_of(blob: Path) -> str:
-    """Where a file of the store came from; empty when nobody knows."""
+    """Return where a file of the store came from; empty when that is not known.
+
+    A record of zoo 0.1 is asked too: where a file came from proves nothing of its bytes.
+    """
     record = _read_record(blob)
-    return record.origin if record else ""
+    if record is not None:
+        return record.origin
+    earlier = _load(earlier_record_path(blob))
+    origin = earlier.get("origin") if isinstance(earlier, dict) else None
+    return origin if isinstance(origin, str) else ""
 
 
 def current_record(path: Path) -> BlobRecord | None:
@@ -62,8 +74,9 @@ def write_record(blob: Path, sha256: str, origin: str) -> None:
     target = record_path(blob)
     fresh = target.with_name(f"{FILE_NAME}.{secrets.token_hex(4)}")
     with suppress(OSError):
-        fresh.write_text(json.dumps({"record": VERSION, **asdict(record)}), encoding="utf-8")
+        fresh.write_text(json.dumps({"record": 2, **asdict(record)}), encoding="utf-8")
         fresh.replace(target)
+        earlier_record_path(blob).unlink(missing_ok=True)
 
 
 def note_use(blob: Path, sha256: str, origin: str) -> None:
@@ -85,28 +98,23 @@ def time_now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def is_outdated(path: Path) -> bool:
-    """Whether a record's file is of an earlier version of zoo."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(data, dict) and data.get("record") == VERSION - 1
-
-
 def _read_record(blob: Path) -> BlobRecord | None:
-    try:
-        data = json.loads(record_path(blob).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    match data:
+    match _load(record_path(blob)):
         case {
-            "record": version,
+            "record": 2,
             "sha256": str(sha256),
             "size_bytes": int(size_bytes),
             "mtime_ns": int(mtime_ns),
             "origin": str(origin),
             "stored": str(stored),
         }:
-            return BlobRecord(sha256, size_bytes, mtime_ns, origin, stored) if version == VERSION else None
+            return BlobRecord(sha256, size_bytes, mtime_ns, origin, stored)
     return None
+
+
+def _load(path: Path) -> Any:
+    """Return the JSON value in a file; None when it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None

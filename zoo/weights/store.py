@@ -3,7 +3,7 @@
 Below `home()`:
 
     blobs/<sha256>/<file>           read-only, put there whole and right by one rename, or not at all; no symlinks
-    blobs/<sha256>/.record.json     where it came from, and the stamp by which a later change is noticed; see records
+    blobs/<sha256>/.record-2.json     where it came from, and the stamp by which a later change is noticed; see records
     partial/                        what interrupted transfers left; see transfer
     quarantine/                     files that were not what their card says, each with the reason beside it
 
@@ -78,7 +78,11 @@ def measure(weights: Weights, path: Path) -> Artifact:
         evidence = (f"measured {record.stored}, unchanged since",)
         return _artifact(weights, path, record.size_bytes, record.sha256, record.origin, evidence)
     size_bytes, sha256 = digest(path)
-    origin = (records.origin_of(path) or "the store") if records.is_blob(path) else "beside the card"
+    if not records.is_blob(path):
+        return _artifact(weights, path, size_bytes, sha256, "beside the card")
+    origin = records.origin_of(path) or "the store"
+    if sha256 == path.parent.name:
+        records.note_use(path, sha256, origin)
     return _artifact(weights, path, size_bytes, sha256, origin)
 
 

@@ -1,6 +1,6 @@
 """The contract of a dialect: one file per foreign format, which reads documents into drafts of cards and writes cards.
 
-A draft remembers what it was upstream, so that `importing` can give it a name and a file, and that writing gives back data
+A draft remembers what it was upstream, so that the importer can give it a name and a file, and that writing gives back data
 equal to the source. A library that publishes models (timm, torchvision) is a dialect whose documents are its own tables.
 """
 

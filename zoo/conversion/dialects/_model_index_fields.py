@@ -1,7 +1,6 @@
 """The fields of model-index, each with the field of a card that it is: values of one -> values of the other, both ways.
 
-What a field's text does not say for sure is MISSING: it then stays in the residue that the card keeps. Imports
-correspondence and quantities.
+What a field's text does not say for sure is MISSING: it then stays in the residue that the card keeps.
 """
 
 from __future__ import annotations

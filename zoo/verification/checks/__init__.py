@@ -20,7 +20,7 @@ from zoo.verification.report import Finding, Status
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One thing that a check looks at. `claimed` is None where the card says nothing; `subject` is the part of the card.
+    """One thing that a check looks at. `claimed` is None where the card says nothing; `about` is the part of the card.
 
     tolerance: how far claimed and measured may differ, in `unit`; None where only equality counts.
     """

@@ -1,6 +1,6 @@
 """Whether what the card says can be true at all, from the cards alone: no network, no torch.
 
-The rules are the files of zoo/consistency; this check asks each of them and makes findings of their verdicts.
+The rules are the files of zoo/verification/rules; this check asks each of them and makes findings of their verdicts.
 """
 
 from __future__ import annotations
