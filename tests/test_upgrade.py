@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -222,4 +223,15 @@ def test_damaged_leftovers_crash_nothing(home: Path, run_zoo: RunZoo, text: str)
             path.write_text(text)
     assert run_zoo("verify", "resnest_digits", "--check", "files,params").code == 0
     assert run_zoo("cache", "list").code == 0
+    assert run_zoo("cache", "prune").code == 0
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_a_record_that_is_no_file_is_none(home: Path, run_zoo: RunZoo, make: Callable[[Path], None]) -> None:
+    blob = stored_weights(home)
+    for name in (".record.json", ".record-2.json"):
+        (blob.parent / name).unlink(missing_ok=True)
+        make(blob.parent / name)
+    assert run_zoo("verify", "resnest_digits", "--check", "params").code == 0
+    assert str(blob.name) in run_zoo("cache", "list").out
     assert run_zoo("cache", "prune").code == 0

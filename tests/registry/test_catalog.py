@@ -92,6 +92,15 @@ def test_a_damaged_index_costs_time_and_nothing_else(big: Path) -> None:
     assert len(load_catalog([big]).cards) == 80
 
 
+def test_an_index_with_a_changed_byte_is_not_believed(big: Path) -> None:
+    load_catalog([big])
+    for path in index.folder().iterdir():
+        path.write_bytes(path.read_bytes().replace(b"bicubic", b"bilubic"))
+        assert index.read_cache(path.name) is None
+    model_input = load_catalog([big]).find("m7").input
+    assert model_input is not None and model_input.interpolation == "bicubic"
+
+
 def test_removed_and_added_files_are_seen(big: Path) -> None:
     load_catalog([big])
     (big / "fam" / "m3.yaml").unlink()

@@ -1,4 +1,4 @@
-"""Count a model under every convention, show where it computes, and explain a number that somebody published."""
+"""Count a model under every convention, show where it computes, and explain a published number."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def command(
     name: str, explain: tuple[int, ...], input_text: str | None, convention: str, depth: int, format_name: str,
     allow_code: bool, cards_dirs: tuple[Path, ...],
 ) -> None:  # fmt: skip
-    """Count a model under every convention, show where it computes, and explain a number that somebody published.
+    """Count a model under every convention, show where it computes, and explain a published number.
 
     Claims that do not say what was counted are explained too. `zoo verify --write` puts what was found into the card.
     Exits with 3 when nothing can be counted.

@@ -188,7 +188,7 @@ def _publish(card: Card | Broken, catalog: Catalog, options: PublishOptions, *, 
 def _compose(
     admission: Admission, address: ReleaseAddress, preview: Preview, options: PublishOptions, folder: Path
 ) -> tuple[Release, bytes | None]:
-    """The release for what is there, signed when that is asked for; and the README that is there."""
+    """Return the release, signed when that is asked for, and the README that was published before."""
     from concurrent.futures import ThreadPoolExecutor
 
     from zoo.publishing import gate

@@ -25,7 +25,7 @@ DEVICE_NODES = ("nvidia[0-9]*", "kfd", "dri/render*", "davinci[0-9]*")
 
 
 def refuse_code(builder: Builder, *, allow_code: bool) -> None:
-    """Raises NotHere when the builder would run code that the card names and nobody has allowed that."""
+    """Raises NotHere when the builder would run code that the card names and the user has not allowed that."""
     if builder.library in BUILDERS_OF_CODE and not allow_code:
         raise NotHere(
             f"the card would have {builder.entry} run, which is code of its own choice",

@@ -1,4 +1,4 @@
-"""What is there -> findings: a published release against its own statement, the card as it is now, and its signature.
+"""Check a published release against its own statement, the card as it is now, and its signature.
 
 Nothing of this machine but the card is needed, and no weights are read: a place tells digests, the header of the weights
 how many numbers they hold.

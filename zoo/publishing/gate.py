@@ -194,7 +194,7 @@ def _status_blockers(findings: Iterable[Finding], allowance: Allowance | None) -
 def _gap_blockers(
     card: Card, datasets: Mapping[str, Dataset], findings: Sequence[Finding], allowance: Allowance | None
 ) -> Iterator[Blocker]:
-    """What a complete report has and this one has not. What it has, but not ok, is told by `_status_blockers`."""
+    """What a complete report has and this one has not. What it has, but not ok, is reported by `_status_blockers`."""
     by_key = {(item.check, item.key): item for item in findings}
     expected = [("build", "build"), ("params", "params")]
     for weights in card.weights:

@@ -1,4 +1,4 @@
-"""What the Hub's client raises -> our errors, in words: what happened, where, how to mend it.
+"""Turn the errors of the Hub's client into ours: what happened, where, and a hint.
 
 One table, in an order that matters: most of the client's errors are kinds of others, and its transport's come out as
 they are. Behaviour of the client: huggingface_hub 2.4.0, its source read 2026-11-24.

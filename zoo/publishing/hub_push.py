@@ -1,4 +1,4 @@
-"""Put a release into a repository of the Hub, in one commit, and prove what is there afterwards.
+"""Put a release into a repository of the Hub, in one commit, and prove what the repository holds afterwards.
 
     read, find_readme, changes    compare with the commit that was seen
     push                          create if need be -> upload -> one commit on that commit -> read back -> tag

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from zoo.runtime.storage import home
+from zoo.runtime.storage import home, write_atomically
 
 FILE_NAME, EARLIER_FILE_NAME = ".record-2.json", ".record.json"
 """Of records, and of those of zoo 0.1, which are not trusted: their files are read again."""
@@ -71,11 +70,8 @@ def current_record(path: Path) -> BlobRecord | None:
 def write_record(blob: Path, sha256: str, origin: str) -> None:
     """Without its record a file of the store is only read once more, so a failure to write one is none."""
     record = BlobRecord(sha256, *stamp(blob.stat()), origin, time_now())
-    target = record_path(blob)
-    fresh = target.with_name(f"{FILE_NAME}.{secrets.token_hex(4)}")
     with suppress(OSError):
-        fresh.write_text(json.dumps({"record": 2, **asdict(record)}), encoding="utf-8")
-        fresh.replace(target)
+        write_atomically(record_path(blob), json.dumps({"record": 2, **asdict(record)}))
         earlier_record_path(blob).unlink(missing_ok=True)
 
 
@@ -113,8 +109,8 @@ def _read_record(blob: Path) -> BlobRecord | None:
 
 
 def _load(path: Path) -> Any:
-    """Return the JSON value in a file; None when it cannot be read."""
+    """Return the JSON value in a file; None when it cannot be read. A pipe of that name would be waited for."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (OSError, ValueError, RecursionError):
         return None

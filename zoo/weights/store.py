@@ -1,4 +1,4 @@
-"""The weights of a card -> an Artifact: a file on this machine of which size and sha256 are measured.
+"""Find or fetch the weights of a card, and return an Artifact: a file on this machine with measured size and sha256.
 
 Below `home()`:
 

@@ -79,8 +79,8 @@ def notice() -> str:
         return ""
     files, size_bytes = sum(item.files for item in left), sum(item.size_bytes for item in left)
     return (
-        f"{files:,} {'files' if files != 1 else 'file'} ({size_bytes / 1e6:,.1f} MB) that zoo 0.1 left in {home()}"
-        " are not used any more; `zoo cache prune` removes them"
+        f"not used any more: {files:,} {'files' if files != 1 else 'file'} ({size_bytes / 1e6:,.1f} MB) that zoo 0.1"
+        f" left in {home()}; run `zoo cache prune`"
     )
 
 
@@ -105,7 +105,8 @@ def _files(folder: Path) -> Iterator[Path]:
 def _outdated_records() -> Iterator[Leftover]:
     with suppress(OSError):
         for path in sorted((home() / "blobs").glob(f"*/{records.EARLIER_FILE_NAME}")):
-            yield Leftover(path, 1, path.stat().st_size)
+            if path.is_file():
+                yield Leftover(path, 1, path.stat().st_size)
 
 
 def _remove_record(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One writer's part file and its sidecar: which ranges of which version of a file are on this disk, to be built upon.
+"""Write one part file with its sidecar, which says which ranges of which version of a file are here, to resume from them.
 
     <key>.<writer>.part     the bytes, each at its place
     <key>.<writer>.json     address, version, size, finished ranges, and who writes
