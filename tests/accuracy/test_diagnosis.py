@@ -15,7 +15,7 @@ from zoo.accuracy.diagnosis import Cause, diagnose
 from zoo.accuracy.evaluate import measure
 from zoo.accuracy.intervals import Claim
 from zoo.models.subject import Settings, Subject
-from zoo.registry.catalog import load_catalog
+from zoo.registry.catalog import Member, load_catalog
 
 EACH = 18
 """Images of each class: half of the 180 are tried on, from the others labels are learned."""
@@ -49,7 +49,7 @@ def diagnosed(zoo: Path, *, accuracy: float = 0.9972) -> Cause | None:
     """The cause, after proving that the mistake costs accuracy at all."""
     catalog = load_catalog((zoo,))
     settings = Settings(device="cpu", data={"digit-files": zoo.parent / "copy"})
-    subject = Subject(catalog.find("resnest_digits"), catalog, settings)
+    subject = Subject(Member(catalog.find("resnest_digits"), catalog), settings)
     counts = measure(subject, dataset(catalog), "validation").counts
     assert counts.top1 < 0.95 * counts.images, "the planted mistake does not show"
     return diagnose(subject, dataset(catalog), "validation", Claim(accuracy, 0.00055), 1)

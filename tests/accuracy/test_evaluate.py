@@ -21,7 +21,7 @@ from zoo.accuracy.evaluate import Counts, EvaluationProgress, Measured, measure,
 from zoo.accuracy.ranking import Ranker, ranks_of
 from zoo.errors import CannotCheck, WrongContent
 from zoo.models.subject import Evaluation, Settings, Subject
-from zoo.registry.catalog import Catalog, load_catalog
+from zoo.registry.catalog import Catalog, Member, load_catalog
 from zoo.runtime.engines import Options
 from zoo.runtime.storage import state_folder
 
@@ -41,7 +41,7 @@ def evaluated(zoo: Catalog | None = None, *, name: str = "digits", events: list[
     settings = Settings(
         device="cpu", data=data or {}, refresh=refresh, evaluation=Evaluation(**how), on_progress=on_progress
     )
-    return measure(Subject(zoo.find("resnest_digits"), zoo, settings), dataset(zoo, name), "validation")
+    return measure(Subject(Member(zoo.find("resnest_digits"), zoo), settings), dataset(zoo, name), "validation")
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 360])
@@ -58,14 +58,14 @@ KILLED = """
 import os, signal
 from zoo.accuracy.evaluate import measure
 from zoo.models.subject import Settings, Subject
-from zoo.registry.catalog import load_catalog
+from zoo.registry.catalog import Member, load_catalog
 zoo = load_catalog()
 
 def report_progress(event):
     if event.counts.images >= 135:
         os.kill(os.getpid(), signal.SIGKILL)
 
-measure(Subject(zoo.find("resnest_digits"), zoo, Settings(device="cpu", on_progress=report_progress)), zoo.dataset("digits"), "validation")
+measure(Subject(Member(zoo.find("resnest_digits"), zoo), Settings(device="cpu", on_progress=report_progress)), zoo.dataset("digits"), "validation")
 """
 
 

@@ -153,10 +153,10 @@ def opened(folder: Path) -> tuple[Any, Any]:
     import torch
 
     from zoo.models.subject import Settings, Subject
-    from zoo.registry.catalog import load_catalog
+    from zoo.registry.catalog import Member, load_catalog
 
     catalog = load_catalog((folder / "zoo",))
-    subject = Subject(catalog.find("m"), catalog, Settings(device="cpu", data={"pictures": folder / "copy"}))
+    subject = Subject(Member(catalog.find("m"), catalog), Settings(device="cpu", data={"pictures": folder / "copy"}))
     model = subject.model
     with torch.inference_mode():
         model(torch.zeros(16, *subject.input.size))
@@ -223,7 +223,7 @@ def anew(subject: Any, settings: Any) -> Any:
     """The subject with other settings and the model that is loaded already."""
     from zoo.models.subject import Subject
 
-    other = Subject(subject.card, subject.catalog, settings, subject._artifacts)
+    other = Subject(subject.member, settings, subject._artifacts)
     other.__dict__["model"] = subject.model
     return other
 

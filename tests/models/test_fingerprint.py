@@ -11,7 +11,7 @@ import pytest
 from tests.helpers.project import RunZoo, replace_once
 from zoo.models import fingerprint
 from zoo.models.subject import Settings, Subject
-from zoo.registry.catalog import load_catalog
+from zoo.registry.catalog import Member, load_catalog
 from zoo.registry.edit import card_text
 from zoo.weights import store
 
@@ -123,7 +123,7 @@ def test_rounding_of_another_order_of_computation_is_within_the_tolerance(digits
     from zoo.models.build import make_transform
 
     catalog = load_catalog([digits_zoo])
-    subject = Subject(catalog.find("resnest_digits"), catalog, Settings())
+    subject = Subject(Member(catalog.find("resnest_digits"), catalog), Settings())
     claim = subject.card.fingerprint
     image = make_transform(subject.input)(fingerprint.picture())
     with torch.inference_mode():

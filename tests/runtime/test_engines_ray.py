@@ -12,7 +12,7 @@ from tests.runtime.test_engines import double, fail
 from zoo.accuracy.evaluate import Counts, EvaluationProgress, measure
 from zoo.errors import CannotCheck, WrongContent
 from zoo.models.subject import Evaluation, Settings, Subject
-from zoo.registry.catalog import load_catalog
+from zoo.registry.catalog import Member, load_catalog
 from zoo.runtime.engines import Options, in_order
 
 STORE_BYTES = 80_000_000
@@ -59,7 +59,7 @@ def test_an_evaluation_whose_node_dies_in_the_middle_counts_the_same(cluster: An
         events.append(event)
 
     how = Evaluation(engine="ray")
-    subject = Subject(zoo.find("resnest_digits"), zoo, Settings(device="cpu", evaluation=how, on_progress=tell))
+    subject = Subject(Member(zoo.find("resnest_digits"), zoo), Settings(device="cpu", evaluation=how, on_progress=tell))
     assert measure(subject, dataset(zoo, "digits"), "validation").counts == Counts(360, 359, 360)
     assert len(events) == 8 and not cluster.worker_nodes
 

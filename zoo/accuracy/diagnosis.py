@@ -24,6 +24,7 @@ from zoo.models.builders import Transform
 from zoo.models.facts import Fact
 from zoo.models.subject import Subject
 from zoo.registry.card import Card, Dataset, Input
+from zoo.registry.catalog import Member
 from zoo.weights import tensors
 from zoo.weights.store import locate
 
@@ -294,7 +295,7 @@ def _other_weights(subject: Subject) -> Iterator[tuple[str, str, Callable[[], nn
         yield "averaged weights", hint, make_model
     for sibling in _siblings(subject):
         hint = f"the claim is of the weights of {sibling.name}: which of the two files is the right one?"
-        yield "weights file", hint, partial(_model_of, Subject(sibling, subject.catalog, subject.settings))
+        yield "weights file", hint, partial(_model_of, Subject(Member(sibling, subject.catalog), subject.settings))
 
 
 def _model_of(subject: Subject) -> nn.Module:

@@ -55,10 +55,10 @@ def command(
     """
     from zoo.flops import costs
     from zoo.models.subject import Settings, Subject
-    from zoo.registry.catalog import load_catalog
+    from zoo.registry.catalog import Member, load_catalog
 
     catalog = load_catalog(cards_dirs)
-    subject = Subject(find(catalog, name), catalog, Settings(allow_code=allow_code))
+    subject = Subject(Member(find(catalog, name), catalog), Settings(allow_code=allow_code))
     shape = costs.parse_shape(input_text) if input_text else None
     report = costs.report_costs(subject, input_shape=shape, depth=depth, explain=explain)
     click.echo(costs.render(report, format_name, convention), nl=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.errors import NotHere, ZooError
 from zoo.models.build import build_model, choose_device, load_model, refuse_code
 from zoo.registry.card import Builder, Card, Input, Weights
-from zoo.registry.catalog import Catalog
+from zoo.registry.catalog import Catalog, Member
 from zoo.runtime.engines import Options
 from zoo.weights import remote, store
 from zoo.weights.remote import RemoteFile
@@ -65,11 +65,20 @@ class Settings:
 class Subject:
     """One card under examination. Files are measured, modules built and weights loaded at most once, when first used."""
 
-    card: Card
-    catalog: Catalog
+    member: Member
     settings: Settings
     _artifacts: dict[str, Artifact] = field(default_factory=dict, repr=False, compare=False)
     _remote: dict[str, RemoteFile | ZooError] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def card(self) -> Card:
+        """The card that is examined."""
+        return self.member.card
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalogue that the card belongs to."""
+        return self.member.catalog
 
     @property
     def builder(self) -> Builder:

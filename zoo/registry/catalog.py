@@ -170,6 +170,19 @@ class Catalog:
         return named | {_normalized(item.name): item for item in self.datasets}
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A card and the catalogue that it belongs to: what a rule or a check reads."""
+
+    card: Card
+    catalog: Catalog
+
+    @property
+    def collection(self) -> Collection | None:
+        """The collection that the card names, None when the catalogue has none of that name."""
+        return self.catalog.collection_of(self.card)
+
+
 def load_catalog(folders: Iterable[Path] = ()) -> Catalog:
     """The catalogue of these folders, or of the shipped cards when there are none.
 

@@ -16,7 +16,7 @@ from zoo.errors import CannotCheck
 from zoo.models.build import make_transform
 from zoo.models.subject import Settings, Subject
 from zoo.registry.card import Card
-from zoo.registry.catalog import Catalog
+from zoo.registry.catalog import Catalog, Member
 from zoo.verification import runner
 from zoo.verification.report import Status
 
@@ -48,7 +48,7 @@ def predict(card: Card, catalog: Catalog, settings: Settings, images: Sequence[P
         if finding.status is not Status.OK:
             reason = finding.reason or f"{finding.check} {finding.key} is {finding.status.value}"
             raise CannotCheck(reason, where=finding.where, hint=finding.hint)
-    subject, names = Subject(card, catalog, settings), class_names(card, catalog)
+    subject, names = Subject(Member(card, catalog), settings), class_names(card, catalog)
     prepare = make_transform(subject.input)
     probabilities = most_probable(subject.model, [prepare(picture) for picture in pictures])
     return tuple(

@@ -15,7 +15,7 @@ from zoo import plugins
 from zoo.errors import CannotCheck, NotHere, UnknownName, UsageError, WrongContent, ZooError
 from zoo.models.subject import Settings, Subject
 from zoo.registry.card import METRICS, Card, card_sha256
-from zoo.registry.catalog import Broken, Catalog
+from zoo.registry.catalog import Broken, Catalog, Member
 from zoo.runtime import engines, interrupts
 from zoo.runtime.engines import Options, Outcome, WorkerDied
 from zoo.runtime.storage import state_folder, write_atomically
@@ -148,7 +148,7 @@ def _verify_one(
     card = catalog.cards[task] if isinstance(task, int) else task
     if isinstance(card, Broken):
         return Verified(None, tuple(_load("schema").findings_of(card)))  # type: ignore[attr-defined]  # only schema has it
-    return _verify_card(Subject(card, catalog, settings), order, selected)
+    return _verify_card(Subject(Member(card, catalog), settings), order, selected)
 
 
 def _result_of_lost_worker(card: Card, catalog: Catalog, selected: Iterable[str], error: WorkerDied) -> Verified:

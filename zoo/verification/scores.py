@@ -16,7 +16,7 @@ from zoo.accuracy.intervals import confidence_interval
 from zoo.errors import UnknownName, UsageError, ZooError
 from zoo.models.subject import Settings, Subject
 from zoo.registry.card import METRICS, Card, Dataset
-from zoo.registry.catalog import Catalog
+from zoo.registry.catalog import Catalog, Member
 from zoo.runtime import engines, interrupts
 from zoo.runtime.engines import WorkerDied
 from zoo.verification import runner
@@ -93,7 +93,7 @@ def _scores_of(
         if finding.status is not Status.OK:
             reason = finding.reason or f"{finding.check} {finding.key} is {finding.status.value}"
             return tuple(Score(card.name, d.name, split, problem=reason, hint=finding.hint) for d, split in pairs)
-    subject = Subject(card, catalog, settings)
+    subject = Subject(Member(card, catalog), settings)
     return tuple(_score(subject, dataset, split) for dataset, split in pairs)
 
 

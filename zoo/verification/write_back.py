@@ -14,7 +14,7 @@ from zoo.models import fingerprint
 from zoo.models.subject import Settings, Subject
 from zoo.registry import edit, schema
 from zoo.registry.card import Card
-from zoo.registry.catalog import Catalog
+from zoo.registry.catalog import Catalog, Member
 from zoo.registry.document import parse
 from zoo.registry.position import Pointer, json_pointer
 from zoo.verification.report import Finding, Status
@@ -52,7 +52,7 @@ def write(
     for part in verified:
         if part.subject is not None:
             card = catalog.find(part.subject.model)
-            report_line(_complete(card, part.findings, Subject(card, catalog, settings)))
+            report_line(_complete(card, part.findings, Subject(Member(card, catalog), settings)))
         yield part
 
 

@@ -16,7 +16,7 @@ from zoo.models import facts
 from zoo.models.facts import Fact
 from zoo.models.subject import Subject
 from zoo.registry.card import BUILDERS_OF_CODE, Card, Weights
-from zoo.registry.catalog import Catalog
+from zoo.registry.catalog import Catalog, Member
 from zoo.verification.checks import Question
 from zoo.verification.report import Finding, Status
 from zoo.weights import tensors
@@ -147,7 +147,7 @@ def _matching_cards(subject: Subject, shapes: tensors.Shapes) -> list[str]:
     """The first card of the catalogue whose architecture has exactly these names and shapes, if any of the likely has."""
     for card in islice(_candidates(subject, shapes), MOST_COMPARED):
         try:
-            module = Subject(card, subject.catalog, subject.settings).meta
+            module = Subject(Member(card, subject.catalog), subject.settings).meta
         except ZooError:
             continue  # that card's own findings tell
         if not tensors.misfit(tensors.shapes(module.state_dict()), shapes):
