@@ -22,7 +22,7 @@ def test_a_file_in_the_folder_is_a_plug_in() -> None:
 def test_an_unknown_name_gets_the_nearest_ones_and_its_place() -> None:
     with pytest.raises(UnknownName) as caught:
         plugins.load("builders", "tim", where="cards/a.yaml:3:5")
-    assert str(caught.value) == "cards/a.yaml:3:5: no builder is called 'tim'\n  hint: did you mean timm?"
+    assert str(caught.value) == "cards/a.yaml:3:5: unknown builder 'tim'\n  hint: did you mean 'timm'?"
 
 
 @pytest.mark.parametrize("name", ["../errors", "__init__", "timm.x", "", "/etc/passwd"])
