@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -68,17 +69,17 @@ def test_a_verified_model_is_published_to_a_folder_once(run_zoo: RunZoo, tmp_pat
     ran = run_zoo("publish", NAME, "--to", f"folder:{out}")
     assert (ran.code, ran.out) == (0, f"{out}\n")
     published = "README.md, config.json, model.safetensors, verification.json"
-    assert ran.err == f"{NAME}: published {published}; read back and equal\n"
+    assert ran.err == f"{NAME}: published {published}; read back and verified\n"
     assert (out / "model.safetensors").read_bytes() == WEIGHTS
     again = run_zoo("publish", NAME, "--to", f"folder:{out}")
-    assert again.err == f"{NAME}: nothing changed, nothing was written; read back and equal\n"
+    assert again.err == f"{NAME}: unchanged; read back and verified\n"
 
 
 def test_a_dry_run_writes_nothing_and_shows_files_digests_and_the_readme(publish: Publish, tmp_path: Path) -> None:
     ran = publish("--to", f"folder:{tmp_path / 'out'}", "--dry-run")
     assert ran.code == 0
     assert f"new            279,632  {WEIGHTS_SHA256}  model.safetensors\n" in ran.out
-    assert "+++ README.md of the release\n" in ran.out
+    assert "+++ new README.md\n" in ran.out
     assert not (tmp_path / "out").exists()
 
 
@@ -121,16 +122,16 @@ def test_an_expired_report_is_refused_by_a_shorter_limit(publish: Publish, tmp_p
     report.write_text(replace(digits_report(), created="2026-01-01T00:00:00Z").to_json())
     ran = publish("--to", f"folder:{tmp_path / 'out'}", report=report)
     assert ran.code == 3
-    assert "days old (of 2026-01-01T00:00:00Z), at most 30 are allowed" in ran.err
+    assert "days old (of 2026-01-01T00:00:00Z), the limit is 30 days" in ran.err
     assert publish("--to", f"folder:{tmp_path / 'out'}", "--max-age", "100000", report=report).code == 0
 
 
 def test_an_edit_of_the_cards_prose_asks_for_no_new_proof(publish: Publish, digits_zoo: Path, tmp_path: Path) -> None:
     to = ("--cards", digits_zoo, "--to", f"folder:{tmp_path / 'out'}")
     assert publish(*to).code == 0
-    replace_once(digits_zoo / "digits" / "collection.yaml", "Small networks, trained for zoo,", "Nets")
+    replace_once(digits_zoo / "digits" / "collection.yaml", "Small networks for handwritten digits,", "Nets,")
     ran = publish(*to)
-    assert ran.err == f"{NAME}: published README.md, verification.json; read back and equal\n"
+    assert ran.err == f"{NAME}: published README.md, verification.json; read back and verified\n"
 
 
 def test_an_allowed_gap_is_told_in_the_readme(publish: Publish, tmp_path: Path) -> None:
@@ -142,19 +143,19 @@ def test_an_allowed_gap_is_told_in_the_readme(publish: Publish, tmp_path: Path) 
     assert publish(*to, report=tmp_path / "gap.json").code == 3
     reasoned = ("--allow", "accuracy", "--reason", "the images are secret")
     assert publish(*to, *reasoned, report=tmp_path / "gap.json").code == 0
-    assert "on purpose: the images are secret" in (tmp_path / "out" / "README.md").read_text()
+    assert "The publisher's reason: the images are secret" in (tmp_path / "out" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--to", "net"), "is no place to publish to"),
-        (("--to", "s3:net"), "is no place to publish to"),
-        (("--to", "folder:x", "--private"), "--private means something on the Hub only"),
+        (("--to", "net"), "--to net: not a valid destination"),
+        (("--to", "s3:net"), "--to s3:net: not a valid destination"),
+        (("--to", "folder:x", "--private"), "--private: only for the Hub"),
         (("--to", "folder:x", "--allow", "accuracy"), "--allow and --reason go together"),
         (("--to", "folder:x", "--reason", "why"), "--allow and --reason go together"),
-        (("--to", "folder:x", "--collection", "resnest"), "resnest_digits is not of the collection resnest"),
-        (("--to", "folder:x", "--collection", "resnst"), "did you mean resnest?"),
+        (("--to", "folder:x", "--collection", "resnest"), "resnest_digits does not belong to the collection resnest"),
+        (("--to", "folder:x", "--collection", "resnst"), "did you mean 'resnest'?"),
     ],
 )
 def test_what_cannot_be_meant_is_a_usage_error(publish: Publish, arguments: tuple[str, ...], message: str) -> None:
@@ -167,9 +168,21 @@ def test_what_may_be_allowed_and_how_old_is_old_are_the_gates() -> None:
     from zoo.commands.publish import command
     from zoo.publishing import gate
 
-    options = {option.name: option for option in command.params}
+    options: dict[str | None, Any] = {option.name: option for option in command.params}
     assert sorted(options["allow"].type.choices) == sorted(gate.COVERED)
-    assert f"{gate.MAX_AGE_DAYS} without this option" in options["max_age"].help
+    assert options["max_age"].default == gate.MAX_AGE_DAYS
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--dry-run",), ("--sign",), ("--private",), ("--pr",), ("--max-age", "7"), ("--reason", "why")]
+)
+def test_a_check_refuses_options_that_only_publishing_reads(
+    publish: Publish, run_zoo: RunZoo, keys: Path, arguments: tuple[str, ...]
+) -> None:
+    given = (*arguments, keys / "ada.pem") if arguments == ("--sign",) else arguments
+    ran = run_zoo("publish", NAME, "--to", "hf:lab/net", "--check", *given)
+    assert ran.code == 2
+    assert ran.err.startswith(f"zoo: cannot combine --check with {arguments[0]}\n")
 
 
 def test_a_signature_to_verify_goes_with_a_check(publish: Publish, keys: Path) -> None:
@@ -179,7 +192,7 @@ def test_a_signature_to_verify_goes_with_a_check(publish: Publish, keys: Path) -
 def test_several_models_need_a_namespace(run_zoo: RunZoo) -> None:
     ran = run_zoo("publish", NAME, "resnest14d", "--to", "hf:lab/net")
     assert ran.code == 2
-    assert "hf:lab/net is one repository, and there are several models" in ran.err
+    assert "hf:lab/net is one repository, but several models were given" in ran.err
 
 
 # --- the Hub ------------------------------------------------------------------------------------------------------
@@ -237,16 +250,16 @@ def test_publishing_twice_is_0_bytes_and_0_commits(hub: HubServer, publish: Publ
     publish(*TO)
     hub.log.clear()
     ran = publish(*TO)
-    assert ran.err == f"{NAME}: nothing changed, nothing was written; read back and equal\n"
+    assert ran.err == f"{NAME}: unchanged; read back and verified\n"
     assert (hub.log.uploaded_lfs_bytes, hub.log.uploaded_commit_bytes, hub.log.commits) == (0, 0, 0)
 
 
 def test_an_edit_of_the_prose_uploads_no_weights(hub: HubServer, publish: Publish, digits_zoo: Path) -> None:
     publish("--cards", digits_zoo, *TO)
     hub.log.clear()
-    replace_once(digits_zoo / "digits" / "collection.yaml", "Small networks, trained for zoo,", "Nets")
+    replace_once(digits_zoo / "digits" / "collection.yaml", "Small networks for handwritten digits,", "Nets,")
     ran = publish("--cards", digits_zoo, *TO)
-    assert ran.err == f"{NAME}: published README.md, verification.json; read back and equal\n"
+    assert ran.err == f"{NAME}: published README.md, verification.json; read back and verified\n"
     assert (hub.log.uploaded_lfs_bytes, hub.log.commits) == (0, 1)
 
 
@@ -256,11 +269,11 @@ def test_a_readme_that_both_sides_changed_is_shown_and_not_overwritten(
     publish("--cards", digits_zoo, *TO)
     readme = hub.read(f"lab/{NAME}", "README.md").replace(b"With timm:", b"With good old timm:")
     hub.commit(f"lab/{NAME}", {"README.md": readme})
-    replace_once(digits_zoo / "digits" / "collection.yaml", "Small networks, trained for zoo,", "Nets")
+    replace_once(digits_zoo / "digits" / "collection.yaml", "Small networks for handwritten digits,", "Nets,")
     ran = publish("--cards", digits_zoo, *TO)
     assert ran.code == 3
     assert "-With timm:\n+With good old timm:\n" in ran.err  # by hand, since zoo wrote it
-    assert "\n+Nets that read handwritten digits." in ran.err  # by zoo, since then
+    assert "\n+Nets, trained for zoo." in ran.err  # by zoo, since then
     assert "\n-With good old timm:" not in ran.err
     assert hub.read(f"lab/{NAME}", "README.md") == readme
 
@@ -282,14 +295,25 @@ def test_what_is_there_can_be_proved_at_any_time(hub: HubServer, publish: Publis
     hub.commit(f"lab/{NAME}", {"model.safetensors": WEIGHTS[:-1] + b"x"})
     ran = run_zoo("publish", NAME, *TO, "--check")
     assert ran.code == 1
-    assert "wrong published model.safetensors: the file is not what was published" in ran.out
+    assert "wrong published model.safetensors: the file changed since it was published" in ran.out
     assert run_zoo("publish", NAME, *TO, "--check", "--tag", "v1").code == 0
+
+
+@pytest.mark.parametrize("option", ["--branch", "--tag"])
+def test_a_check_of_a_missing_branch_or_tag_says_so(
+    hub: HubServer, publish: Publish, run_zoo: RunZoo, option: str
+) -> None:
+    publish(*TO)
+    ran = run_zoo("publish", NAME, *TO, "--check", option, "next")
+    assert ran.code == 3
+    assert f"unknown published release: lab/{NAME} has no branch, tag or commit 'next'\n" in ran.out
+    assert hub.repo(f"lab/{NAME}").branches.keys() == {"main"}
 
 
 def test_a_check_of_what_cannot_be_seen_is_unknown(hub: HubServer, run_zoo: RunZoo) -> None:
     ran = run_zoo("publish", NAME, "--to", "hf:lab/none", "--check")
     assert ran.code == 3
-    assert "unknown published release: lab/none does not exist or is private: the Hub does not tell which" in ran.out
+    assert "unknown published release: lab/none does not exist or is private (the Hub does not say which)" in ran.out
 
 
 def test_a_signed_release_is_checked_and_fetched_by_its_key_only(
@@ -309,7 +333,7 @@ def test_a_signed_release_is_checked_and_fetched_by_its_key_only(
     assert (ran.code, ran.out) == (1, "") and f"lab/{NAME} is not signed" in ran.err
 
     assert publish(*TO, "--sign", keys / "ada.pem").err.startswith(f"{NAME}: published model.sig;")
-    assert "nothing changed" in publish(*TO, "--sign", keys / "ada.pem").err
+    assert "unchanged" in publish(*TO, "--sign", keys / "ada.pem").err
     assert run_zoo(*check, keys / "ada.pub").code == 0
     assert run_zoo(*fetch, keys / "ada.pub").code == 0
     for command in (check, fetch):
@@ -328,7 +352,7 @@ def test_a_file_without_an_address_on_the_hub_has_no_signature_to_check(
 ) -> None:
     ran = run_zoo("fetch", NAME, "--signature", keys / "ada.pub")
     assert ran.code == 3
-    assert "has no address on the Hub, where its signature would be" in ran.err
+    assert "has no hf:// URL, so there is no signature to check" in ran.err
 
 
 def test_a_family_is_published_and_one_failure_stops_none_of_the_others(

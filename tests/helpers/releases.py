@@ -13,17 +13,16 @@ from typing import Any
 from tests.helpers.project import ROOT
 from zoo import api
 from zoo.publishing import gate
-from zoo.publishing.gate import Admission, Allowance
+from zoo.publishing.gate import Admission, Allowance, Terms
 from zoo.publishing.readme import ReleaseAddress
 from zoo.publishing.release import Release, compose_release, measure_files, released_weights
-from zoo.registry.catalog import Catalog, load_catalog
+from zoo.registry.catalog import Catalog, Member, load_catalog
 from zoo.verification.report import Finding, Report
 
 NAME = "resnest_digits"
 WEIGHTS_FILE = "resnest_digits-9fd38cd8.safetensors"
 WEIGHTS_SHA256 = "9fd38cd81797c875d7739fa736b170c6246e8ca92e1fe376fda71576bd065580"
 WEIGHTS = (ROOT / "cards" / "digits" / WEIGHTS_FILE).read_bytes()
-MAX_AGE = timedelta(days=30)
 
 
 @cache
@@ -35,6 +34,12 @@ def digits_report() -> Report:
 @cache
 def shipped() -> Catalog:
     return load_catalog()
+
+
+def member(catalog: Catalog | None = None) -> Member:
+    """The digits model of a catalogue, or of the shipped one."""
+    catalog = catalog or shipped()
+    return Member(catalog.find(NAME), catalog)
 
 
 def made_at(report: Report) -> datetime:
@@ -67,7 +72,7 @@ def admit(
     """The gate's answer for the digits model, so long after its report was made."""
     report, catalog = report or digits_report(), catalog or shipped()
     now = made_at(report) + after
-    return gate.admit(catalog.find(NAME), catalog, report, now=now, max_age=MAX_AGE, allowance=allowance)
+    return gate.admit(member(catalog), report, Terms(allowance=allowance), now=now)
 
 
 def release(
@@ -82,8 +87,8 @@ def release(
     admission = admit(report, catalog=catalog, allowance=allowance)
     proof = gate.prove(admission, measure_files(admission.card))
     with tempfile.TemporaryDirectory() as temporary:
-        source, weights = released_weights(proof, Path(temporary))
-        return compose_release(proof, source, weights, address=address or ReleaseAddress(), readme=readme)
+        weights = released_weights(proof, Path(temporary))
+        return compose_release(proof, weights, address=address or ReleaseAddress(), readme=readme)
 
 
 def finding(report: Report, check: str, key: str) -> Finding:

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-from zoo.registry.catalog import Catalog, load_catalog
+from zoo.registry.catalog import Catalog, Member, load_catalog
 from zoo.verification.checks.consistency import apply_rules
 from zoo.verification.rules import Verdict
 
@@ -65,6 +65,7 @@ def make_zoo(folder: Path, texts: Mapping[str, str], collection: str = "schema: 
 def verdicts(zoo: Catalog, name: str) -> dict[str, list[Verdict]]:
     """What the rules find on a card, by rule, without what is fine."""
     by_rule = {
-        rule: [verdict for verdict in of if verdict.where is not None] for rule, of in apply_rules(zoo.find(name), zoo)
+        rule: [verdict for verdict in of if verdict.where is not None]
+        for rule, of in apply_rules(Member(zoo.find(name), zoo))
     }
     return {rule: of for rule, of in by_rule.items() if of}

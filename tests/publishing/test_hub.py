@@ -1,4 +1,5 @@
-"""Releases on the tests' Hub: one commit, read back; and every failure with its message, exit code and a whole repository."""
+"""Releases on the tests' Hub: one commit, read back; and every failure with its message, exit code and a whole
+repository."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ import pytest
 from huggingface_hub import constants
 
 from tests.helpers.project import ROOT
-from tests.helpers.releases import NAME, WEIGHTS, WEIGHTS_SHA256, digits_report, release, shipped
+from tests.helpers.releases import NAME, WEIGHTS, WEIGHTS_SHA256, digits_report, member, release
 from tests.servers.hub_server import (
     Dropped,
     HubServer,
@@ -32,7 +33,7 @@ from zoo.publishing import audit
 from zoo.publishing.hub import HubTarget
 from zoo.publishing.hub_client import HubClient, WaitPolicy
 from zoo.publishing.hub_push import PushResult
-from zoo.publishing.hub_repository import Destination
+from zoo.publishing.hub_repository import HubOptions
 from zoo.publishing.readme import ReleaseAddress
 from zoo.publishing.release import Release, ReleaseFile
 
@@ -74,11 +75,9 @@ def push(hub: HubServer, messages: list[str]) -> Push:
         made: Release | None = None,
         wait_policy: WaitPolicy = QUICK,
         meanwhile: Callable[[], object] = lambda: None,
-        **destination: Any,
+        **options: Any,
     ) -> PushResult:
-        target = HubTarget(
-            Destination(repo_id, **destination), report_progress=messages.append, wait_policy=wait_policy
-        )
+        target = HubTarget(repo_id, HubOptions(**options), report_progress=messages.append, wait_policy=wait_policy)
         session = target.preflight()
         readme = session.read("README.md")
         made = made or release(address=target.address, readme=readme)
@@ -169,7 +168,7 @@ def test_an_open_pull_request_with_the_release_is_not_opened_again(
     hub.log.clear()
     again = push("other/net", pull_request=True)
     assert (again.commit, again.page) == (first.commit, first.page)
-    assert messages == [f"a pull request with this release is open already: {hub.endpoint}/other/net/discussions/1"]
+    assert messages == [f"a pull request with this release is already open: {hub.endpoint}/other/net/discussions/1"]
     assert hub.log.commits == hub.log.uploaded_lfs_bytes == 0
     hub.repo("other/net").pull_requests[1].status = "closed"
     assert push("other/net", pull_request=True).page == f"{hub.endpoint}/other/net/discussions/2"
@@ -182,7 +181,7 @@ def test_a_tag_stands_on_the_commit_and_is_never_moved(hub: HubServer, push: Pus
     hub.commit("lab/net", {"config.json": b"{}"})
     hub.log.clear()
     error = failure(push, tag="v1")
-    assert error.what == f"the tag v1 of lab/net stands on {commit[:12]}, and a tag is never moved"
+    assert error.what == f"the tag v1 of lab/net is on commit {commit[:12]}, and zoo never moves a tag"
     assert isinstance(error, Refused) and error.exit_code == 3
     assert hub.repo("lab/net").tags == {"v1": commit}
     assert hub.log.commits == 0
@@ -191,7 +190,7 @@ def test_a_tag_stands_on_the_commit_and_is_never_moved(hub: HubServer, push: Pus
 def test_a_tag_on_the_head_is_not_for_another_commit(hub: HubServer, push: Push) -> None:
     hub.add_repo("lab/net")
     hub.repo("lab/net").tags["v1"] = before = head(hub)
-    assert "a tag is never moved" in failure(push, tag="v1").what
+    assert "zoo never moves a tag" in failure(push, tag="v1").what
     assert head(hub) == before
 
 
@@ -205,13 +204,13 @@ def test_a_branch_is_made_and_main_stays(hub: HubServer, push: Push) -> None:
 
 def test_a_missing_branch_is_not_made_when_nothing_may_be_created(hub: HubServer, push: Push) -> None:
     hub.add_repo("lab/net")
-    assert failure(push, branch="next", create=False).what == "lab/net has no such branch, tag or commit"
+    assert failure(push, branch="next", create=False).what == "lab/net has no branch, tag or commit 'next'"
 
 
 def test_a_release_over_parts_is_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with HubServer(part_bytes=100_000) as hub:
         log_in(hub, monkeypatch, tmp_path, hub.add_user("ada"))
-        HubTarget(Destination("ada/net"), wait_policy=QUICK).preflight().push(release(), title="digits")
+        HubTarget("ada/net", wait_policy=QUICK).preflight().push(release(), title="digits")
         assert hub.read("ada/net", "model.safetensors") == WEIGHTS
         assert hub.log.count("put_part") == 3
 
@@ -229,7 +228,7 @@ def test_a_collection_is_made_once_and_keeps_each_model_once(hub: HubServer, pus
     push("lab/net")
     push("lab/other")
     for repo_id in ("lab/net", "lab/other", "lab/net"):
-        session = HubTarget(Destination(repo_id), wait_policy=QUICK).preflight()
+        session = HubTarget(repo_id, wait_policy=QUICK).preflight()
         page = session.add_to_collection("ResNeSt", "Split-Attention Networks " * 10)
     collection = HfApi().get_collection(page.removeprefix(f"{hub.endpoint}/collections/"))
     assert collection.title == "ResNeSt"
@@ -240,9 +239,8 @@ def test_a_collection_is_made_once_and_keeps_each_model_once(hub: HubServer, pus
 def test_what_is_there_is_known_without_downloading_weights(hub: HubServer, push: Push) -> None:
     push()
     hub.log.clear()
-    target = HubTarget(Destination("lab/net"), wait_policy=QUICK)
-    card = shipped().find(NAME)
-    findings = audit.examine(card, shipped().collection_of(card), target.published_files(), target.count_elements)
+    target = HubTarget("lab/net", wait_policy=QUICK)
+    findings = audit.examine(member(), target.published_files(), target.count_elements)
     assert {item.status.value for item in findings} == {"ok"}
     assert {item.key: item.measured for item in findings}["model.safetensors"] == WEIGHTS_SHA256
     from_weights = [exchange.reply_bytes for exchange in hub.log.exchanges("get_object")]
@@ -317,7 +315,7 @@ def test_without_a_token_nobody_is_asked(
     log_in(hub, monkeypatch, tmp_path / "elsewhere", None)
     error = failure(push)
     assert error.what == f"not logged in to {hub.endpoint}"
-    assert error.hint == "`hf auth login`, or set HF_TOKEN"
+    assert error.hint == "run `hf auth login`, or set HF_TOKEN"
     assert error.exit_code == 3
     assert hub.log.routes() == []
 
@@ -341,16 +339,16 @@ def test_a_token_that_may_only_read_is_told_before_anything_is_created(
 ) -> None:
     log_in(hub, monkeypatch, tmp_path, hub.add_token("ada", "read"))
     error = failure(push)
-    assert error.what == "the token 'ada-read' of ada may only read"
+    assert error.what == "the token 'ada-read' of ada is read-only"
     assert hub.log.routes() == ["whoami"]
 
 
 def test_anothers_repository_may_not_be_written_but_a_pull_request_may_be_opened(hub: HubServer, push: Push) -> None:
     hub.add_repo("other/net")
     error = failure(push, "other/net")
-    assert error.what.startswith("this token may not write to other/net: Forbidden")
+    assert error.what.startswith("this token cannot write to other/net: Forbidden")
     assert error.where == "the environment variable HF_TOKEN"
-    assert error.hint.startswith("--pr opens a pull request")
+    assert error.hint.startswith("open a pull request with --pr")
     assert error.exit_code == 3
     assert files(hub, "other/net") == set()
 
@@ -360,13 +358,13 @@ def test_a_reader_of_the_organization_may_create_nothing_there(
 ) -> None:
     log_in(hub, monkeypatch, tmp_path, hub.add_token("ben"))
     error = failure(push)
-    assert error.what.endswith("this token's user may not create it: lab is none of ben")
+    assert error.what.endswith("this token cannot create it: it can create repositories of ben")
     assert not hub.has_repo("lab/net")
 
 
 def test_a_missing_and_a_private_repository_cannot_be_told_apart(hub: HubServer, push: Push) -> None:
     hub.add_repo("other/secret", private=True)
-    expected = "{} does not exist or is private: the Hub does not tell which"
+    expected = "{} does not exist or is private (the Hub does not say which)"
     assert failure(push, "lab/none", create=False).what == expected.format("lab/none")
     assert failure(push, "other/secret", create=False).what == expected.format("other/secret")
     assert not hub.has_repo("lab/none")
@@ -382,14 +380,14 @@ def test_a_gated_repository_names_the_page_to_ask_on(hub: HubServer, push: Push)
 def test_a_private_intent_does_not_go_into_a_public_repository(hub: HubServer, push: Push) -> None:
     hub.add_repo("lab/net")
     error = failure(push, private=True)
-    assert error.what == "lab/net is public, and --private was asked for"
+    assert error.what == "lab/net is public, but --private was given"
     assert files(hub) == set()
 
 
 def test_an_unreachable_hub_is_told_quickly(hub: HubServer, push: Push) -> None:
     hub.close()
     error = failure(push)
-    assert error.what.startswith("the Hub cannot be reached, logging in: ")
+    assert error.what.startswith("cannot reach the Hub while logging in: ")
     assert isinstance(error, TransferFailed) and error.where == hub.endpoint
 
 
@@ -401,7 +399,7 @@ def test_offline_mode_is_told_and_a_dry_run_does_without(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     error = failure(push)
     assert error.what == "the Hub's client is in offline mode (HF_HUB_OFFLINE)"
-    preview = HubTarget(Destination("lab/net"), report_progress=messages.append).preview()
+    preview = HubTarget("lab/net", report_progress=messages.append).preview()
     assert messages == ["not compared with lab/net: the Hub's client is in offline mode (HF_HUB_OFFLINE)"]
     assert {change.kind for change in preview.changes(release())} == {"unknown"}
     assert hub.log.routes() == []
@@ -413,7 +411,7 @@ def test_a_dry_run_offline_compares_with_the_readme_that_was_last_seen(
     push()
     push()  # reads the README that is there
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    preview = HubTarget(Destination("lab/net")).preview()
+    preview = HubTarget("lab/net").preview()
     assert preview.read("README.md") == hub.read("lab/net", "README.md")
 
 
@@ -423,7 +421,7 @@ def test_a_dry_run_needs_no_token_and_says_what_would_change(
     push()
     hub.commit("lab/net", {"config.json": b"{}"})
     log_in(hub, monkeypatch, tmp_path / "elsewhere", None)
-    target = HubTarget(Destination("lab/net"))
+    target = HubTarget("lab/net")
     preview = target.preview()
     made = release(address=target.address, readme=preview.read("README.md"))
     assert {change.file.path: change.kind for change in preview.changes(made)} == {
@@ -434,10 +432,18 @@ def test_a_dry_run_needs_no_token_and_says_what_would_change(
     }
 
 
-@pytest.mark.parametrize("values", [{"repo_id": "net"}, {"repo_id": "lab/net", "pull_request": True, "tag": "v1"}])
-def test_what_cannot_be_meant_is_a_usage_error(hub: HubServer, values: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("repo_id", "options"),
+    [
+        ("net", {}),
+        ("lab/net/more", {}),
+        ("lab/a net", {}),
+        ("lab/net", {"pull_request": True, "tag": "v1"}),
+    ],
+)
+def test_what_cannot_be_meant_is_a_usage_error(hub: HubServer, repo_id: str, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        HubTarget(Destination(**values))
+        HubTarget(repo_id, HubOptions(**options))
 
 
 # --- rate limits --------------------------------------------------------------------------------------------------
@@ -471,7 +477,7 @@ def test_a_long_rate_limit_is_not_waited_for(hub: HubServer, push: Push, headers
     before = head(hub)
     hub.on("POST", "*/commit/*", answer(429, headers=headers), times=None)
     error = failure(push)
-    assert (error.what, error.hint) == ("too many requests, committing", "try again in 900 s")
+    assert (error.what, error.hint) == ("too many requests while committing", "try again in 900 s")
     assert error.exit_code == 3
     assert head(hub) == before
 
@@ -480,8 +486,8 @@ def test_a_release_that_could_not_be_tagged_is_tagged_by_the_next_run(hub: HubSe
     hub.on("POST", "*/tag/*", answer(429, headers={"Retry-After": "900"}))
     error = failure(push, tag="v1")
     commit = head(hub)
-    assert error.what == f"{commit[:12]} is published, but not tagged v1: too many requests, tagging v1"
-    assert error.hint == "publish again with the same --tag: only the tag will be made"
+    assert error.what == f"commit {commit[:12]} is published, but not tagged v1: too many requests while tagging v1"
+    assert error.hint == "publish again with the same --tag: only the tag is missing"
     hub.log.clear()
     push(tag="v1")
     assert hub.repo("lab/net").tags == {"v1": commit}
@@ -504,7 +510,7 @@ def test_a_failed_upload_names_file_and_cause_and_the_next_run_goes_on(hub: HubS
     error = failure(push)
     assert "Error while uploading 'model.safetensors' to the Hub." in error.what
     assert "503" in error.what
-    assert error.hint == "publish again: it goes on with what is missing"
+    assert error.hint == "publish again: only what is missing is uploaded"
     assert head(hub) == before
     hub.heal()
     push()
@@ -527,7 +533,7 @@ def test_a_file_that_changes_while_it_is_uploaded_is_not_committed(hub: HubServe
     made = replace(made, files=tuple(weights if item.path == weights.path else item for item in made.files))
     hub.on("POST", "*/lfs-verify", call_before(lambda: copy.write_bytes(b"other")))
     error = failure(push, made=made)
-    assert error.what == "a file was changed while it was uploaded; nothing was published"
+    assert error.what == "a file changed while it was uploaded; nothing was published"
     assert head(hub) == before
 
 
@@ -542,7 +548,7 @@ def test_bytes_that_are_not_the_verified_ones_are_not_committed_over_xet(
     made = release()
     weights = replace(made.file("model.safetensors"), content=tmp_path / "other.safetensors")
     made = replace(made, files=tuple(weights if item.path == weights.path else item for item in made.files))
-    assert failure(push, made=made).what == "a file was changed while it was uploaded; nothing was published"
+    assert failure(push, made=made).what == "a file changed while it was uploaded; nothing was published"
     assert head(hub) == before
 
 
@@ -576,7 +582,7 @@ def test_a_commit_that_fails_each_time_leaves_the_repository_as_it_was(hub: HubS
     before = head(hub)
     hub.on("POST", "*/commit/*", answer(503), times=None)
     error = failure(push)
-    assert error.what == "the Hub answered 503, committing"
+    assert error.what == "the Hub answered 503 while committing"
     assert error.exit_code == 3
     assert hub.log.commits == 3
     assert head(hub) == before
@@ -585,7 +591,7 @@ def test_a_commit_that_fails_each_time_leaves_the_repository_as_it_was(hub: HubS
 def test_an_answer_that_is_no_json_is_told_as_that(hub: HubServer, push: Push) -> None:
     hub.add_repo("lab/net")
     hub.on("POST", "*/commit/*", answer(200, b"<html>maintenance</html>"), times=None)
-    assert failure(push).what == "the Hub's answer, committing, is no JSON: a server's error page"
+    assert failure(push).what == "the Hub's answer while committing is not JSON but an error page"
 
 
 def test_anothers_commit_in_place_of_ours_is_not_ours(hub: HubServer, push: Push) -> None:
@@ -599,9 +605,7 @@ def test_anothers_commit_in_place_of_ours_is_not_ours(hub: HubServer, push: Push
     hub.on("POST", "*/commit/*", overtake)
     error = failure(push)
     theirs = head(hub)
-    assert error.what == (
-        f"somebody else published to lab/net since {before[:12]}, it is at {theirs[:12]} now; nothing of ours was published"
-    )
+    assert error.what == (f"lab/net changed since commit {before[:12]}, now at {theirs[:12]}; nothing was published")
     assert hub.read("lab/net", "config.json") == b"theirs"
 
 
@@ -609,8 +613,8 @@ def test_when_nobody_answers_any_more_the_outcome_stays_unknown(hub: HubServer, 
     hub.on("POST", "*/commit/*", drop_after())
     hub.on("GET", "*/commits/*", answer(403), times=None)  # a 503 the client would ask again for 23 seconds
     error = failure(push)
-    assert error.what.startswith("it is not known whether the commit was made: Server disconnected")
-    assert error.hint == "publish again: what was made is recognised, and nothing is uploaded twice"
+    assert error.what.startswith("the outcome of the commit is unknown: Server disconnected")
+    assert error.hint == "publish again: a commit that was made is recognised, and nothing is uploaded twice"
     hub.heal()
     hub.log.clear()
     assert not push().is_new
@@ -623,7 +627,7 @@ def test_a_concurrent_publisher_is_not_overwritten(hub: HubServer, push: Push) -
     error = failure(push, meanwhile=lambda: hub.commit("lab/net", {"config.json": b"theirs"}))
     theirs = head(hub)
     assert isinstance(error, Refused) and error.exit_code == 3
-    assert f"since {before[:12]}, it is at {theirs[:12]} now" in error.what
+    assert f"since commit {before[:12]}, now at {theirs[:12]}" in error.what
     assert error.where == f"{hub.endpoint}/lab/net/commits/main"
     assert files(hub) == {"config.json"}
 
@@ -653,7 +657,7 @@ def test_a_tag_that_somebody_else_sets_meanwhile_is_not_moved(hub: HubServer, pu
     hub.add_repo("lab/net")
     first = head(hub)
     hub.on("POST", "*/tag/*", call_before(lambda: hub.repo("lab/net").tags.update(v1=first)))
-    assert failure(push, tag="v1").what == f"the tag v1 of lab/net stands on {first[:12]}, and a tag is never moved"
+    assert failure(push, tag="v1").what == f"the tag v1 of lab/net is on commit {first[:12]}, and zoo never moves a tag"
 
 
 # --- content ------------------------------------------------------------------------------------------------------
@@ -671,7 +675,7 @@ def with_readme(text: str) -> Release:
 
 def test_a_readme_that_the_hub_does_not_take_is_told_before_any_upload(hub: HubServer, push: Push) -> None:
     error = failure(push, made=with_readme("---\nlicense: beerware\ntags: 5\n---\n# Net\n"))
-    assert error.what.startswith("the Hub does not take the README: ")
+    assert error.what.startswith("the Hub rejects the README: ")
     assert '"license" must be one of' in error.what and '"tags" must be an array' in error.what
     assert isinstance(error, WrongContent) and error.exit_code == 1
     assert hub.log.uploaded_lfs_bytes == hub.log.commits == 0
@@ -681,7 +685,7 @@ def test_an_error_page_in_place_of_the_readmes_check_is_not_bad_yaml(hub: HubSer
     hub.on("POST", "*/validate-yaml", answer_html(502), times=None)
     error = failure(push)
     assert isinstance(error, TransferFailed)
-    assert error.what == "the Hub answered 502, checking the README"
+    assert error.what == "the Hub answered 502 while checking the README"
 
 
 def test_what_is_there_afterwards_and_is_not_the_release_is_wrong(hub: HubServer, push: Push) -> None:
@@ -692,7 +696,7 @@ def test_what_is_there_afterwards_and_is_not_the_release_is_wrong(hub: HubServer
 
     hub.on("GET", "*/tree/*", lie)
     error = failure(push)
-    assert f"model.safetensors has 279632 bytes, digest {'0' * 64}, not 279632, {WEIGHTS_SHA256}" in error.what
+    assert f"sha256 {WEIGHTS_SHA256}, got 279632 bytes, digest {'0' * 64}" in error.what
     assert error.exit_code == 1
 
 
@@ -750,7 +754,7 @@ def test_xet_that_cannot_be_used_is_told_with_the_way_around_it(hub: HubServer, 
     settings = {"HF_HUB_DISABLE_XET": "0", "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "0"}
     ran = run(hub, tmp_path, **settings)
     assert ran.returncode == 3, ran.stderr
-    assert "Xet's storage cannot be reached, uploading" in ran.stderr
+    assert "cannot reach Xet's storage while uploading" in ran.stderr
     assert "HF_HUB_DISABLE_XET=1 uploads without Xet" in ran.stderr
     assert files(hub) == set()
 
@@ -759,7 +763,7 @@ def test_the_command_prints_no_token_when_it_fails(hub: HubServer, tmp_path: Pat
     hub.on("POST", "*/commit/*", answer(403, b'{"error": "no"}'))
     ran = run(hub, tmp_path)
     assert ran.returncode == 3
-    assert "this token may not write to lab/net" in ran.stderr
+    assert "this token cannot write to lab/net" in ran.stderr
     assert os.environ["HF_TOKEN"] not in ran.stdout + ran.stderr
 
 

@@ -21,6 +21,7 @@ from tests.helpers.releases import (
     admit,
     digits_report,
     finding,
+    member,
     release,
     shipped,
     with_finding,
@@ -110,14 +111,14 @@ def test_names_that_the_hub_cannot_take_stay_out_of_the_metadata(digits_zoo: Pat
     report, catalog = _about(digits_zoo)
     made = release(report, catalog=catalog)
     assert front_matter(made)["datasets"] == ["digits"] and "base_model" not in front_matter(made)
-    assert "* made from: resnest50d\n" in texts(made)["README.md"]
+    assert "* base model: resnest50d\n" in texts(made)["README.md"]
     replace_once(card, "base_model: resnest50d", "base_model: timm/resnest50d")
     report, catalog = _about(digits_zoo)
     assert front_matter(release(report, catalog=catalog))["base_model"] == "timm/resnest50d"
 
 
 def test_a_readme_that_is_no_utf8_is_not_written_again() -> None:
-    with pytest.raises(Refused, match="the README that is there is not UTF-8, at byte 2"):
+    with pytest.raises(Refused, match="the published README is not UTF-8, at byte 2"):
         release(readme=b"# \xff\n")
 
 
@@ -155,7 +156,8 @@ def test_the_hub_takes_the_metadata_and_the_values_are_the_measured_ones() -> No
         "datasets": ["digits"],
         "metrics": ["accuracy", "top_5_accuracy"],
     }
-    results = ModelCard(texts(made)["README.md"]).data.eval_results
+    data: Any = ModelCard(texts(made)["README.md"]).data
+    results = data.eval_results
     assert results is not None
     assert [(item.dataset_type, item.dataset_split, item.metric_type, item.metric_value) for item in results] == [
         ("digits", "validation", "accuracy", finding(digits_report(), "accuracy", "digits/validation/top1").measured),
@@ -186,7 +188,7 @@ def test_the_text_of_a_licence_is_released_with_it(digits_zoo: Path) -> None:
     card = digits_zoo / "digits" / f"{NAME}.yaml"
     card.write_text(card.read_text() + "license_file: TERMS.txt\n")
     report, catalog = _about(digits_zoo)
-    with pytest.raises(NotHere, match=r"there is no file TERMS\.txt"):
+    with pytest.raises(NotHere, match=r"no such file: TERMS\.txt"):
         release(report, catalog=catalog)
     (card.parent / "TERMS.txt").write_text("Do as you like.\n")
     assert release(report, catalog=catalog).file("LICENSE").read() == b"Do as you like.\n"
@@ -195,9 +197,8 @@ def test_the_text_of_a_licence_is_released_with_it(digits_zoo: Path) -> None:
 def _about(zoo: Path) -> tuple[Any, Catalog]:
     """The session's report as if it were about the digits card of this zoo."""
     catalog = load_catalog([zoo])
-    digest = gate.card_sha256(catalog.find(NAME), catalog.collection_of(catalog.find(NAME)))
     report = digits_report()
-    return replace(report, subjects=(replace(report.subjects[0], card_sha256=digest),)), catalog
+    return replace(report, subjects=(replace(report.subjects[0], card_sha256=member(catalog).sha256),)), catalog
 
 
 def test_a_weights_file_that_was_tampered_with_is_refused_with_both_digests(digits_zoo: Path) -> None:
@@ -251,13 +252,13 @@ def test_a_pickle_is_converted_and_its_tensors_are_equal(digits_zoo: Path) -> No
         report = with_finding(report, check, f"{WEIGHTS_FILE}{end}", key=f"digits.pth{end}")
     admission = admit(report, catalog=catalog)
     proof = gate.prove(admission, measure_files(admission.card))
-    source, weights = released_weights(proof, folder)
-    assert source == "digits.pth"
+    weights = released_weights(proof, folder)
+    assert weights.source.file == "digits.pth"
     written = load_file(folder / "model.safetensors")
     assert written.keys() == state.keys()
     assert all(torch.equal(written[name], state[name]) and written[name].dtype == state[name].dtype for name in state)
-    assert (weights.size_bytes, weights.sha256) == store.digest(folder / "model.safetensors")
-    made = compose_release(proof, source, weights, address=ReleaseAddress())
+    assert (weights.file.size_bytes, weights.file.sha256) == store.digest(folder / "model.safetensors")
+    made = compose_release(proof, weights, address=ReleaseAddress())
     assert "* `model.safetensors`: the same tensors as `digits.pth`, compared bit by bit" in texts(made)["README.md"]
 
 
@@ -280,7 +281,7 @@ def test_a_conversion_that_came_out_otherwise_is_refused(tmp_path: Path) -> None
 
     save_file({"a": torch.zeros(2), "b": torch.zeros(2)}, tmp_path / "model.safetensors")
     expected = {"a": torch.zeros(2), "b": torch.tensor([0.0, -0.0])}
-    with pytest.raises(WrongContent, match=r"1 tensors of net\.pth came out differently as safetensors, first b"):
+    with pytest.raises(WrongContent, match=r"1 tensor of net\.pth changed in the safetensors file, first b"):
         tensors._refuse_difference(expected, tmp_path / "model.safetensors", "net.pth")
 
 
@@ -388,7 +389,7 @@ def test_a_file_that_changes_while_it_is_copied_replaces_nothing(tmp_path: Path)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "model.safetensors").write_bytes(b"old")
     made = Release("net", (ReleaseFile("model.safetensors", source, 11, "0" * 64),))
-    with pytest.raises(CannotCheck, match="was changed while it was copied"):
+    with pytest.raises(CannotCheck, match="changed while it was copied"):
         FolderTarget(tmp_path / "out").preflight().put(made, title="")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["model.safetensors"]
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == b"old"
@@ -396,7 +397,7 @@ def test_a_file_that_changes_while_it_is_copied_replaces_nothing(tmp_path: Path)
 
 def test_a_file_is_no_folder_to_publish_to(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="not a folder"):
         FolderTarget(tmp_path / "out").preflight()
 
 

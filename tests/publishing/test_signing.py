@@ -92,10 +92,10 @@ def test_whose_signature_it_is_is_known_from_the_private_key(keys: Path) -> None
 
 
 def test_a_file_that_holds_no_key_is_a_usage_error_with_the_way_to_make_one(keys: Path) -> None:
-    with pytest.raises(UsageError, match="holds no elliptic-curve private key") as error_info:
+    with pytest.raises(UsageError, match="not an elliptic-curve private key") as error_info:
         signing.sign(DIGESTS, keys / "ada.pub", "net")
     assert "openssl ecparam" in error_info.value.hint
-    with pytest.raises(UsageError, match="holds no elliptic-curve public key"):
+    with pytest.raises(UsageError, match="not an elliptic-curve public key"):
         signing.verify(b"{}", DIGESTS, keys / "ada.pem")
 
 
@@ -115,7 +115,7 @@ def test_the_signature_of_a_release_folder_is_verified_by_model_signing_itself(
     FolderTarget(tmp_path / "out").preflight().put(made, title="")
     if tampered:
         (tmp_path / "out" / "config.json").write_text("{}")
-    line = [sys.executable, "-m", "model_signing", "verify", "key", tmp_path / "out"]
+    line: list[str | Path] = [sys.executable, "-m", "model_signing", "verify", "key", tmp_path / "out"]
     line += ["--signature", tmp_path / "out" / "model.sig", "--public_key", keys / "ada.pub"]
     ran = subprocess.run(line, capture_output=True, text=True, check=False)
     assert ("Verification succeeded" in ran.stdout) is not tampered, ran.stdout + ran.stderr

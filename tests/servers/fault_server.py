@@ -1,7 +1,7 @@
-"""A real HTTP server on 127.0.0.1 that does on each path what a test wants of it, and counts what it did.
+"""A real HTTP server on 127.0.0.1 with a behaviour for each path, chosen by the test, that records its requests.
 
-A behaviour is a function of an Exchange. `good` is the well-behaved one; the others differ from it in what they are
-named for. The server counts accepted connections and body bytes handed to the system, and keeps every request.
+A behaviour is a function of an Exchange. `good` is a correct server; the others fail in the way that their name says. The
+server counts the accepted connections and the body bytes passed to the system, and keeps every request.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ Behaviour = Callable[["Exchange"], None]
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked; header names are lower case."""
+    """A request; header names are lower case."""
 
     method: str
     path: str
     headers: Mapping[str, str]
     count: int
-    """How many requests for this path came before."""
+    """The number of earlier requests for this path."""
 
     @property
     def range(self) -> tuple[int, int | None] | None:
-        """First and one past the last byte asked for."""
+        """The requested range: the first byte, and one past the last one."""
         match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("range", ""))
         return (int(match[1]), int(match[2]) + 1 if match[2] else None) if match else None
 
 
 @dataclass
 class Exchange:
-    """One request and the means to answer it."""
+    """One request, and the methods to respond to it."""
 
     request: Request
     server: FaultServer
@@ -51,12 +51,12 @@ class Exchange:
 
     def head(self, status: int, headers: Mapping[str, object]) -> None:
         """Send a status line and headers."""
-        lines = [f"HTTP/1.1 {status} Whatever", *(f"{name}: {value}" for name, value in headers.items())]
+        lines = [f"HTTP/1.1 {status} Reason", *(f"{name}: {value}" for name, value in headers.items())]
         self.connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
         self.is_over = self.is_over or str(headers.get("Connection", "")).lower() == "close"
 
     def body(self, data: bytes) -> None:
-        """Send bytes of a body, and count those that the system took."""
+        """Send bytes of a body, and count those that the system accepted."""
         if self.request.method == "HEAD":
             return
         view = memoryview(data)
@@ -68,22 +68,22 @@ class Exchange:
                 time.sleep(sent / self.server.bytes_per_second)
 
     def end(self) -> None:
-        """Close the connection in order once this exchange is over."""
+        """Close the connection after this exchange."""
         self.is_over = True
 
     def reset(self) -> None:
-        """Break the connection: the peer sees a reset."""
+        """Reset the connection."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.is_over = True
 
     def stall(self) -> None:
-        """Send nothing more until the server is closed."""
+        """Send nothing until the server is closed."""
         self.server.closing.wait()
         self.is_over = True
 
 
 class FaultServer:
-    """`site` maps paths to behaviours; every other path is a 404. Use as a context manager."""
+    """A context manager that runs the server. `site` maps paths to behaviours; every other path is a 404."""
 
     def __init__(self, *, bytes_per_second: float = 0, tls: ssl.SSLContext | None = None) -> None:
         """tls: serve https with this context's certificate."""
@@ -94,7 +94,7 @@ class FaultServer:
         self.bytes_per_second = bytes_per_second
         self.closing = threading.Event()
         self._lock = threading.Lock()
-        self._arrived = threading.Condition(self._lock)
+        self._bytes_changed = threading.Condition(self._lock)
         self._server = _Tcp(("127.0.0.1", 0), _Handler)
         self._server.owner = self
         self.scheme = "https" if tls else "http"
@@ -114,28 +114,28 @@ class FaultServer:
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
+        """The port of the server."""
         return int(self._server.server_address[1])
 
     def url(self, path: str, *, host: str = "127.0.0.1", login: str = "") -> str:
-        """The address of a path."""
+        """Return the URL of a path."""
         return f"{self.scheme}://{login + '@' if login else ''}{host}:{self.port}{path}"
 
     def requests_for(self, path: str) -> list[Request]:
-        """The requests for a path, in the order of their coming."""
+        """Return the requests for a path, in their order."""
         with self._lock:
             return [request for request in self.requests if request.path == path]
 
     def count_bytes(self, count: int) -> None:
-        """Add to the body bytes served, and wake who waits for them."""
-        with self._arrived:
+        """Add to the number of body bytes sent, and wake the threads in `wait_for_bytes`."""
+        with self._bytes_changed:
             self.bytes_served += count
-            self._arrived.notify_all()
+            self._bytes_changed.notify_all()
 
     def wait_for_bytes(self, count: int) -> bool:
-        """Wait until so many body bytes were served in all; false after 60 s, so that a test ends."""
-        with self._arrived:
-            return self._arrived.wait_for(lambda: self.bytes_served >= count, 60)
+        """Wait until so many body bytes were sent in all; false after 60 s, so that the test ends."""
+        with self._bytes_changed:
+            return self._bytes_changed.wait_for(lambda: self.bytes_served >= count, 60)
 
     def note_connection(self) -> None:
         """Count one accepted connection."""
@@ -143,7 +143,7 @@ class FaultServer:
             self.connections += 1
 
     def note(self, method: str, path: str, headers: Mapping[str, str]) -> Request:
-        """Keep a request."""
+        """Record a request and return it."""
         with self._lock:
             count = sum(request.path == path for request in self.requests)
             request = Request(method, path, {name.lower(): value for name, value in headers.items()}, count)
@@ -159,10 +159,8 @@ class _Tcp(socketserver.ThreadingTCPServer):
     owner: FaultServer
 
     def handle_error(self, request: object, client_address: object) -> None:
-        if not isinstance(
-            sys.exc_info()[1], (ConnectionError, ssl.SSLError)
-        ):  # clients that are killed are meant to be
-            super().handle_error(request, client_address)  # type: ignore[arg-type]  # as it came
+        if not isinstance(sys.exc_info()[1], (ConnectionError, ssl.SSLError)):  # tests kill clients on purpose
+            super().handle_error(request, client_address)  # type: ignore[arg-type]  # as in the base class
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -171,7 +169,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         self.server.owner.note_connection()
-        self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 128 << 10)  # little that is counted and never read
+        self.request.setsockopt(
+            socket.SOL_SOCKET, socket.SO_SNDBUF, 128 << 10
+        )  # so that few bytes are counted and never read
         super().setup()
 
     def answer(self) -> None:
@@ -190,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def good(content: bytes, *, etag: str = '"1"', modified: str = "") -> Behaviour:
-    """Ranges, If-Range, an entity tag: what a server should do."""
+    """Support ranges, If-Range and an entity tag, as a server should."""
 
     def behave(x: Exchange) -> None:
         validators = {name: value for name, value in (("ETag", etag), ("Last-Modified", modified)) if value}
@@ -211,7 +211,7 @@ def good(content: bytes, *, etag: str = '"1"', modified: str = "") -> Behaviour:
 
 
 def without_ranges(content: bytes) -> Behaviour:
-    """Always the whole, with its length."""
+    """Always send the whole file, with its length."""
 
     def behave(x: Exchange) -> None:
         x.head(200, {"Content-Length": len(content)})
@@ -221,7 +221,7 @@ def without_ranges(content: bytes) -> Behaviour:
 
 
 def without_length(content: bytes) -> Behaviour:
-    """The whole, ended by closing the connection."""
+    """Send the whole file without its length, and close the connection."""
 
     def behave(x: Exchange) -> None:
         x.head(200, {"Connection": "close"})
@@ -231,7 +231,7 @@ def without_length(content: bytes) -> Behaviour:
 
 
 def chunked(content: bytes) -> Behaviour:
-    """The whole in chunks, without its length."""
+    """Send the whole file in chunks, without its length."""
 
     def behave(x: Exchange) -> None:
         x.head(200, {"Transfer-Encoding": "chunked"})
@@ -244,7 +244,7 @@ def chunked(content: bytes) -> Behaviour:
 
 
 def broken_after(count: int, content: bytes, break_off: Callable[[Exchange], None] = Exchange.end) -> Behaviour:
-    """As `good`, but every body breaks off after so many bytes: by an end, a reset or a stall."""
+    """Behave as `good`, but break off every body after so many bytes: by closing, a reset or a stall."""
 
     def behave(x: Exchange) -> None:
         sent = 0
@@ -264,7 +264,7 @@ def broken_after(count: int, content: bytes, break_off: Callable[[Exchange], Non
 
 
 def status(code: int, headers: Mapping[str, object] | None = None, body: bytes = b"") -> Behaviour:
-    """A status with few words."""
+    """Send a status with a short body."""
 
     def behave(x: Exchange) -> None:
         x.head(code, {"Content-Length": len(body), **(headers or {})})
@@ -274,15 +274,15 @@ def status(code: int, headers: Mapping[str, object] | None = None, body: bytes =
 
 
 def redirect(target: str) -> Behaviour:
-    """To another address."""
+    """Redirect to another URL."""
     return status(302, {"Location": target})
 
 
 def first(count: int, behaviour: Behaviour, *, then: Behaviour) -> Behaviour:
-    """One behaviour for the first requests, another for those after."""
+    """Use one behaviour for the first requests, and another one after them."""
     return lambda x: (behaviour if x.request.count < count else then)(x)
 
 
 def in_turn(*behaviours: Behaviour) -> Behaviour:
-    """One behaviour after the other, the last one for ever."""
+    """Use one behaviour for each request in turn, and the last one for all further requests."""
     return lambda x: behaviours[min(x.request.count, len(behaviours) - 1)](x)

@@ -275,7 +275,7 @@ def test_a_commit_can_remove_files_and_folders(hub: HubServer, api: HfApi, net: 
 
 def test_a_commit_is_made_whole_or_not_at_all(api: HfApi, net: Repository) -> None:
     before = net.refs()
-    operations = [CommitOperationAdd("new.txt", b"1"), CommitOperationDelete("nowhere.txt")]
+    operations: list[Any] = [CommitOperationAdd("new.txt", b"1"), CommitOperationDelete("nowhere.txt")]
     with pytest.raises(RemoteEntryNotFoundError):
         api.create_commit("lab/net", operations, commit_message="half")
     assert net.refs() == before
@@ -642,18 +642,18 @@ def test_a_rate_limit_on_an_upload_is_waited_for_by_the_client(
 
 @pytest.mark.parametrize("step", ["whoami", "create_repo", "commit", "create_tag", "refs"])
 def test_a_rate_limit_elsewhere_is_an_error_at_once(hub: HubServer, api: HfApi, net: Repository, step: str) -> None:
-    ask = {
+    asks: dict[str, Callable[[], object]] = {
         "whoami": api.whoami,
         "create_repo": lambda: api.create_repo("lab/other"),
         "commit": lambda: publish(api),
         "create_tag": lambda: api.create_tag("lab/net", tag="v1"),
         "refs": lambda: api.list_repo_refs("lab/net"),
-    }[step]
+    }
     path = {"whoami": "*/whoami-v2", "create_repo": "*/create", "commit": "*/commit/*", "create_tag": "*/tag/*"}
     hub.on("*", path.get(step, "*/refs"), answer(429, headers={"Retry-After": "7"}), times=None)
     before = net.refs()
     with pytest.raises(HfHubHTTPError) as refused:
-        ask()
+        asks[step]()
     assert (status(refused), refused.value.response.headers["Retry-After"]) == (429, "7")
     assert hub.log.count(step) == 1
     assert net.refs() == before

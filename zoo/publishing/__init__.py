@@ -1,1 +1,1 @@
-"""Turn a card and its report into a release, and put the release onto the Hub."""
+"""Turn a card and its report into a release, and publish the release to a folder or to the Hub."""

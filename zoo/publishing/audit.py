@@ -1,7 +1,7 @@
-"""Check a published release against its own statement, the card as it is now, and its signature.
+"""Check a published release against its own statement, the card in its present form, and its signature.
 
-Nothing of this machine but the card is needed, and no weights are read: a place tells digests, the header of the weights
-how many numbers they hold.
+This needs only the card, and reads no weights: the target gives digests, and the header of the weights the number of
+elements.
 """
 
 from __future__ import annotations
@@ -27,50 +27,49 @@ from zoo.publishing.release import (
     PublishedFile,
     digests_of,
 )
-from zoo.registry.card import Card, Collection, card_sha256
+from zoo.registry.card import Card
+from zoo.registry.catalog import Member
 from zoo.registry.schema import violations
 from zoo.verification.report import Finding, Status, in_present_format
 
 UNCOVERED_WEIGHTS = frozenset(
     (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".onnx", ".npz")
 )
-"""What loaders look for besides model.safetensors (timm/models/_hub.py 1.0.31; transformers 5.23, utils/__init__.py)."""
+"""The suffixes of other files that loaders look for (timm/models/_hub.py 1.0.31; transformers 5.23,
+utils/__init__.py)."""
 
 
 def examine(
-    card: Card,
-    collection: Collection | None,
-    published_files: Mapping[str, PublishedFile],
-    count_elements: Callable[[], int],
+    member: Member, published_files: Mapping[str, PublishedFile], count_elements: Callable[[], int]
 ) -> tuple[Finding, ...]:
-    """What a published release says of itself against what is there: each file, the report, the card as it is now.
+    """Compare a release with its own statement, file by file, and its report with the card in its present form.
 
-    count_elements: how many numbers the header of the published weights announces. Nothing of this machine but the card
-    is needed. A README that was edited around its generated part is as good; other weights beside it are suspect.
+    count_elements: returns the number of elements in the header of the published weights. A README that was edited
+    outside its generated part is ok; weights that the statement does not name are suspect.
     """
-    make_finding = _FindingMaker(card)
+    make_finding = _FindingMaker(member.card)
     statement = _published_statement(published_files)
     if statement is None:
-        hint = f"publish again: zoo publish {card.name} --to ..."
-        reason = "there is no statement that could be checked"
+        hint = f"publish again: zoo publish {member.card.name} --to ..."
+        reason = "the file is missing, or not a valid statement of zoo"
         return (make_finding(STATEMENT, Status.WRONG, reason=reason, hint=hint),)
     digests = {item["name"]: item["digest"]["sha256"] for item in statement["subject"]}
     findings = [
         _examine_file(make_finding, path, sha256, published_files.get(path)) for path, sha256 in sorted(digests.items())
     ]
-    findings += _examine_report(make_finding, card, card_sha256(card, collection), statement["predicate"], digests)
+    findings += _examine_report(make_finding, member, statement["predicate"])
     if WEIGHTS in published_files:
         findings.append(_examine_header(make_finding, statement["predicate"], count_elements()))
     for path in sorted(set(published_files) - set(digests)):
         if Path(path).suffix in UNCOVERED_WEIGHTS:
             findings.append(
-                make_finding(path, Status.SUSPECT, reason="weights that the report says nothing of", hint="remove them")
+                make_finding(path, Status.SUSPECT, reason="the report does not cover these weights", hint="remove them")
             )
     return tuple(findings)
 
 
 def examine_signature(card: Card, published_files: Mapping[str, PublishedFile], key: Path) -> Finding:
-    """Whether the published files are signed, all of them, by that public key; without a signature the answer is wrong."""
+    """Check that all published files are signed by that public key; a release without a signature is wrong."""
     make_finding = _FindingMaker(card)
     signature = published_files[SIGNATURE].content if SIGNATURE in published_files else None
     if signature is None:
@@ -84,17 +83,17 @@ def examine_signature(card: Card, published_files: Mapping[str, PublishedFile], 
 
 
 def digests_of_release(published_files: Mapping[str, PublishedFile]) -> dict[str, str]:
-    """Path to SHA-256 of the published files that belong to the release, as they are there: what a signature must cover.
+    """Return path to SHA-256 of the published files that belong to the release, which a signature must cover.
 
-    Raises WrongContent when there is no statement that says which they are, or one of them is missing.
+    Raises WrongContent when there is no statement that names them, or one of them is missing.
     """
     statement = _published_statement(published_files)
     if statement is None:
-        raise WrongContent(f"there is no {STATEMENT} that says what was published", hint="publish again with --sign")
+        raise WrongContent(f"{STATEMENT} is missing or not valid", hint="publish again with --sign")
     names = {STATEMENT, *(item["name"] for item in statement["subject"])}
     missing = sorted(names - set(published_files))
     if missing:
-        raise WrongContent(f"{', '.join(missing)} of the release is missing", hint="publish again")
+        raise WrongContent(f"missing from the release: {', '.join(missing)}", hint="publish again")
     return digests_of(published_files[name] for name in names)
 
 
@@ -121,7 +120,7 @@ class _FindingMaker:
 
 
 def _published_statement(published_files: Mapping[str, PublishedFile]) -> dict[str, Any] | None:
-    """The statement, if it is one of ours and holds a report."""
+    """Return the statement with its report in the present format; None when it is not a valid one of zoo."""
     content = published_files[STATEMENT].content if STATEMENT in published_files else None
     with suppress(ValueError, KeyError, TypeError, AttributeError):
         data = json.loads(content or b"")
@@ -136,31 +135,30 @@ def _published_statement(published_files: Mapping[str, PublishedFile]) -> dict[s
 
 def _examine_file(make_finding: _FindingMaker, path: str, sha256: str, file: PublishedFile | None) -> Finding:
     if file is None:
-        reason = "the file is not there"
+        reason = "the file is missing"
         return make_finding(path, Status.WRONG, claimed=sha256, reason=reason, hint="publish again")
     if file.sha256 == sha256:
         return make_finding(path, Status.OK, claimed=sha256, measured=file.sha256)
     if path == README and file.content is not None and is_as_generated(file.content.decode(errors="replace")):
-        reason = "text around the generated part was edited since"
+        reason = "text outside the generated part was edited"
         return make_finding(path, Status.OK, claimed=sha256, measured=file.sha256, reason=reason)
-    reason = "the file is not what was published"
+    reason = "the file changed since it was published"
     hint = "publish again"
     return make_finding(path, Status.WRONG, claimed=sha256, measured=file.sha256, reason=reason, hint=hint)
 
 
-def _examine_report(
-    make_finding: _FindingMaker, card: Card, card_sha256: str, report: Mapping[str, Any], digests: Mapping[str, str]
-) -> Iterator[Finding]:
-    """Whether the published report is about the card as it is now, and about its weights."""
+def _examine_report(make_finding: _FindingMaker, member: Member, report: Mapping[str, Any]) -> Iterator[Finding]:
+    """Check that the published report is about the card in its present form, and about its weights."""
+    card = member.card
     subject = next((item for item in report["subjects"] if item["model"] == card.name), None)
     published = subject["card_sha256"] if subject else None
-    same = published == card_sha256
-    hint = f"zoo verify {card.name} --fetch, then publish again"
-    reason = "" if same else "the report is not about the card as it is now"
+    same = published == member.sha256
+    hint = f"run `zoo verify {card.name} --fetch`, then publish again"
+    reason = "" if same else "the card changed since the report"
     yield make_finding(
         "card",
         Status.OK if same else Status.WRONG,
-        claimed=card_sha256,
+        claimed=member.sha256,
         measured=published,
         reason=reason,
         hint=hint * (not same),
@@ -169,7 +167,7 @@ def _examine_report(
     for weights in card.weights:
         sha256, claimed = measured.get(weights.file), weights.sha256
         right = sha256 is not None and claimed is not None and sha256.startswith(claimed)
-        reason = "" if right else "the report is about other bytes than the card's"
+        reason = "" if right else "the report is about other bytes than the card"
         yield make_finding(
             weights.file,
             Status.OK if right else Status.WRONG,
@@ -181,17 +179,17 @@ def _examine_report(
 
 
 def _examine_header(make_finding: _FindingMaker, report: Mapping[str, Any], elements: int) -> Finding:
-    """The numbers that the published weights hold, against the parameters and buffers that were counted."""
+    """Compare the number of published elements with the parameters and buffers that were counted."""
     params: Mapping[str, Any] = next(
         (item for item in report["findings"] if (item["check"], item["key"]) == ("params", "params")), {}
     )
     buffers = params.get("evidence", {}).get("buffers")
     if params.get("measured") is None or buffers is None:
         return make_finding(
-            "elements", Status.UNKNOWN, measured=elements, reason="the report does not say how many there should be"
+            "elements", Status.UNKNOWN, measured=elements, reason="the report does not say how many elements to expect"
         )
-    least, most = params["measured"], params["measured"] + buffers  # counters that only training reads may be missing
-    reason = f"the header holds {elements:,} numbers, the model {least:,} parameters and {buffers:,} in buffers"
+    least, most = params["measured"], params["measured"] + buffers  # buffers that only training reads may be missing
+    reason = f"the header has {elements:,} elements, the model {least:,} parameters and {buffers:,} buffer elements"
     if elements < least:
         return make_finding("elements", Status.WRONG, claimed=least, measured=elements, reason=reason)
     status = Status.OK if elements <= most else Status.SUSPECT

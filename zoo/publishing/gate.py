@@ -1,8 +1,9 @@
-"""Card + report + measured files -> Proof: the one way to what may be published, or a refusal that names what is in the way.
+"""Decide whether a model may be published.
 
-The report must be complete (files, build and loading ok, parameters measured, one result ok over a whole split), good
-(exit code 0 with --strict), recent, about this card and about these very bytes. Pure: the clock and the measured files
-are given.
+Its report must be complete, good and recent, and about exactly the files on this machine. Complete means: files, build
+and loading are ok, the parameters are measured, and one result is ok over a whole split. Good means: exit code 0 with
+--strict. `admit` judges the report, `prove` compares it with the measured files. Both are pure: the clock and the
+measured files are arguments. A refusal names every problem.
 """
 
 from __future__ import annotations
@@ -10,57 +11,105 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 
-from zoo.errors import Refused
-from zoo.registry.card import Card, Collection, Dataset, card_sha256
-from zoo.registry.catalog import Catalog
+from zoo.errors import Refused, UsageError
+from zoo.registry.card import NO_WEIGHTS, Card, Collection, Dataset, SplitName
+from zoo.registry.catalog import Member
 from zoo.runtime.storage import state_folder
 from zoo.verification import report as reports
 from zoo.verification.report import Finding, Report, ReportSubject, Status, exit_code
 from zoo.weights import upgrade
 from zoo.weights.store import Artifact
 
-MAX_AGE_DAYS = 30
-"""Bytes do not age, the libraries that read them do: a little less than the time between two releases of timm (1.0.8 on
-2024-07-28, 1.0.10 on 2024-10-14; README of github.com/huggingface/pytorch-image-models at 015ac30, seen 2026-11-24)."""
+MAX_AGE_DAYS = 30.0
+"""The default age limit. Bytes do not age, but the libraries that read them do: it is a little less than the time
+between two releases of timm (1.0.8 on 2024-07-28, 1.0.10 on 2024-10-14; README of
+github.com/huggingface/pytorch-image-models at 015ac30, seen 2026-11-24)."""
 CLOCK_SKEW = timedelta(minutes=5)
-"""How far in the future a report may be made: clocks of two machines differ, RFC 4120 (8.2) allows as much."""
+"""How far in the future a report may be: the clocks of two machines differ, and RFC 4120 (8.2) allows as much."""
 COVERED = {"accuracy": ("accuracy", "data"), "flops": ("flops",)}
-"""The checks that may be missing, said so in the published card, and what each covers: where the data are not on this
-machine, both the data and the accuracy are skipped. Without any other check the bytes would not be known."""
+"""The checks that may be missing, which the README then says, and the checks that each covers: where the data set is
+not on this machine, both data and accuracy are skipped. Any other check is required, because without it the bytes are
+not known."""
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """One check that may be skipped or unknown, and why its maintainer publishes all the same."""
+    """One check that may be skipped or unknown, and the maintainer's reason to publish without it.
+
+    Raises UsageError for a check that may not be missing, or an empty reason.
+    """
 
     check: str
     reason: str
 
+    def __post_init__(self) -> None:
+        if self.check not in COVERED:
+            raise UsageError(f"--allow {self.check}: this check is required", hint=f"allow {' or '.join(COVERED)}")
+        if not self.reason.strip():
+            raise _lone_option()
+
+
+def parse_allowance(check: str | None, reason: str | None) -> Allowance | None:
+    """Return the allowance, None when neither is given; raises UsageError for one without the other."""
+    if check is None and reason is None:
+        return None
+    if check is None or reason is None:
+        raise _lone_option()
+    return Allowance(check, reason)
+
+
+def _lone_option() -> UsageError:
+    return UsageError("--allow and --reason go together", hint='--allow accuracy --reason "the data set is not public"')
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the gate accepts: the oldest report, and evaluation in it, in days; a check that may be missing.
+
+    Raises UsageError when the age is negative or not a number.
+    """
+
+    max_age_days: float = MAX_AGE_DAYS
+    allowance: Allowance | None = None
+
+    def __post_init__(self) -> None:
+        if not self.max_age_days >= 0:  # also true for NaN, which no age would exceed
+            raise UsageError(f"not a valid age: {self.max_age_days:g} days", hint="give --max-age 0 or more")
+
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A report that lets its card through; only `admit` makes one."""
+    """A card with the report that allows its publication; only `admit` makes one."""
 
-    card: Card
-    collection: Collection | None
+    member: Member
     datasets: Mapping[str, Dataset]
-    """By the name that the card calls them."""
+    """By the name that the card uses."""
     report: Report
-    """Only what it says of this card."""
+    """Only the part about this card."""
     subject: ReportSubject
     allowance: Allowance | None = None
 
     @property
+    def card(self) -> Card:
+        """The card."""
+        return self.member.card
+
+    @property
+    def collection(self) -> Collection | None:
+        """The card's family; None when the catalogue does not have it."""
+        return self.member.collection
+
+    @property
     def unproven(self) -> tuple[Finding, ...]:
-        """What was let through without a measurement."""
+        """The findings without a measurement that the allowance covers."""
         return tuple(item for item in self.report.findings if item.status in (Status.SKIPPED, Status.UNKNOWN))
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """An admission, and the files on this machine that it is about; only `prove` makes one."""
+    """An admission, and the files on this machine that its report is about; only `prove` makes one."""
 
     admission: Admission
     artifacts: tuple[Artifact, ...]
@@ -69,66 +118,59 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
-    """One thing in the way of a publish: what, and the command or edit that mends it."""
+    """One reason not to publish, and the command or edit that removes it."""
 
     what: str
     hint: str
 
 
-def newest_report(card: Card, collection: Collection | None) -> Report:
-    """The report of the last whole `zoo verify` of the card as it is now; raises Refused when there is none."""
-    digest = card_sha256(card, collection)
+def newest_report(member: Member) -> Report:
+    """Return the report that the last complete `zoo verify` of the card in its present form stored.
+
+    Raises Refused when there is none.
+    """
+    card, digest = member.card, member.sha256
     paths = sorted(state_folder("reports", digest).glob("*.json"))
     if not paths:
-        why = f"nothing has verified this card as it is now (card_sha256 {digest[:12]})"
+        why = f"the card in its present form is not verified (card_sha256 {digest[:12]})"
         if upgrade.has_report(digest):
-            why = "its report is of zoo 0.1, which proves nothing to this zoo: verify again"
-        raise Refused(f"{card.name} is not published: {why}", where=str(card.where), hint=_verify_command(card))
+            why = "its report is from zoo 0.1, which this version does not accept"
+        raise Refused(f"cannot publish {card.name}: {why}", where=str(card.where), hint=_verify_command(card))
     return reports.read(paths[-1])
 
 
-def admit(
-    card: Card,
-    catalog: Catalog,
-    report: Report,
-    *,
-    now: datetime,
-    max_age: timedelta,
-    allowance: Allowance | None = None,
-) -> Admission:
-    """The card with the report that lets it through. `now` is UTC.
+def admit(member: Member, report: Report, terms: Terms, *, now: datetime) -> Admission:
+    """Return the card with the report that allows its publication. `now` is in UTC.
 
-    Raises Refused, which names everything in the way, with the strict exit code of the report.
+    Raises Refused, which names every problem and has the report's exit code under --strict.
     """
-    own = report.only(card.name)
+    card, own = member.card, report.only(member.card.name)
     if own.version < reports.VERSION:
-        what = (
-            f"the report is of zoo {own.zoo}, in format {own.version}, which proves nothing to this zoo: verify again"
-        )
+        what = f"the report is from zoo {own.zoo}, in format {own.version}, which this version does not accept"
         raise _refusal(card, [Blocker(what, _verify_command(card))], 3)
-    subject = _subject_of(card, catalog.collection_of(card), own)
-    datasets = {item.dataset: dataset for item in card.results if (dataset := catalog.dataset(item.dataset))}
+    subject = _subject_of(member, own)
+    datasets = {item.dataset: dataset for item in card.results if (dataset := member.catalog.dataset(item.dataset))}
     blockers = [
-        *_age_blockers(card, own, now, max_age),
-        *_status_blockers(own.findings, allowance),
-        *_gap_blockers(card, datasets, own.findings, allowance),
+        *_age_blockers(card, own, now, terms.max_age_days),
+        *_status_blockers(own.findings, terms.allowance),
+        *_gap_blockers(card, datasets, own.findings, terms.allowance),
     ]
     if blockers:
         raise _refusal(card, blockers, exit_code(own.findings, strict=True))
-    return Admission(card, catalog.collection_of(card), datasets, own, subject, allowance)
+    return Admission(member, datasets, own, subject, terms.allowance)
 
 
 def prove(admission: Admission, artifacts: Sequence[Artifact]) -> Proof:
-    """The admission with the files, measured just now; raises Refused when the report is about other bytes."""
-    measured = {item.file: item.sha256 for item in admission.subject.weights}
+    """Return the admission with the files, measured just now; raises Refused when the report is about other bytes."""
+    reported = {item.file: item.sha256 for item in admission.subject.weights}
     blockers = [
         Blocker(
-            f"the report is about other bytes of {item.file}: there sha256 {measured.get(item.file, 'nothing')},"
+            f"the report is about other bytes of {item.file}: sha256 {reported.get(item.file, 'missing')},"
             f" on this machine {item.sha256}",
             _verify_command(admission.card),
         )
         for item in artifacts
-        if measured.get(item.file) != item.sha256
+        if reported.get(item.file) != item.sha256
     ]
     if blockers:
         raise _refusal(admission.card, blockers, 3)
@@ -136,54 +178,55 @@ def prove(admission: Admission, artifacts: Sequence[Artifact]) -> Proof:
 
 
 def is_whole(finding: Finding, datasets: Mapping[str, Dataset]) -> bool:
-    """Whether an accuracy finding rests on every image of its split, by its own evidence and by the dataset card."""
-    name, split, _ = finding.key.split("/", 2)
+    """Whether an accuracy finding covers every image of its split, by its own evidence and by the dataset card."""
+    name = SplitName.parse(finding.key.rpartition("/")[0])
     images, split_images = finding.evidence.get("images"), finding.evidence.get("split_images")
-    known = datasets[name].splits.get(split) if name in datasets else None
+    known = datasets[name.dataset].splits.get(name.split) if name.dataset in datasets else None
     return images is not None and images == split_images and (known is None or images == known.images)
 
 
-def _subject_of(card: Card, collection: Collection | None, report: Report) -> ReportSubject:
-    for subject in report.subjects:
-        digest = card_sha256(card, collection)
-        if subject.card_sha256 == digest:
-            return subject
-        what = (
-            f"the report is about the card as it was (card_sha256 {subject.card_sha256[:12]}), it is now {digest[:12]}"
-        )
+def measured_in(report: Report, check: str, key: str) -> Finding | None:
+    """Return the finding of that check and key; None when the report does not have it."""
+    return next((item for item in report.findings if (item.check, item.key) == (check, key)), None)
+
+
+def _subject_of(member: Member, report: Report) -> ReportSubject:
+    card, digest = member.card, member.sha256
+    if not report.subjects:
+        raise _refusal(card, [Blocker(f"the report does not mention {card.name}", _verify_command(card))], 3)
+    subject = report.subjects[0]
+    if subject.card_sha256 != digest:
+        what = f"the card changed since the report: card_sha256 was {subject.card_sha256[:12]}, is now {digest[:12]}"
         raise _refusal(card, [Blocker(what, _verify_command(card))], 3)
-    raise _refusal(card, [Blocker(f"the report does not mention {card.name}", _verify_command(card))], 3)
+    return subject
 
 
-def _age_blockers(card: Card, report: Report, now: datetime, max_age: timedelta) -> Iterator[Blocker]:
-    """The report's age, and that of the accuracies in it: what was evaluated before is not evaluated for each report."""
-    created, days = _utc(report.created), max_age / timedelta(days=1)
-    if now - created > max_age:
-        what = f"the report is {_days(now - created)} days old (of {report.created}), at most {days:g} are allowed"
-        yield Blocker(what, _verify_command(card))
+def _age_blockers(card: Card, report: Report, now: datetime, max_age_days: float) -> Iterator[Blocker]:
+    """Yield what is too old: the report, or an accuracy in it, which may come from an earlier evaluation."""
+    created, limit = _utc(report.created), f"the limit is {_counted(max_age_days, 'day')}"
+    age_days = (now - created) / _DAY
+    if age_days > max_age_days:
+        yield Blocker(f"the report is {age_days:.1f} days old (of {report.created}), {limit}", _verify_command(card))
     if created - now > CLOCK_SKEW:
-        yield Blocker(
-            f"the report was made in the future, at {report.created}", f"set the clock, then {_verify_command(card)}"
-        )
+        hint = f"set the clock, then run `{_verify_command(card)}`"
+        yield Blocker(f"the report's time is in the future: {report.created}", hint)
     for finding in report.findings:
         measured = finding.evidence.get("measured")
-        if finding.check == "accuracy" and isinstance(measured, str) and now - _utc(measured) > max_age:
-            old = _days(now - _utc(measured))
-            what = f"accuracy {finding.key} was measured {old} days ago (on {measured}), at most {days:g} are allowed"
-            yield Blocker(what, f"{_verify_command(card)} --max-age {days:g}")
+        if finding.check != "accuracy" or not isinstance(measured, str):
+            continue
+        age_days = (now - _utc(measured)) / _DAY
+        if age_days > max_age_days:
+            what = f"accuracy {finding.key} was measured {age_days:.1f} days ago (on {measured}), {limit}"
+            yield Blocker(what, f"{_verify_command(card)} --max-age {max_age_days:g}")
 
 
 def _utc(created: str) -> datetime:
-    """The time in a report, such as 2026-11-24T04:00:00Z."""
+    """Read the time in a report, such as 2026-11-24T04:00:00Z."""
     return datetime.strptime(created, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
 
 
-def _days(span: timedelta) -> str:
-    return f"{span / timedelta(days=1):.1f}"
-
-
 def _status_blockers(findings: Iterable[Finding], allowance: Allowance | None) -> Iterator[Blocker]:
-    covered = COVERED.get(allowance.check, ()) if allowance else ()
+    covered = COVERED[allowance.check] if allowance else ()
     for finding in findings:
         if finding.check in covered and finding.status in (Status.SKIPPED, Status.UNKNOWN):
             continue
@@ -194,19 +237,19 @@ def _status_blockers(findings: Iterable[Finding], allowance: Allowance | None) -
 def _gap_blockers(
     card: Card, datasets: Mapping[str, Dataset], findings: Sequence[Finding], allowance: Allowance | None
 ) -> Iterator[Blocker]:
-    """What a complete report has and this one has not. What it has, but not ok, is reported by `_status_blockers`."""
+    """Yield what a complete report has and this one lacks. `_status_blockers` reports what it has but is not ok."""
     by_key = {(item.check, item.key): item for item in findings}
     expected = [("build", "build"), ("params", "params")]
     for weights in card.weights:
         expected += [("files", f"{weights.file}/sha256"), ("loading", weights.file)]
     for check, key in expected:
         if (check, key) not in by_key:
-            yield Blocker(f"the report says nothing of {check} {key}", _verify_command(card))
+            yield Blocker(f"the report has no finding for {check} {key}", _verify_command(card))
     params = by_key.get(("params", "params"))
     if params is not None and params.status is Status.UNCLAIMED and params.measured is None:
         yield Blocker("the parameters were not measured", _verify_command(card))
     if not card.weights:
-        yield Blocker("the card lists no weights", "add `weights: [{file: ...}]`")
+        yield Blocker(NO_WEIGHTS.what, NO_WEIGHTS.hint)
     yield from _result_blockers(card, datasets, [item for item in findings if item.check == "accuracy"], allowance)
 
 
@@ -214,16 +257,17 @@ def _result_blockers(
     card: Card, datasets: Mapping[str, Dataset], findings: Sequence[Finding], allowance: Allowance | None
 ) -> Iterator[Blocker]:
     if not card.results:
-        hint = "add `claims: {results: [...]}` on a data set that zoo can evaluate, then " + _verify_command(card)
-        yield Blocker("the card claims no result, so nothing shows that these weights do what they are for", hint)
+        hint = (
+            f"add `claims: {{results: [...]}}` on a data set that zoo can evaluate, then run `{_verify_command(card)}`"
+        )
+        yield Blocker("the card claims no result, so nothing shows that the model works", hint)
     elif not findings:
-        yield Blocker("the report says nothing of accuracy", _verify_command(card))
+        yield Blocker("the report has no finding for accuracy", _verify_command(card))
     parts = [item for item in findings if item.status is Status.OK and not is_whole(item, datasets)]
     for finding in parts:
         images, known = finding.evidence.get("images"), finding.evidence.get("split_images")
-        yield Blocker(
-            f"accuracy {finding.key} is over a part of the split, {images} of {known} images", _verify_command(card)
-        )
+        what = f"accuracy {finding.key} covers only a part of the split: {images} of {known} images"
+        yield Blocker(what, _verify_command(card))
     if findings and not parts and not any(item.status is Status.OK for item in findings):
         allowed = allowance is not None and allowance.check == "accuracy"
         if not allowed and not any(item.status.exit_code(strict=True) for item in findings):
@@ -242,22 +286,19 @@ def _verify_command(card: Card) -> str:
 
 
 def _refusal(card: Card, blockers: Sequence[Blocker], code: int) -> Refused:
-    """One error that names them all, those with the same hint together."""
+    """Make one error of them all; those with the same hint stand together."""
     by_hint: dict[str, list[str]] = {}
     for item in blockers:
         by_hint.setdefault(item.hint, []).append(item.what)
-    lines = [f"{card.name} is not published, {len(blockers)} in the way:"]
+    lines = [f"cannot publish {card.name}: {_counted(len(blockers), 'problem')}"]
     for hint, blocked in by_hint.items():
         lines += [f"  {what}" for what in blocked] + ([f"    hint: {hint}"] if hint else [])
-    hint = "" if list(by_hint) == [_verify_command(card)] else f"do what stands above, then {_verify_command(card)}"
+    them = "problem" if len(blockers) == 1 else "problems"
+    is_said = list(by_hint) == [_verify_command(card)]
+    hint = "" if is_said else f"fix the {them} above, then run `{_verify_command(card)}`"
     return Refused("\n".join(lines), where=str(card.where), hint=hint, exit_code=code or 3)
 
 
-def measured_in(report: Report, check: str, key: str) -> Finding | None:
-    """The finding of that check and key, if the report has it."""
-    return next((item for item in report.findings if (item.check, item.key) == (check, key)), None)
-
-
-def report_from(path: Path | None, card: Card, collection: Collection | None) -> Report:
-    """The report in a file, or the newest stored one about the card; raises Refused when there is none."""
-    return reports.read(path) if path is not None else newest_report(card, collection)
+def _counted(number: float, noun: str) -> str:
+    """Return `1 problem`, `2 problems`."""
+    return f"{number:g} {noun}" + ("" if number == 1 else "s")

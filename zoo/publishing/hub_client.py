@@ -1,4 +1,4 @@
-"""Call the Hub's client: wait while it is limited, and turn its errors into ours."""
+"""Call the Hub's client: wait while requests are limited, and turn its errors into zoo's."""
 
 from __future__ import annotations
 
@@ -11,27 +11,29 @@ from typing import TypeVar
 
 from zoo.errors import CannotCheck, ZooError
 from zoo.publishing.hub_errors import PAUSE_SECONDS, RepositoryLocation, client_errors, explain, seconds_to_wait
+from zoo.runtime import process
 from zoo.runtime.environment import zoo_version
 
 T = TypeVar("T")
 XET_RETRY_DURATION = "60s"
-"""Xet's own default is six silent minutes (xet-runtime 1.5.2, config/groups/client.rs, retry_max_duration)."""
+"""Xet's default is to retry silently for six minutes (xet-runtime 1.5.2, config/groups/client.rs,
+retry_max_duration)."""
 
 
 @dataclass(frozen=True, slots=True)
 class WaitPolicy:
-    """How long to wait: for rate limits in all (their window is 5 minutes: huggingface.co/docs/hub/rate-limits, seen
-    2026-11-24), and between two tries of a commit."""
+    """How long to wait: for rate limits in total (their window is 5 minutes: huggingface.co/docs/hub/rate-limits, seen
+    2026-11-24), and before a commit is tried again."""
 
     rate_limit_seconds: float = 330.0
     pause_seconds: float = PAUSE_SECONDS
 
 
 class HubClient:
-    """The Hub's client, as the token of this machine sees one repository.
+    """The Hub's client for one repository, with this machine's token.
 
-    api: the client itself, for the functions that `call` and `retry_limited` run. location: what its errors name.
-    report_progress: called with what is waited for.
+    api: the client itself, for the functions given to `call` and `retry_limited`. location: the repository that errors
+    name. report_progress: called with each reason to wait.
     """
 
     def __init__(
@@ -41,25 +43,26 @@ class HubClient:
         report_progress: Callable[[str], None] = lambda line: None,
         wait_policy: WaitPolicy | None = None,
     ) -> None:
-        os.environ.setdefault("HF_XET_CLIENT_RETRY_MAX_DURATION", XET_RETRY_DURATION)
+        if process.is_ours():
+            _configure_client()
         from huggingface_hub import HfApi
-        from huggingface_hub.utils.tqdm import disable_progress_bars
 
-        if not sys.stderr.isatty():
-            disable_progress_bars()
         self.api = HfApi(library_name="zoo", library_version=zoo_version())
         self.location = RepositoryLocation(repo_id, f"{self.api.endpoint}/{repo_id}", self.api.endpoint)
         self.report_progress, self.wait_policy = report_progress, wait_policy or WaitPolicy()
 
     def call(self, doing: str, function: Callable[[], T]) -> T:
-        """Return the function's value; the client's errors become ours, rate limits are waited for."""
+        """Return the function's value; wait for rate limits, and raise the client's errors as zoo's.
+
+        doing: for messages, such as "reading tags".
+        """
         try:
             return self.retry_limited(doing, function)
         except client_errors() as error:
             raise self.explain(error, doing) from error
 
     def retry_limited(self, doing: str, function: Callable[[], T]) -> T:
-        """Return the function's value, asked for again after each 429, for as long as the wait policy has it."""
+        """Return the function's value; call it again after each 429, as long as the wait policy allows."""
         waited = 0.0
         while True:
             try:
@@ -73,11 +76,11 @@ class HubClient:
                 waited += seconds
 
     def explain(self, error: Exception, doing: str) -> ZooError:
-        """Say the client's error in our words."""
+        """Return the client's error as one of zoo's."""
         return explain(error, doing, self.location)
 
     def refuse_offline(self) -> None:
-        """Raise CannotCheck where the client is told not to ask the Hub."""
+        """Raise CannotCheck where the client is in offline mode."""
         from huggingface_hub import constants
 
         if constants.is_offline_mode():
@@ -86,3 +89,12 @@ class HubClient:
                 where=self.location.page,
                 hint="unset HF_HUB_OFFLINE; `--dry-run` works without the Hub",
             )
+
+
+def _configure_client() -> None:
+    """Shorten Xet's silent retries, and show progress bars on a terminal only. Both are for the whole process."""
+    os.environ.setdefault("HF_XET_CLIENT_RETRY_MAX_DURATION", XET_RETRY_DURATION)
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()

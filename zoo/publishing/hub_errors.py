@@ -1,7 +1,7 @@
-"""Turn the errors of the Hub's client into ours: what happened, where, and a hint.
+"""Turn the errors of the Hub's client into zoo's: what happened, where, and a hint.
 
-One table, in an order that matters: most of the client's errors are kinds of others, and its transport's come out as
-they are. Behaviour of the client: huggingface_hub 2.4.0, its source read 2026-11-24.
+The order of the cases matters: most of the client's errors are subclasses of others, and the errors of its HTTP library
+come unchanged. Behaviour of the client: huggingface_hub 2.4.0, its source read 2026-11-24.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 from zoo.errors import CannotCheck, TransferFailed, WrongContent, ZooError
 
 PAUSE_SECONDS = 2.0
-"""The wait where the Hub does not say how long: before a commit is tried again, and after a bare 429."""
+"""The wait where the Hub does not say how long: before a commit is tried again, and after a 429 without a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class RepositoryLocation:
-    """Which repository an error is about: its id, its web page, and the Hub that it is on."""
+    """The repository that an error is about: its id, its web page, and the Hub that it is on."""
 
     repo_id: str
     page: str
@@ -29,7 +29,7 @@ class RepositoryLocation:
 
 
 def explain(error: Exception, doing: str, location: RepositoryLocation) -> ZooError:
-    """Say the client's error in our words; one of ours stays as it is."""
+    """Return the client's error as one of zoo's; a ZooError stays as it is. doing: such as "reading tags"."""
     import httpx2
     from huggingface_hub import errors
 
@@ -42,36 +42,36 @@ def explain(error: Exception, doing: str, location: RepositoryLocation) -> ZooEr
     if isinstance(error, errors.HfHubHTTPError):
         return _explain_status(error, doing, location)
     if isinstance(error, httpx2.HTTPError):
-        hint = "look at the network, a proxy, HF_ENDPOINT; then publish again"
+        hint = "check the network, a proxy, HF_ENDPOINT; then publish again"
         return TransferFailed(
-            f"the Hub cannot be reached, {doing}: {first_line(error)}", where=location.endpoint, hint=hint
+            f"cannot reach the Hub while {doing}: {first_line(error)}", where=location.endpoint, hint=hint
         )
     if isinstance(error, json.JSONDecodeError):
-        hint = "try again later; it may be a proxy that answers"
-        return TransferFailed(f"the Hub's answer, {doing}, is no JSON: a server's error page", where=page, hint=hint)
+        hint = "try again later; if there is a proxy, check its answers"
+        return TransferFailed(f"the Hub's answer while {doing} is not JSON but an error page", where=page, hint=hint)
     if isinstance(error, RuntimeError):
         cause = f": {first_line(error.__cause__)}" if error.__cause__ else ""
-        hint = "publish again: it goes on with what is missing"
+        hint = "publish again: only what is missing is uploaded"
         return TransferFailed(f"{first_line(error)}{cause}; nothing was published", where=page, hint=hint)
     if isinstance(error, ConnectionError):
         hint = "publish again; HF_HUB_DISABLE_XET=1 uploads without Xet"
-        return TransferFailed(f"Xet's storage cannot be reached, {doing}: {first_line(error)}", where=page, hint=hint)
+        return TransferFailed(f"cannot reach Xet's storage while {doing}: {first_line(error)}", where=page, hint=hint)
     return WrongContent(
-        f"the Hub does not take the README: {_readme_messages(error)}",
-        where=page,
-        hint="correct the card or the README",
+        f"the Hub rejects the README: {_readme_messages(error)}", where=page, hint="correct the card or the README"
     )
 
 
 def _explain_no_access(error: Exception, location: RepositoryLocation) -> CannotCheck | None:
-    """The errors of a client that is offline, has no token, or does not see the repository; None for any other."""
+    """Return the error of a client that is offline, has no token or no access; None for other errors."""
     from huggingface_hub import errors
 
     repo, page = location.repo_id, location.page
     if isinstance(error, errors.OfflineModeIsEnabled):
         return CannotCheck("the Hub's client is in offline mode", where=page, hint="unset HF_HUB_OFFLINE")
     if isinstance(error, errors.LocalTokenNotFoundError):
-        return CannotCheck(f"not logged in to {location.endpoint}", where=page, hint="`hf auth login`, or set HF_TOKEN")
+        return CannotCheck(
+            f"not logged in to {location.endpoint}", where=page, hint="run `hf auth login`, or set HF_TOKEN"
+        )
     if isinstance(error, errors.OIDCError):
         hint = "give the job `permissions: id-token: write`, or unset HF_OIDC_RESOURCE"
         return CannotCheck(
@@ -84,8 +84,9 @@ def _explain_no_access(error: Exception, location: RepositoryLocation) -> Cannot
     if isinstance(error, errors.RepositoryNotFoundError):
         return repository_missing(location)
     if isinstance(error, errors.RevisionNotFoundError):
-        hint = "give a branch or tag that exists; --create makes a missing branch"
-        return CannotCheck(f"{repo} has no such branch, tag or commit", where=page, hint=hint)
+        return CannotCheck(
+            f"{repo} has no such branch, tag or commit", where=page, hint="give a branch or tag that exists"
+        )
     return None
 
 
@@ -93,31 +94,34 @@ def _explain_status(error: Any, doing: str, location: RepositoryLocation) -> Zoo
     repo, page, status = location.repo_id, location.page, error.response.status_code
     message = f": {error.server_message.splitlines()[0][:200]}" if error.server_message else ""
     if status == 401:
-        hint = f"`hf auth login` with a token from {location.endpoint}/settings/tokens"
+        hint = f"run `hf auth login` with a token from {location.endpoint}/settings/tokens"
         return CannotCheck(f"the Hub does not accept the token from {token_source()}", where=page, hint=hint)
     if status == 403:
-        hint = "--pr opens a pull request; or use a token with the write role there"
-        return CannotCheck(f"this token may not write to {repo}{message}", where=token_source(), hint=hint)
+        hint = "open a pull request with --pr, or use a token with write access"
+        return CannotCheck(f"this token cannot write to {repo}{message}", where=token_source(), hint=hint)
     if status == 429:
         seconds = seconds_to_wait(error, PAUSE_SECONDS)
-        return CannotCheck(f"too many requests, {doing}", where=page, hint=f"try again in {seconds:g} s")
+        return CannotCheck(f"too many requests while {doing}", where=page, hint=f"try again in {seconds:g} s")
     if status == 400:
-        return WrongContent(f"the Hub refuses it, {doing}{message}", where=page, hint="correct the card or the README")
-    hint = "publish again in a while: what was uploaded is not uploaded again"
-    return TransferFailed(f"the Hub answered {status}, {doing}{message}", where=page, hint=hint)
+        what = f"the Hub rejected the request while {doing}{message}"
+        return WrongContent(what, where=page, hint="correct the card or the README")
+    hint = "publish again later: nothing is uploaded twice"
+    return TransferFailed(f"the Hub answered {status} while {doing}{message}", where=page, hint=hint)
 
 
-def repository_missing(location: RepositoryLocation) -> CannotCheck:
-    """Say that there is no such repository, as far as this token can see."""
-    return CannotCheck(
-        f"{location.repo_id} does not exist or is private: the Hub does not tell which",
-        where=location.page,
-        hint="look at the name and at whose token this is; --create makes a new one",
-    )
+def repository_missing(location: RepositoryLocation, *, hint: str = "check the name and the token") -> CannotCheck:
+    """Return the error for a repository that this token cannot see."""
+    what = f"{location.repo_id} does not exist or is private (the Hub does not say which)"
+    return CannotCheck(what, where=location.page, hint=hint)
+
+
+def revision_missing(location: RepositoryLocation, revision: str, *, hint: str) -> CannotCheck:
+    """Return the error for a branch, tag or commit that the repository does not have."""
+    return CannotCheck(f"{location.repo_id} has no branch, tag or commit {revision!r}", where=location.page, hint=hint)
 
 
 def client_errors() -> tuple[type[Exception], ...]:
-    """All that the client raises for what is not a bug of ours."""
+    """Return the types of all that the client raises for reasons other than a bug in zoo."""
     import httpx2
     from huggingface_hub.errors import OIDCError
 
@@ -125,7 +129,7 @@ def client_errors() -> tuple[type[Exception], ...]:
 
 
 def is_outcome_unknown(error: Exception) -> bool:
-    """Whether a commit may have been made all the same: no answer, a server's error, or an answer that is no JSON."""
+    """Whether a commit may have been made: there was no answer, a server error, or an answer that is not JSON."""
     import httpx2
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -135,10 +139,10 @@ def is_outcome_unknown(error: Exception) -> bool:
 
 
 def seconds_to_wait(error: Exception, default: float) -> float | None:
-    """How long a 429 asks to wait, by Retry-After or by the reset of the RateLimit header, `default` where
-    the Hub does not say; None for other errors.
+    """Return how long a 429 asks to wait, from Retry-After or the reset of the RateLimit header.
 
-    Source: RFC 9110, 10.2.3; huggingface.co/docs/hub/rate-limits (`RateLimit: "api";r=0;t=55`), seen 2026-11-24.
+    Returns `default` where the Hub does not say, None for other errors. Source: RFC 9110, 10.2.3;
+    huggingface.co/docs/hub/rate-limits (`RateLimit: "api";r=0;t=55`), seen 2026-11-24.
     """
     response = getattr(error, "response", None)
     if response is None or response.status_code != 429:
@@ -150,7 +154,7 @@ def seconds_to_wait(error: Exception, default: float) -> float | None:
 
 
 def token_source() -> str:
-    """Where the token comes from; never the token itself."""
+    """Return where the token comes from; never the token itself."""
     from huggingface_hub import constants
 
     if os.environ.get("HF_OIDC_RESOURCE"):
@@ -160,13 +164,13 @@ def token_source() -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line that says something, without the queries of addresses: those of uploads are signed."""
+    """Return the first line that is not empty, without the queries of URLs, because those of uploads are signed."""
     lines = [re.sub(r"\?[^\s'\"]*=[^\s'\"]*", "", line).strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:200]
 
 
 def _readme_messages(error: BaseException) -> str:
-    """The messages about a README: the Hub's answer as JSON, or the client's list of them."""
+    """Return what is wrong with a README: from the Hub's JSON answer, or from the client's list."""
     text = str(error)
     with suppress(ValueError, KeyError, TypeError):
         text = "\n".join(item["message"] for item in json.loads(text)["errors"])

@@ -1,34 +1,34 @@
-"""Look at a repository of the Hub: its files, commits, tags and pull requests. Nothing here changes it."""
+"""Read a repository of the Hub: its files, commits, tags and pull requests. Nothing here changes it."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
 from zoo.errors import Refused, UsageError, ZooError
 from zoo.publishing.hub_client import HubClient, WaitPolicy
-from zoo.publishing.hub_errors import client_errors, repository_missing
+from zoo.publishing.hub_errors import client_errors, repository_missing, revision_missing
 from zoo.publishing.hub_files import file_of_info, file_of_tree
 from zoo.publishing.readme import ReleaseAddress
 from zoo.publishing.release import README, SMALL_BYTES, TEXTS, WEIGHTS, PublishedFile
 
-MOST_COMMITS = 50
-"""How far back the README is looked for that zoo wrote last."""
+MAX_COMMITS = 50
+"""How many commits are searched, at most, for the README that zoo wrote last."""
 
 
 @dataclass(frozen=True, slots=True)
-class Destination:
-    """Where a release goes, and what may be done there; what cannot be meant is a UsageError.
+class HubOptions:
+    """How to publish to a repository of the Hub. Raises UsageError for a pull request with a tag.
 
-    private: it must not be seen by others. pull_request: offer the commit, do not make it. create: what is not there
-    may be created, a repository or a branch.
+    branch, tag: where the commit goes, and the tag it gets; for a check, the tag or else the branch to read. private:
+    others must not see the repository. pull_request: open a pull request instead of committing to the branch. create:
+    create a repository or branch that does not exist.
     """
 
-    repo_id: str
     branch: str = "main"
     tag: str | None = None
     private: bool = False
@@ -36,15 +36,22 @@ class Destination:
     create: bool = True
 
     def __post_init__(self) -> None:
-        if "/" not in self.repo_id:
-            raise UsageError(f"{self.repo_id!r} is no repository of the Hub", hint="give hf:ORGANIZATION/NAME")
         if self.pull_request and self.tag:
-            raise UsageError("a pull request has no commit to tag yet", hint="merge it, then publish with --tag")
+            raise UsageError(
+                "cannot combine --pr with --tag: a pull request has no commit to tag yet",
+                hint="merge the pull request, then publish with --tag",
+            )
+
+    def given(self) -> tuple[str, ...]:
+        """Return the command line's names of the options that differ from their defaults."""
+        names = {"pull_request": "--pr", "create": "--no-create"}
+        given = [item.name for item in fields(self) if getattr(self, item.name) != item.default]
+        return tuple(names.get(name, f"--{name}") for name in given)
 
 
 @dataclass(frozen=True, slots=True)
 class RepositoryState:
-    """A repository as it was seen at one commit. has_branch: the commit is the branch's, not the default branch's."""
+    """A repository at one commit. has_branch: the commit is the branch's, not the default branch's."""
 
     head: str
     private: bool
@@ -53,18 +60,20 @@ class RepositoryState:
 
 
 class Repository:
-    """One repository, as the token of this machine sees it."""
+    """One repository, as this machine's token can see it."""
 
     def __init__(
         self,
-        destination: Destination,
+        repo_id: str,
+        options: HubOptions | None = None,
         *,
         report_progress: Callable[[str], None] = lambda line: None,
         wait_policy: WaitPolicy | None = None,
     ) -> None:
-        """report_progress: called with what is waited for."""
-        self.destination = destination
-        self.client = HubClient(destination.repo_id, report_progress=report_progress, wait_policy=wait_policy)
+        """repo_id: ORG/NAME; UsageError when it is not valid. report_progress: called with each reason to wait."""
+        _refuse_invalid(repo_id)
+        self.repo_id, self.options = repo_id, options or HubOptions()
+        self.client = HubClient(repo_id, report_progress=report_progress, wait_policy=wait_policy)
 
     @property
     def page(self) -> str:
@@ -73,33 +82,43 @@ class Repository:
 
     @property
     def address(self) -> ReleaseAddress:
-        """How the release's README calls it."""
-        return ReleaseAddress(self.destination.repo_id, self.page)
+        """The address that the release's README gives."""
+        return ReleaseAddress(self.repo_id, self.page)
 
-    # --- what was published ---------------------------------------------------------------------------------------
+    # --- what is published ----------------------------------------------------------------------------------------
 
     def published_files(self) -> Mapping[str, PublishedFile]:
-        """Return every file with its size and SHA-256: of large files as the listing has it, of small ones as they are read.
+        """Return every file by path with size and SHA-256: a large one's from the listing, a small one's from its
+        content.
 
-        Of the tag, where there is one to look at, else of the branch.
+        Reads the tag if the options have one, else the branch. Raises CannotCheck when it, or the repository, does not
+        exist.
         """
         state = self._published
         return {path: self._with_content(item, state.head) for path, item in state.files.items()}
 
     def count_elements(self) -> int:
-        """Count the numbers that the header of model.safetensors announces; only the header is downloaded."""
+        """Return the number of elements in the header of model.safetensors, which is all that is downloaded of it."""
         head = self._published.head
         metadata = self.client.call(
             "reading the header of the weights",
-            lambda: self.client.api.parse_safetensors_file_metadata(self.destination.repo_id, WEIGHTS, revision=head),
+            lambda: self.client.api.parse_safetensors_file_metadata(self.repo_id, WEIGHTS, revision=head),
         )
         return sum(metadata.parameter_count.values())
 
     @cached_property
     def _published(self) -> RepositoryState:
-        """The one commit that both of the above are about."""
+        """The one commit that both methods above read. It is never another branch's than the one asked for."""
+        from huggingface_hub.errors import RevisionNotFoundError
+
         self.client.refuse_offline()
-        state = self.look(self.destination.tag)
+        revision = self.options.tag or self.options.branch
+        try:
+            state = self._look_at(revision)
+        except RevisionNotFoundError as error:
+            raise revision_missing(
+                self.client.location, revision, hint="check the name of the branch or tag"
+            ) from error
         if state is None:
             raise repository_missing(self.client.location)
         return state
@@ -112,67 +131,77 @@ class Repository:
 
     # --- commits and their files ----------------------------------------------------------------------------------
 
-    def look(self, revision: str | None = None) -> RepositoryState | None:
-        """Return the repository at a revision, else at the branch's head; None when there is no such repository.
+    def look(self) -> RepositoryState | None:
+        """Return the repository at the branch's head; None when the repository does not exist.
 
-        A missing branch that may be created stands where the default branch does.
+        Where the branch does not exist but may be created, return the state at the default branch's head, from which it
+        would be created. Raises CannotCheck where it may not be created.
         """
+        from huggingface_hub.errors import RevisionNotFoundError
+
+        branch = self.options.branch
+        try:
+            return self._look_at(branch)
+        except RevisionNotFoundError as error:
+            if not self.options.create:
+                hint = "create the branch, or publish without --no-create"
+                raise revision_missing(self.client.location, branch, hint=hint) from error
+        state = self.client.call("looking up the repository", lambda: self._state_at(None))
+        return replace(state, has_branch=False)
+
+    def _look_at(self, revision: str) -> RepositoryState | None:
+        """Return the repository at a revision; None when there is no repository. Raises RevisionNotFoundError."""
         from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-        branch = None if self.destination.branch == "main" else self.destination.branch
         try:
-            return self.client.retry_limited("looking at the repository", lambda: self._state_at(revision or branch))
-        except GatedRepoError as error:
-            raise self.client.explain(error, "looking at the repository") from error
+            return self.client.retry_limited("looking up the repository", lambda: self._state_at(revision))
+        except GatedRepoError as error:  # a kind of RepositoryNotFoundError
+            raise self.client.explain(error, "looking up the repository") from error
         except RepositoryNotFoundError:
             return None
-        except RevisionNotFoundError as error:
-            if revision is not None or not self.destination.create:
-                raise self.client.explain(error, "looking at the branch") from error
-            state = self.client.call("looking at the repository", lambda: self._state_at(None))
-            return replace(state, has_branch=False)
+        except RevisionNotFoundError:
+            raise
         except client_errors() as error:
-            raise self.client.explain(error, "looking at the repository") from error
+            raise self.client.explain(error, "looking up the repository") from error
 
     def _state_at(self, revision: str | None) -> RepositoryState:
-        info = self.client.api.model_info(self.destination.repo_id, revision=revision, files_metadata=True)
+        info = self.client.api.model_info(self.repo_id, revision=revision, files_metadata=True)
         files = {item.rfilename: file_of_info(item) for item in info.siblings or ()}
         return RepositoryState(str(info.sha), bool(info.private), files)
 
     def files_at(self, commit: str) -> Mapping[str, PublishedFile]:
-        """List the files of a commit, from its tree."""
+        """Return the files of a commit by path, from its tree."""
         from huggingface_hub.hf_api import RepoFile
 
         entries = self.client.call(
-            "reading back",
-            lambda: list(self.client.api.list_repo_tree(self.destination.repo_id, recursive=True, revision=commit)),
+            "reading the published files back",
+            lambda: list(self.client.api.list_repo_tree(self.repo_id, recursive=True, revision=commit)),
         )
         return {item.path: file_of_tree(item) for item in entries if isinstance(item, RepoFile)}
 
     def read(self, path: str, revision: str) -> bytes:
-        """Read a file at a revision."""
+        """Return the content of a file at a revision."""
         local_path = self.client.call(
-            f"reading {path}",
-            lambda: self.client.api.hf_hub_download(self.destination.repo_id, path, revision=revision),
+            f"reading {path}", lambda: self.client.api.hf_hub_download(self.repo_id, path, revision=revision)
         )
         return Path(local_path).read_bytes()
 
     def read_cached(self, path: str) -> bytes | None:
-        """Read the newest copy in the client's cache, whichever commit it is of; None when there is none."""
+        """Return the newest copy of a file in the client's cache, from any commit; None when there is none."""
         from huggingface_hub import constants
 
-        folder = Path(constants.HF_HUB_CACHE) / f"models--{self.destination.repo_id.replace('/', '--')}" / "snapshots"
+        folder = Path(constants.HF_HUB_CACHE) / f"models--{self.repo_id.replace('/', '--')}" / "snapshots"
         copies = sorted(folder.glob(f"*/{path}"), key=lambda item: item.lstat().st_mtime)
         return copies[-1].read_bytes() if copies else None
 
     def find_readme(self, matches: Callable[[str], bool]) -> str | None:
-        """Return the newest README of the branch's commits that matches; None when none does."""
+        """Return the newest README in the branch's last MAX_COMMITS commits that matches; None when none does."""
         commits = self.client.call(
             "reading commits",
-            lambda: self.client.api.list_repo_commits(self.destination.repo_id, revision=self.destination.branch),
+            lambda: self.client.api.list_repo_commits(self.repo_id, revision=self.options.branch),
         )
-        for commit in commits[:MOST_COMMITS]:
-            with suppress(ZooError):  # a commit without a README, or with one that cannot be read
+        for commit in commits[:MAX_COMMITS]:
+            with suppress(ZooError):  # the commit has no README, or an unreadable one
                 text = self.read(README, commit.commit_id).decode(errors="replace")
                 if matches(text):
                     return text
@@ -181,43 +210,55 @@ class Repository:
     # --- rights, tags and pull requests ---------------------------------------------------------------------------
 
     def check_rights(self) -> None:
-        """Raise CannotCheck unless the token may write here, or read where a pull request is all that is asked for."""
-        write = not self.destination.pull_request
-        self.client.call("checking rights", lambda: self.client.api.auth_check(self.destination.repo_id, write=write))
+        """Raise CannotCheck unless the token may write to the repository; for a pull request, read access is enough."""
+        write = not self.options.pull_request
+        self.client.call("checking rights", lambda: self.client.api.auth_check(self.repo_id, write=write))
 
     def tagged_commit(self) -> str | None:
-        """Return the commit that has the destination's tag; None when none has it."""
-        refs = self.client.call("reading tags", lambda: self.client.api.list_repo_refs(self.destination.repo_id))
-        return next((str(item.target_commit) for item in refs.tags if item.name == self.destination.tag), None)
+        """Return the commit of the options' tag; None when the tag does not exist."""
+        refs = self.client.call("reading tags", lambda: self.client.api.list_repo_refs(self.repo_id))
+        return next((str(item.target_commit) for item in refs.tags if item.name == self.options.tag), None)
 
     def tag_taken(self, commit: str) -> Refused:
-        """Say that another commit has the tag."""
+        """Return the error for a tag that is on another commit."""
+        tag = self.options.tag
         return Refused(
-            f"the tag {self.destination.tag} of {self.destination.repo_id} stands on {commit[:12]}, and a tag is never moved",
-            where=f"{self.page}/tree/{self.destination.tag}",
+            f"the tag {tag} of {self.repo_id} is on commit {commit[:12]}, and zoo never moves a tag",
+            where=f"{self.page}/tree/{tag}",
             hint="give another --tag",
         )
 
     def pull_requests(self) -> dict[str, str]:
-        """List all pull requests, merged and closed ones too: ref to commit."""
+        """Return the commits of all pull requests by ref, including merged and closed ones."""
         refs = self.client.call(
             "reading pull requests",
-            lambda: self.client.api.list_repo_refs(self.destination.repo_id, include_pull_requests=True),
+            lambda: self.client.api.list_repo_refs(self.repo_id, include_pull_requests=True),
         )
         return {item.ref: str(item.target_commit) for item in refs.pull_requests or ()}
 
     def open_pull_requests(self, author: str | None) -> dict[str, str]:
-        """List the open pull requests of that author, as `pull_requests` does."""
+        """Return the commits of that author's open pull requests by ref; of all authors' when it is None."""
         discussions = self.client.call(
             "reading pull requests",
             lambda: list(
                 self.client.api.get_repo_discussions(
-                    self.destination.repo_id,
-                    author=author,
-                    discussion_type="pull_request",
-                    discussion_status="open",
+                    self.repo_id, author=author, discussion_type="pull_request", discussion_status="open"
                 )
             ),
         )
         refs = {f"refs/pr/{item.num}" for item in discussions}
         return {ref: commit for ref, commit in self.pull_requests().items() if ref in refs}
+
+
+def _refuse_invalid(repo_id: str) -> None:
+    """Raise UsageError unless it is ORG/NAME in the Hub's alphabet."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+        is_valid = "/" in repo_id
+    except HFValidationError:
+        is_valid = False
+    if not is_valid:
+        raise UsageError(f"not a valid repository of the Hub: {repo_id!r}", hint="give hf:ORG/REPO")

@@ -1,4 +1,4 @@
-"""List the licences that the Hub knows."""
+"""List the licences that the Hub accepts."""
 
 from __future__ import annotations
 
@@ -47,11 +47,13 @@ LICENSES = frozenset(
         "etalab-2.0",
         "eupl-1.1",
         "eupl-1.2",
+        "fair-noncommercial-research-license",
         "gemma",
         "gfdl",
         "gpl",
         "gpl-2.0",
         "gpl-3.0",
+        "grok2-community",
         "h-research",
         "intel-research",
         "isc",
@@ -73,6 +75,7 @@ LICENSES = frozenset(
         "odbl",
         "odc-by",
         "ofl-1.1",
+        "openmdw-1.0",
         "openrail",
         "openrail++",
         "osl-3.0",
@@ -85,5 +88,5 @@ LICENSES = frozenset(
         "other",
     ]
 )
-"""What the Hub takes for `license` (huggingface.co/docs/hub/repositories-licenses; its answer in huggingface_hub issue 4218 lists them); anything else is
-`other` with its name."""
+"""The values that the Hub accepts for `license` (huggingface.co/docs/hub/repositories-licenses; an error in
+huggingface_hub issue 4218 lists them). Any other licence is published as `other`, with its name."""

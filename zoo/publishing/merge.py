@@ -1,7 +1,7 @@
 """Merge the generated part of a README with the text that people wrote around it.
 
-What is generated (the metadata's own keys, and the text between two marks) belongs to zoo; whatever a person writes
-around it is kept. The first mark carries a digest of what was generated, so that a change on either side is noticed.
+zoo owns what it generates: some keys of the metadata, and the text between two marks. It keeps everything else. The
+first mark has the digest of the generated part, so that a change on either side is detected.
 """
 
 from __future__ import annotations
@@ -22,47 +22,50 @@ from zoo.registry.document import to_yaml
 BEGIN = re.compile(r"^<!-- zoo:begin sha256=([0-9a-f]{64}) .*-->\n", re.MULTILINE)
 END = "<!-- zoo:end -->\n"
 FRONT_MATTER = re.compile(r"\A---\n(.*?\n)?---\n", re.DOTALL)
+PUBLISHED_README, NEW_README = "published README.md", "new README.md"
+"""What a diff calls the two."""
 
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """What zoo says in a README: metadata under its own keys, and the text between the marks."""
+    """The generated part of a README: metadata under zoo's own keys, and the text between the marks."""
 
     metadata: Mapping[str, Any]
     body: str
 
     @property
     def text(self) -> str:
-        """Both, for a comparison by people."""
+        """Both, for a diff."""
         return to_yaml(self.metadata) + self.body
 
     @property
     def sha256(self) -> str:
-        """The digest that the first mark carries."""
+        """The digest that stands in the first mark."""
         return hashlib.sha256(f"{canonical_json(self.metadata)}\n{self.body}".encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Existing:
-    """A README as it is: its metadata, and its text before, between and after the marks."""
+    """A published README: its metadata, and its text before, between and after the marks; no marks, no body."""
 
     metadata: Mapping[str, Any]
     before: str
     body: str | None
     after: str
     recorded_sha256: str
-    """What the first mark says was generated; empty without marks."""
+    """The digest in the first mark; empty without marks."""
 
 
 FindReadme = Callable[[Callable[[str], bool]], "str | None"]
-"""Looks through the READMEs that were published before, the newest first, for one that matches."""
+"""Returns the newest of the READMEs published earlier that matches; None when none does."""
 
 
 def merge(generated: Generated, text: str | None, find_readme: FindReadme = lambda matches: None) -> str:
-    """The README with what is generated now and what a person wrote around it.
+    """Return the README with the newly generated part, and the text that a person wrote around it.
 
-    Where only a person changed the generated part, it stays as the person left it. Raises Refused where both sides
-    changed it, with the differences of both from what zoo had generated, if `find_readme` finds that.
+    text: the published README. Where only a person changed the generated part, that change is kept. Raises Refused
+    where both sides changed it; the message has the diff of each side from the earlier generated part, if `find_readme`
+    finds that.
     """
     if text is None:
         return _text(generated.metadata, {}, "", generated, "")
@@ -85,7 +88,7 @@ def merge(generated: Generated, text: str | None, find_readme: FindReadme = lamb
 
 
 def parse(text: str) -> Existing:
-    """The parts of a README; raises Refused when its metadata cannot be read."""
+    """Split a README into its parts; raises Refused when its metadata is not valid YAML."""
     text = text.replace("\r\n", "\n")
     match = FRONT_MATTER.match(text)
     metadata: Mapping[str, Any] = {}
@@ -94,7 +97,8 @@ def parse(text: str) -> Existing:
         if document.problems:
             problem = document.problems[0]
             raise Refused(
-                f"the metadata of the README that is there cannot be read: {problem.what}", hint="correct it there"
+                f"the metadata of the published README is not valid: {problem.what}",
+                hint="correct the published README, then publish again",
             )
         metadata = document.data
     rest = text[match.end() :] if match else text
@@ -106,7 +110,7 @@ def parse(text: str) -> Existing:
 
 
 def is_as_generated(text: str) -> bool:
-    """Whether the generated part of a README is as zoo left it, whatever was written around it."""
+    """Whether the generated part of a README is unchanged since zoo wrote it; the text around it does not matter."""
     existing = parse(text)
     return existing.body is not None and _generated_part(existing).sha256 == existing.recorded_sha256
 
@@ -120,7 +124,7 @@ def _is_recorded(text: str, sha256: str) -> bool:
 
 
 def difference(old: str, new: str, old_name: str, new_name: str) -> str:
-    """A unified diff, empty when the texts are equal."""
+    """Return a unified diff, empty when the texts are equal."""
     lines = difflib.unified_diff(old.splitlines(), new.splitlines(), old_name, new_name, lineterm="")
     return "".join(f"{line}\n" for line in lines)
 
@@ -129,25 +133,25 @@ KEYS = (
     "license", "license_name", "license_link", "library_name", "pipeline_tag", "tags", "datasets", "metrics",
     "base_model", "model-index",
 )  # fmt: skip
-"""The metadata that zoo generates. Any other key is a person's."""
+"""The metadata keys that zoo generates. All other keys belong to people."""
 
 
 def _text(metadata: Mapping[str, Any], own: Mapping[str, Any], before: str, generated: Generated, after: str) -> str:
-    begin = f"<!-- zoo:begin sha256={generated.sha256} generated by zoo: write outside of these two lines, or in the card -->\n"
+    begin = f"<!-- zoo:begin sha256={generated.sha256} generated by zoo; edit the card, or the text outside these two lines -->\n"
     front = to_yaml({**metadata, **own})
     return f"---\n{front}---\n{before or chr(10)}{begin}{generated.body}{END}{after}"
 
 
 def _both_changed(base: Generated | None, theirs: Generated, ours: Generated) -> Refused:
-    """What each side changed, for a person to decide: nothing is overwritten."""
-    here, new = "README.md as it is there", "README.md as zoo would write it"
+    """Return the error with what each side changed, so that a person can decide."""
+    here, new = PUBLISHED_README, NEW_README
     if base is None:
         differences = difference(theirs.text, ours.text, here, new)
     else:
-        old = "README.md as zoo wrote it"
+        old = "README.md as zoo generated it"
         differences = difference(base.text, theirs.text, old, here) + difference(base.text, ours.text, old, new)
     return Refused(
-        "README.md is not overwritten: its generated part was edited by hand, and what zoo generates changed as well\n"
+        "cannot update README.md: its generated part was edited by hand, and zoo would generate a different one\n"
         + differences,
-        hint="move what was written by hand out of the marked part (or put it into the card), then publish again",
+        hint="move the edits out of the marked part, or into the card; then publish again",
     )

@@ -1,7 +1,4 @@
-"""Proof -> the text of a release's README: metadata that the Hub accepts, what was measured, how to load it.
-
-Pure.
-"""
+"""Generate the README of a release: metadata that the Hub accepts, what was measured, how to load the model."""
 
 from __future__ import annotations
 
@@ -17,20 +14,20 @@ from zoo.models.facts import Value
 from zoo.publishing.gate import Admission, is_whole
 from zoo.publishing.licenses import LICENSES
 from zoo.publishing.merge import Generated
-from zoo.registry.card import METRICS, Card, ResultClaim
+from zoo.registry.card import Card, ResultClaim
+from zoo.registry.metrics import METRICS
+from zoo.registry.quantities import whole
 from zoo.verification.report import Finding, Status
 
-METRIC_TYPES = {"top1": "accuracy", "top5": "top_5_accuracy"}
-"""How the Hub calls them in `metrics` and `model-index`."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-"""A name that the Hub can take for a data set's (huggingface_hub 2.4.0, utils/_validators.py, validate_repo_id)."""
+"""A valid id of a data set or model on the Hub (huggingface_hub 2.4.0, utils/_validators.py, validate_repo_id)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseAddress:
-    """How the release will be called where it is published: a repository of the Hub with its web page, or a folder.
+    """The release's address in its README: a repository of the Hub with its web page, or a placeholder for a folder.
 
-    A folder's own path is nobody's business: it is this machine's, and whoever reads the README has another one.
+    The README does not name the folder itself, because that is a path of this machine.
     """
 
     repository: str = "path/to/this/folder"
@@ -38,12 +35,12 @@ class ReleaseAddress:
 
     @property
     def for_timm(self) -> str:
-        """What timm.create_model takes."""
+        """The model's name for timm.create_model."""
         return f"hf-hub:{self.repository}" if self.page else f"local-dir:{self.repository}"
 
 
 def generate(admission: Admission, weights_file: str, address: ReleaseAddress, *, is_converted: bool) -> Generated:
-    """What zoo says about a proved model. weights_file: which of the card's files became the release's model.safetensors."""
+    """Return the generated part of the README. weights_file: the card's file that became model.safetensors."""
     return Generated(_metadata(admission, address), _body(admission, weights_file, address, is_converted))
 
 
@@ -60,11 +57,11 @@ def _metadata(admission: Admission, address: ReleaseAddress) -> dict[str, Any]:
     ]
     values: dict[str, Any] = {
         **_license(card),
-        "library_name": library if library != "python" else None,  # a factory of the card's own is no library
+        "library_name": library if library != "python" else None,  # a function that the card names is not a library
         "pipeline_tag": card.task,
         "tags": [tag for tag in dict.fromkeys(tags) if tag],
         "datasets": [name for name in _datasets(admission) if HUB_ID.fullmatch(name)],
-        "metrics": list(dict.fromkeys(METRIC_TYPES[claim.metric] for claim, _ in measured)),
+        "metrics": list(dict.fromkeys(METRICS[claim.metric].hub_type for claim, _ in measured)),
         "base_model": card.base_model if card.base_model and "/" in card.base_model else None,
         "model-index": _model_index(admission, measured, address) if measured else None,
     }
@@ -72,7 +69,7 @@ def _metadata(admission: Admission, address: ReleaseAddress) -> dict[str, Any]:
 
 
 def _license(card: Card) -> dict[str, str]:
-    """What the card says; nothing when it says nothing."""
+    """Return the card's licence in the Hub's terms; empty when the card names none."""
     if card.license is None:
         return {}
     if card.license.lower() in LICENSES - {"other"}:
@@ -82,7 +79,7 @@ def _license(card: Card) -> dict[str, str]:
 
 
 def _datasets(admission: Admission) -> list[str]:
-    """What the model was trained on by the card or its family, then what it was evaluated on."""
+    """Return the data sets that the model was trained on, by its card or its family, then those it was evaluated on."""
     collection = admission.collection
     trained = admission.card.training.get("data") or (collection.training.get("data") if collection else None) or ()
     names = [trained] if isinstance(trained, str) else [str(name) for name in trained]
@@ -93,7 +90,7 @@ def _datasets(admission: Admission) -> list[str]:
 def _model_index(
     admission: Admission, measured: Sequence[tuple[ResultClaim, Finding]], address: ReleaseAddress
 ) -> list[dict[str, Any]]:
-    """One result a data set and split, with the measured values.
+    """Return one result for each data set and split, with the measured values.
 
     Source: huggingface_hub 2.4.0, repocard_data.py, eval_results_to_model_index.
     """
@@ -117,22 +114,20 @@ def _model_index(
                 ),
             },
         )
-        name = f"{METRICS[claim.metric].title}, {claim.unit or 'percent'}"
-        group["metrics"].append({"type": METRIC_TYPES[claim.metric], "value": finding.measured, "name": name})
+        metric = METRICS[claim.metric]
+        name = f"{metric.hub_name}, {claim.unit or 'percent'}"
+        group["metrics"].append({"type": metric.hub_type, "value": finding.measured, "name": name})
     return [{"name": admission.card.name, "results": list(results.values())}]
 
 
 def _measured_results(admission: Admission) -> list[tuple[ResultClaim, Finding]]:
-    """The claims that were measured over a whole split, with what was measured."""
+    """Return the claims that were measured over a whole split, each with its finding."""
     by_key = {item.key: item for item in admission.report.findings if item.check == "accuracy"}
-    pairs = [(claim, by_key.get(f"{claim.dataset}/{claim.split}/{claim.metric}")) for claim in admission.card.results]
+    pairs = [(claim, by_key.get(claim.key)) for claim in admission.card.results]
     return [
         (claim, finding)
         for claim, finding in pairs
-        if finding
-        and finding.status is Status.OK
-        and is_whole(finding, admission.datasets)
-        and claim.metric in METRIC_TYPES
+        if finding and finding.status is Status.OK and is_whole(finding, admission.datasets) and claim.metric in METRICS
     ]
 
 
@@ -141,7 +136,7 @@ def _measured_results(admission: Admission) -> list[tuple[ResultClaim, Finding]]
 
 @cache
 def template() -> Any:
-    """The README's template, compiled on first use."""
+    """Return the README's template; compiled on first use."""
     import jinja2
 
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)  # Markdown, not HTML
@@ -174,11 +169,11 @@ def _warnings(admission: Admission) -> list[str]:
     if allowance is None:
         return []
     missing = ", ".join(f"{item.check} {item.key} ({item.status.value})" for item in admission.unproven)
-    return [f"**Not verified: {missing}.** Published without it on purpose: {' '.join(allowance.reason.split())}"]
+    return [f"**Not verified: {missing}.** The publisher's reason: {' '.join(allowance.reason.split())}"]
 
 
 def _table_findings(findings: Sequence[Finding]) -> Iterator[Finding]:
-    """The findings that are about a number or the files, in the order in which people ask for them."""
+    """Yield the findings for the table: about numbers and files, in the order in which readers look for them."""
     for check in ("accuracy", "params", "flops", "files", "loading", "fingerprint", "data"):
         for finding in findings:
             if finding.check == check and not finding.key.endswith("/size"):
@@ -206,11 +201,11 @@ def _value(value: Value, unit: str) -> str:
 
 
 def _interval(finding: Finding) -> str:
-    """95 % of a share of counted images, or how far claim and measurement may differ."""
+    """Return the 95 % confidence interval of an accuracy, or the tolerance of another value."""
     correct, images = finding.evidence.get("correct"), finding.evidence.get("images")
     if isinstance(correct, int) and isinstance(images, int) and images:
         interval = confidence_interval(correct, images)
-        unit = 1.0 if finding.unit == "fraction" else 100.0
+        unit = whole(finding.unit)
         return f"{interval.low * unit:.2f} to {interval.high * unit:.2f} ({correct:,} of {images:,})"
     if finding.tolerance:
         return f"claim ± {finding.tolerance:g}"
@@ -219,10 +214,10 @@ def _interval(finding: Finding) -> str:
 
 def _interval_note(rows: Sequence[Mapping[str, str]]) -> str:
     if not any(" of " in row["interval"] for row in rows):
-        return "An interval says how far claim and measurement may differ."
+        return "The interval is the allowed difference between claim and measurement."
     return (
-        "The interval of an accuracy is the 95 % one for other images like these (Clopper-Pearson), with the images that"
-        " were right; any other says how far claim and measurement may differ."
+        "The interval of an accuracy is its 95 % confidence interval for similar images (Clopper-Pearson), with the"
+        " number of correct images. Any other interval is the allowed difference between claim and measurement."
     )
 
 
@@ -240,9 +235,9 @@ def _facts(admission: Admission, weights_file: str, is_converted: bool) -> Itera
     yield "weights", f"`{measured.file}`, {measured.size_bytes:,} bytes, SHA-256 `{measured.sha256}`"
     if is_converted:
         yield "`model.safetensors`", f"the same tensors as `{measured.file}`, compared bit by bit after the conversion"
-    yield "licence", card.license or "the card names none"
+    yield "licence", card.license or "not stated"
     if card.base_model:
-        yield "made from", card.base_model
+        yield "base model", card.base_model
     if collection and collection.paper and collection.paper.title:
         yield (
             "paper",
@@ -251,7 +246,7 @@ def _facts(admission: Admission, weights_file: str, is_converted: bool) -> Itera
     if card.code:
         yield "code", card.code
     for title, values in (
-        (("parts", collection.architecture), ("techniques", collection.techniques)) if collection else ()
+        (("components", collection.architecture), ("techniques", collection.techniques)) if collection else ()
     ):
         if values:
             yield title, ", ".join(values)
@@ -265,7 +260,7 @@ def _plain(value: object) -> str:
 
 
 def _provenance(card: Card) -> Iterator[dict[str, str]]:
-    """Who says so, for every claim; `read in` is the source that the card names, else the card's own line."""
+    """Yield each claim with its origin, and its source: the one that the card names, else the card's own line."""
     claims: list[tuple[str, Any]] = [("parameters", card.claims.params)] if card.claims and card.claims.params else []
     claims += [(f"{item.convention or 'FLOPs'}", item) for item in card.flops]
     claims += [(f"{item.metric} on {item.dataset}, {item.split}", item) for item in card.results]
@@ -273,7 +268,7 @@ def _provenance(card: Card) -> Iterator[dict[str, str]]:
         source = claim.source or f"{card.path.name}, line {claim.where['value'].line}"
         yield {
             "claim": _escaped(f"{title}: {claim.value:,}"),
-            "origin": claim.origin or "not said",
+            "origin": claim.origin or "not stated",
             "source": _escaped(source),
         }
 
@@ -281,15 +276,15 @@ def _provenance(card: Card) -> Iterator[dict[str, str]]:
 def _verification(admission: Admission) -> Iterator[tuple[str, str]]:
     report = admission.report
     libraries = report.environment.get("libraries", {})
-    yield "when", report.created
-    yield "with", f"zoo {report.zoo}, " + ", ".join(f"{name} {version}" for name, version in libraries.items())
+    yield "date", report.created
+    yield "software", f"zoo {report.zoo}, " + ", ".join(f"{name} {version}" for name, version in libraries.items())
     yield (
-        "on",
+        "machine",
         f"{report.environment.get('platform', 'an unknown machine')}, Python {report.environment.get('python', '?')}",
     )
     for data in admission.subject.datasets:
         yield "data", f"{data.name}, {data.split} split, manifest SHA-256 `{data.manifest_sha256}`"
-    yield "again", f"`zoo verify {admission.card.name} --fetch --strict`"
+    yield "repeat with", f"`zoo verify {admission.card.name} --fetch --strict`"
 
 
 def _escaped(text: str) -> str:

@@ -1,7 +1,7 @@
-"""Proof -> release folder: README.md, config.json, model.safetensors, verification.json and the licence's text.
+"""Compose the files of a release: README.md, config.json, model.safetensors, verification.json and the licence's text.
 
-The same proof gives the same bytes. Weights that are safetensors already are released as they were verified, without
-torch; a pickle is converted and the tensors of both are proved equal.
+The same proof gives the same bytes. Weights in safetensors are released as they were verified, without importing torch;
+a pickle is converted, and the tensors of both files are compared bit by bit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from zoo.errors import CannotCheck, NotHere, Refused, WrongContent
 from zoo.publishing.gate import Admission, Proof, measured_in
-from zoo.publishing.merge import FindReadme, difference, merge
+from zoo.publishing.merge import NEW_README, PUBLISHED_README, FindReadme, difference, merge
 from zoo.publishing.readme import ReleaseAddress, generate
 from zoo.registry.card import Card, Input, Rename, Weights
 from zoo.verification.report import VERSION, Finding, Report
@@ -27,22 +27,22 @@ README, CONFIG, WEIGHTS, STATEMENT, LICENSE = (
     "README.md", "config.json", "model.safetensors", "verification.json", "LICENSE",
 )  # fmt: skip
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
-"""Source: github.com/in-toto/attestation, spec/v1; model_signing 1.1.1 writes it so too (_signing/signing.py)."""
+"""Source: github.com/in-toto/attestation, spec/v1; model_signing 1.1.1 uses the same (_signing/signing.py)."""
 PREDICATE_TYPE = "urn:zoo-verify:report:"
-"""The predicate is a report as schemas/report.schema.json describes it; the version of its format follows."""
+"""The predicate is a report as in schemas/report.schema.json. The version of the report format follows the colon."""
 SIGNATURE = "model.sig"
-"""What `model_signing` calls a signature by default (1.1.1, _cli.py)."""
+"""The default name of a signature in `model_signing` (1.1.1, _cli.py)."""
 SMALL_BYTES = 10_000_000
-"""Files up to this size are read whole. A file that is not in LFS, which gives its SHA-256, has at most 5 MB on the Hub
+"""Files up to this size are read completely. The Hub gives the SHA-256 of files in LFS; other files have at most 5 MB
 (huggingface_hub 2.4.0, _commit_api.py, CommitOperationAdd)."""
 TEXTS = frozenset((README, CONFIG, STATEMENT, LICENSE, SIGNATURE))
-"""The small files of a release, which are read for a check; what else is there is only listed."""
+"""The small files of a release, which a check reads; other files are only listed."""
 _BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseFile:
-    """One file of a release: its path there, its bytes (or where they lie), and what they measure."""
+    """One file of a release: its path, its content (or where that is on this machine), its size and SHA-256."""
 
     path: str
     content: bytes | Path
@@ -51,17 +51,17 @@ class ReleaseFile:
 
     @classmethod
     def of_text(cls, path: str, text: str) -> ReleaseFile:
-        """A file with that text, as UTF-8."""
+        """Return a file with that text, as UTF-8."""
         content = text.encode()
         return cls(path, content, len(content), hashlib.sha256(content).hexdigest())
 
     def read(self) -> bytes:
-        """All of its bytes."""
+        """Return the content."""
         return self.content if isinstance(self.content, bytes) else self.content.read_bytes()
 
     @property
     def git_sha1(self) -> str:
-        """Git's id of a blob with these bytes, which the Hub gives for files that are not in LFS: 40 hex digits.
+        """Git's id of a blob with this content, 40 hex digits: the Hub gives it for files that are not in LFS.
 
         Source: git-scm.com/book/en/v2/Git-Internals-Git-Objects, "Object Storage"; huggingface_hub 2.4.0, utils/sha.py.
         """
@@ -73,19 +73,19 @@ class ReleaseFile:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """All files of a release, by path. What they say was measured on these very bytes."""
+    """All files of a release, sorted by path. Their claims were measured on exactly these weights."""
 
     model: str
     files: tuple[ReleaseFile, ...]
 
     def file(self, path: str) -> ReleaseFile:
-        """The file of that path; raises KeyError when the release has none."""
+        """Return the file of that path; raises KeyError when the release does not have it."""
         return {item.path: item for item in self.files}[path]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What putting a file there would do: `new`, `changed`, `same`, or `unknown` where the place could not be asked."""
+    """What publishing a file does: `new`, `changed`, `same`, or `unknown` where the target could not be read."""
 
     file: ReleaseFile
     kind: str
@@ -93,9 +93,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class PublishedFile:
-    """A file where it was published: what the place says of it, and its bytes where they were read.
+    """A published file: size and digests that the target gives, and its content where it was read.
 
-    sha256: empty for a small file of which only git's id is known.
+    sha256: empty for a small file for which only git's id is known.
     """
 
     path: str
@@ -106,64 +106,78 @@ class PublishedFile:
 
 
 def measure_files(card: Card) -> tuple[Artifact, ...]:
-    """The card's files on this machine, read from end to end now, as the card says, in its order; nothing is fetched.
+    """Read the card's files on this machine completely, and return them in the card's order; nothing is downloaded.
 
-    Raises NotHere when one is not here, WrongContent when one is not what the card says.
+    Raises NotHere when a file is not on this machine, WrongContent when it differs from the card.
     """
     return tuple(_measure_now(card, weights) for weights in card.weights)
 
 
 def _measure_now(card: Card, weights: Weights) -> Artifact:
-    """A file beside the card is read by each fetch; one of the store is taken by its size and time of change, and read here."""
+    """Return a file as it is now.
+
+    `fetch` reads a file beside the card, but trusts a stored file's size and time, so a stored file is read here.
+    """
     artifact = store.fetch(card, weights, offline=True)
     if artifact.path.parent == card.path.absolute().parent:
         return artifact
     size_bytes, sha256 = store.digest(artifact.path)
     disagreement = store.disagreement(weights, size_bytes, sha256)
     if disagreement:
-        hint = "zoo cache verify, then zoo fetch it again"
+        hint = f"run `zoo cache verify`, then `zoo fetch {card.name}`"
         raise WrongContent(disagreement, where=str(artifact.path), hint=hint)
     return replace(artifact, size_bytes=size_bytes, sha256=sha256)
 
 
-def released_weights(proof: Proof, folder: Path) -> tuple[str, ReleaseFile]:
-    """The card's file that is released, and what becomes model.safetensors.
+@dataclass(frozen=True, slots=True)
+class ReleasedWeights:
+    """The card's file that is released, and the model.safetensors made of it."""
 
-    The first safetensors file as it is; where the card has none with the architecture's own names, the first file
-    converted, into `folder`.
+    source: Artifact
+    file: ReleaseFile
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether the two differ in their bytes."""
+        return self.source.sha256 != self.file.sha256
+
+
+def released_weights(proof: Proof, folder: Path) -> ReleasedWeights:
+    """Return the first safetensors file whose tensors have the architecture's names, as it is.
+
+    Where the card has none, return its first file, converted into `folder`.
     """
     renames = {weights.file: weights.rename for weights in proof.admission.card.weights}
     for artifact in proof.artifacts:
         if tensors.is_safetensors(artifact.path) and _has_own_names(artifact.path, renames[artifact.file]):
-            return artifact.file, ReleaseFile(WEIGHTS, artifact.path, artifact.size_bytes, artifact.sha256)
+            return ReleasedWeights(artifact, ReleaseFile(WEIGHTS, artifact.path, artifact.size_bytes, artifact.sha256))
     source = proof.artifacts[0]
     target = folder / WEIGHTS
     tensors.write_safetensors(source, target, renames[source.file])
     size_bytes, sha256 = store.digest(target)
-    return source.file, ReleaseFile(WEIGHTS, target, size_bytes, sha256)
+    return ReleasedWeights(source, ReleaseFile(WEIGHTS, target, size_bytes, sha256))
 
 
 def compose_release(
     proof: Proof,
-    source_file: str,
-    weights: ReleaseFile,
+    weights: ReleasedWeights,
     *,
     address: ReleaseAddress,
     readme: bytes | None = None,
     find_readme: FindReadme = lambda matches: None,
 ) -> Release:
-    """The release for an address: source_file and weights as `released_weights` gave them, readme what is there already.
+    """Return the release for an address.
 
-    find_readme: see Preview, asked only when the README was changed on both sides, which raises Refused.
+    readme: the published one. find_readme: see Preview; called only when the README was changed on both sides, which
+    raises Refused.
     """
     admission = proof.admission
-    measured = {item.file: item.sha256 for item in proof.artifacts}
-    generated = generate(admission, source_file, address, is_converted=measured[source_file] != weights.sha256)
+    generated = generate(admission, weights.source.file, address, is_converted=weights.is_converted)
     text = merge(generated, None if readme is None else _decode(readme), find_readme)
     files = [
         ReleaseFile.of_text(README, text),
         ReleaseFile.of_text(CONFIG, _json(config(admission))),
-        weights,
+        weights.file,
         *_license(admission.card),
     ]
     statement = _statement(files, admission.report)
@@ -172,44 +186,43 @@ def compose_release(
 
 
 def _decode(readme: bytes) -> str:
-    """What a person wrote is kept to the byte, so what cannot be read is not written again."""
+    """Decode a README; raises Refused when it is not UTF-8, because a person's text must be kept exactly."""
     try:
         return readme.decode()
     except UnicodeDecodeError as error:
         raise Refused(
-            f"the README that is there is not UTF-8, at byte {error.start}", hint="save it there as UTF-8"
+            f"the published README is not UTF-8, at byte {error.start}", hint="save it as UTF-8, then publish again"
         ) from error
 
 
 def config(admission: Admission) -> dict[str, Any]:
-    """What timm's and transformers' loaders read: the card's values, and what the build check found in the module.
+    """Return what timm and transformers load: the card's values, and what the build check found in the module.
 
-    Nothing is taken from the architecture's own default weights: their tag, licence and preprocessing are another
-    model's. `num_classes` is not among the `model_args`: transformers 5.23 passes it by itself, and would pass it twice.
+    Nothing comes from the architecture's default weights: their tag, licence and preprocessing belong to another model.
+    `num_classes` is not among the `model_args`, because transformers 5.23 passes it itself and would pass it twice.
+    Raises NotHere when the card names no builder or no input size.
     """
-    card = admission.card
-    if card.builder is None or card.input is None:
-        raise NotHere("the card names no builder or no input", where=str(card.where), hint="add `builder` and `input`")
+    card, builder, model_input = admission.card, admission.card.required_builder, admission.card.required_input
     build = measured_in(admission.report, "build", "build")
     traits: Mapping[str, Any] = build.evidence if build else {}
-    if card.builder.library != "timm":  # timm and transformers would take it for an architecture of timm's
-        own = {"library": card.builder.library, "entry": card.builder.entry, "options": dict(card.builder.options)}
+    if builder.library != "timm":  # timm and transformers would look for an architecture of timm
+        own = {"library": builder.library, "entry": builder.entry, "options": dict(builder.options)}
         shared = {"num_classes": traits.get("num_classes"), **_labels(admission)}
-        return {"builder": own, "input": card.input.as_data(), **_present(shared)}
-    entry, _, tag = card.builder.entry.partition(".")
-    options = {key: value for key, value in card.builder.options.items() if key != "num_classes"}
+        return {"builder": own, "input": model_input.as_data(), **_present(shared)}
+    entry, _, tag = builder.entry.partition(".")
+    options = {key: value for key, value in builder.options.items() if key != "num_classes"}
     values = {
         "architecture": entry,
         **{key: traits.get(key) for key in ("num_classes", "num_features", "global_pool")},
         **_labels(admission),
         "model_args": options or None,
-        "pretrained_cfg": _pretrained_config(card, card.input, tag, traits),
+        "pretrained_cfg": _pretrained_config(card, model_input, tag, traits),
     }
     return _present(values)
 
 
 def _pretrained_config(card: Card, model_input: Input, tag: str, traits: Mapping[str, Any]) -> dict[str, Any]:
-    """What timm calls `pretrained_cfg`; traits: what the build check found."""
+    """Return timm's `pretrained_cfg`. traits: what the build check found."""
     values = {
         "tag": tag or None,
         "custom_load": False,
@@ -230,40 +243,40 @@ def _pretrained_config(card: Card, model_input: Input, tag: str, traits: Mapping
 
 
 def text_at(path: Path) -> str | None:
-    """The text of a file, None when there is none."""
+    """Return the text of a file; None when it does not exist. Raises CannotCheck when it is not readable as UTF-8."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise CannotCheck(f"cannot be read: {error}", where=str(path)) from error
+        raise CannotCheck(f"cannot read the file: {error}", where=str(path)) from error
 
 
 def readme_difference(release: Release, published_readme: bytes | None) -> str:
-    """A unified diff from the README that is there to the release's; empty when they are equal."""
+    """Return a unified diff from the published README to the release's; empty when they are equal."""
     old = (published_readme or b"").decode(errors="replace")
-    return difference(old, release.file(README).read().decode(), "README.md there", "README.md of the release")
+    return difference(old, release.file(README).read().decode(), PUBLISHED_README, NEW_README)
 
 
 def with_signature(release: Release, signature: bytes) -> Release:
-    """The release with a signature over all of its other files."""
+    """Return the release with a signature over all of its other files."""
     file = ReleaseFile(SIGNATURE, signature, len(signature), hashlib.sha256(signature).hexdigest())
     files = [item for item in release.files if item.path != SIGNATURE]
     return Release(release.model, tuple(sorted([*files, file], key=lambda item: item.path)))
 
 
 def digests_of(files: Iterable[ReleaseFile | PublishedFile]) -> dict[str, str]:
-    """Path to SHA-256 of the files that a signature is over: all but itself."""
+    """Return path to SHA-256 of the files that a signature covers: all but the signature itself."""
     return {item.path: item.sha256 for item in files if item.path != SIGNATURE}
 
 
 def count_elements(path: Path) -> int:
-    """How many numbers the header of a safetensors file announces; raises WrongContent when there is none."""
+    """Return the number of elements in a safetensors header; raises WrongContent when the header is not valid."""
     return sum(map(math.prod, _shapes(path).values()))
 
 
 def _shapes(path: Path) -> dict[str, list[int]]:
-    """The shapes of the tensors by name, of which only the header is read.
+    """Return the shapes of a safetensors file's tensors by name; only the header is read.
 
     Source: see tensors.is_safetensors.
     """
@@ -273,11 +286,11 @@ def _shapes(path: Path) -> dict[str, list[int]]:
             header = json.loads(file.read(length))
         return {name: item["shape"] for name, item in header.items() if name != "__metadata__"}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError, OverflowError) as error:
-        raise WrongContent(f"{path.name} has no sound header of safetensors", where=str(path)) from error
+        raise WrongContent(f"{path.name}: not a valid safetensors header", where=str(path)) from error
 
 
 def _has_own_names(path: Path, renames: Sequence[Rename]) -> bool:
-    """Whether the file's names are the architecture's, so that any loader can take them as they are."""
+    """Whether the file's tensors have the architecture's names, so that any loader can use them unchanged."""
     _, steps = tensors.under_own_names(_shapes(path), renames)
     return not steps
 
@@ -287,7 +300,8 @@ def _present(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _labels(admission: Admission) -> dict[str, Any]:
-    """The classes in the order of the outputs: the card's, or those of the data set whose labels the outputs matched."""
+    """Return the classes in the order of the outputs: the card's, else the data set's whose labels the outputs
+    matched."""
     if admission.card.class_names:
         return {"label_names": list(admission.card.class_names)}
     for dataset in admission.datasets.values():
@@ -302,12 +316,12 @@ def _license(card: Card) -> Iterator[ReleaseFile]:
     path = card.path.parent / card.license_file
     text = text_at(path)
     if text is None:
-        raise NotHere(f"there is no file {path.name}", where=str(card.where["license_file"]), hint=f"put it at {path}")
+        raise NotHere(f"no such file: {path.name}", where=str(card.where["license_file"]), hint=f"create {path}")
     yield ReleaseFile.of_text(LICENSE, text)
 
 
 def _statement(files: list[ReleaseFile], report: Report) -> dict[str, Any]:
-    """An in-toto Statement: the report is about these files. Of the places in cards only the file's name is told."""
+    """Return an in-toto Statement that the report is about these files. It names card files without their folders."""
     shared = replace(report, findings=tuple(_without_folder(item) for item in report.findings))
     subjects = [
         {"name": item.path, "digest": {"sha256": item.sha256}} for item in sorted(files, key=lambda item: item.path)

@@ -1,7 +1,7 @@
-"""Digests of a release <-> an OpenSSF model signature over all of its files, which anybody's `model_signing` verifies.
+"""Sign a release, and verify its signature.
 
-Signing and verifying go by digests that were measured or listed already: no weights are read once more. Needs the extra
-`sign`.
+The signature is an OpenSSF model signature over all files, which `model_signing` also verifies. Signing
+and verifying use digests that were measured or listed before, so no weights are read again. Needs the extra `sign`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any
 from zoo.errors import CannotCheck, UsageError, WrongContent
 
 IGNORED = ("model.sig",)
-"""What the signature says of itself that a verifier must leave out: a file cannot hold its own digest."""
+"""The files that the signature tells a verifier to leave out: a file cannot contain its own digest."""
 
 
 def sign(digests: Mapping[str, str], key: Path, name: str) -> bytes:
-    """The signature over files by path and SHA-256, made with an elliptic-curve private key in a PEM file.
+    """Return the signature over files, by path and SHA-256, with an elliptic-curve private key in a PEM file.
 
-    name: the signed model's name. Two signatures over the same are different bytes: ECDSA is not deterministic.
-    Raises UsageError when the key is none, CannotCheck when the extra is not installed.
+    name: the model's name. Two signatures over the same files differ, because ECDSA is not deterministic. Raises
+    UsageError when the key is not valid, CannotCheck when the extra is not installed.
     """
     signing = _module("signing")
     with tempfile.TemporaryDirectory() as temporary:
@@ -36,9 +36,9 @@ def sign(digests: Mapping[str, str], key: Path, name: str) -> bytes:
 
 
 def verify(signature: bytes, digests: Mapping[str, str], key: Path) -> None:
-    """Fail unless the signature is by that public key (a PEM file) and over exactly these files.
+    """Raise WrongContent unless the signature is by that public key (a PEM file) and over exactly these files.
 
-    Raises WrongContent when it is not, UsageError when the key is none, CannotCheck when the extra is not installed.
+    Raises UsageError when the key is not valid, CannotCheck when the extra is not installed.
     """
     verifying = _module("verifying")
     try:
@@ -51,12 +51,12 @@ def verify(signature: bytes, digests: Mapping[str, str], key: Path) -> None:
         source.write_bytes(signature)
         try:
             config.set_hashing_config(hashing_config).verify(Path(temporary), source)
-        except Exception as error:  # whatever a foreign file makes the library raise, the signature is not good
+        except Exception as error:  # a malformed file makes the library raise anything; the signature is not valid then
             raise _signature_error(error, key, is_by_key=hashing_config.was_asked) from error
 
 
 def is_by(signature: bytes, digests: Mapping[str, str], private_key: Path) -> bool:
-    """Whether a signature over these files was made with that private key, so that it need not be made again."""
+    """Whether the signature is by that private key and over exactly these files, so that it can be kept."""
     from cryptography.hazmat.primitives import serialization
 
     try:
@@ -75,7 +75,7 @@ def is_by(signature: bytes, digests: Mapping[str, str], private_key: Path) -> bo
 
 
 def _hashing_config(digests: Mapping[str, str], name: str) -> Any:
-    """A hashing configuration of the library that answers with known digests in place of reading files."""
+    """Return a hashing configuration of the library that gives known digests instead of reading files."""
     manifest, reads_files = _module("manifest"), _module("hashing").Config
     digest_type = _module("_hashing.hashing").Digest
     items = [
@@ -87,12 +87,12 @@ def _hashing_config(digests: Mapping[str, str], name: str) -> Any:
     )
 
     class KnownDigests(reads_files):  # type: ignore[misc, valid-type]  # the library's modules are loaded by name
-        """See above. The library asks only after it has found that the signature is by the key."""
+        """See above. The library calls `hash` only after it has verified that the signature is by the key."""
 
         was_asked = False
 
         def hash(self, model_path: object, *, files_to_hash: object = None) -> Any:
-            """The manifest of the known digests."""
+            """Return the manifest of the known digests."""
             self.was_asked = True
             return manifest.Manifest(name, items, kind)
 
@@ -100,16 +100,16 @@ def _hashing_config(digests: Mapping[str, str], name: str) -> Any:
 
 
 def _signature_error(error: Exception, key: Path, *, is_by_key: bool) -> WrongContent:
-    """What the library found, without its objects."""
+    """Return the error for what the library found."""
     if not is_by_key:
-        what, hint = f"the signature is not by the key {key.name}", "ask the publisher which key signs"
+        what, hint = f"the signature is not by the key {key.name}", "ask the publisher for the public key"
     else:
-        text = str(error).replace("\\'", "'")  # the message is a printed list
+        text = str(error).replace("\\'", "'")  # the message is the repr of a list
         names = re.findall(r"Hash mismatch for '([^']+)'", text) + re.findall(
             r"files (?:found )?in model '[^']*': ([^\"\]]+)", text
         )
         what = (
-            f"the signature is by the key {key.name}, but over other files: {', '.join(names) or 'it cannot be read'}"
+            f"the signature is by the key {key.name}, but over other files: {', '.join(names) or 'it is not readable'}"
         )
         hint = "do not use this release: it was changed after it was signed"
     return WrongContent(what, hint=hint)
@@ -126,8 +126,8 @@ def _module(name: str) -> Any:
 
 def _key_error(key: Path, kind: str, error: Exception) -> UsageError:
     reason = " ".join(str(error).split())[:200]
-    hint = "make one: openssl ecparam -name prime256v1 -genkey -noout -out key.pem"
+    hint = "create one: openssl ecparam -name prime256v1 -genkey -noout -out key.pem"
     return UsageError(
-        f"{key} holds no elliptic-curve {kind} key: {reason}",
+        f"{key}: not an elliptic-curve {kind} key: {reason}",
         hint=hint + "; openssl ec -in key.pem -pubout -out key.pub",
     )

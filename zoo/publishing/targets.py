@@ -1,12 +1,9 @@
-"""Give the places that a release can go to: the Target contract, and a folder of this machine."""
+"""Define where a release can go: the Target contract, and a folder of this machine as a Target."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,47 +21,48 @@ from zoo.publishing.release import (
     blocks_of,
     count_elements,
 )
+from zoo.runtime.storage import replacing
 from zoo.weights import store
 
 
 class Preview(Protocol):
-    """What a release is compared with: the place as it was seen."""
+    """A target as it is, to compare a release with."""
 
     def read(self, path: str) -> bytes | None:
-        """A small file that is there, None when it is not."""
+        """Return the content of a small file; None when it does not exist."""
 
     def find_readme(self, matches: Callable[[str], bool]) -> str | None:
-        """The newest README that was published here before and matches."""
+        """Return the newest earlier README of the target that matches; None when there is none."""
 
     def changes(self, release: Release) -> tuple[Change, ...]:
-        """What putting the release there would do."""
+        """Return what publishing the release would do, file by file."""
 
 
 class Session(Preview, Protocol):
-    """A preview of a place that the preflight let through, so that a release can be put there."""
+    """A target that passed the preflight, so that a release can be written to it."""
 
     def put(self, release: Release, *, title: str) -> str:
-        """Put the release there, whole or not at all, and say where it is; what is there already stays as it is."""
+        """Write the release, completely or not at all, and return its location; equal files are not written again."""
 
 
 class Target(Protocol):
-    """Where a release goes: a folder, or a repository of the Hub."""
+    """A place for one release: a folder, or a repository of the Hub."""
 
     @property
     def address(self) -> ReleaseAddress:
-        """How the release's README calls it."""
+        """The address that the release's README gives."""
 
     def preview(self) -> Preview:
-        """Only look, for a dry run; does without the place if it must."""
+        """Return the target as it is, for a dry run. A target that cannot be read is no error."""
 
     def preflight(self) -> Session:
-        """Find out whether a release can be put there, changing nothing."""
+        """Find out whether a release can be written, without changing anything."""
 
     def published_files(self) -> Mapping[str, PublishedFile]:
-        """Every file that is there, measured without reading large ones where the place knows their digest."""
+        """Return every published file by path; large files are not read where the target knows their digest."""
 
     def count_elements(self) -> int:
-        """How many numbers the header of model.safetensors there announces."""
+        """Return the number of elements in the header of the published model.safetensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +73,21 @@ class FolderTarget:
 
     @property
     def address(self) -> ReleaseAddress:
-        """A folder's README does not name it."""
+        """The address of any folder: the README does not name this one."""
         return ReleaseAddress()
 
     def preview(self) -> Preview:
-        """See Target; asks what a preflight asks."""
+        """See Target; the same as `preflight`."""
         return self.preflight()
 
     def preflight(self) -> FolderSession:
-        """Raises UsageError when the path is no folder."""
+        """See Target; raises UsageError when the path is not a folder."""
         if self.path.exists() and not self.path.is_dir():
-            raise UsageError(f"{self.path} is no folder", hint="give folder:PATH")
+            raise UsageError(f"not a folder: {self.path}", hint="give folder:PATH")
         return FolderSession(self.path)
 
     def published_files(self) -> Mapping[str, PublishedFile]:
-        """See Target."""
+        """See Target; hidden files are left out."""
         paths = [path for path in sorted(self.path.rglob("*")) if path.is_file() and not path.name.startswith(".")]
         return {file.path: file for file in (_measure(path, self.path) for path in paths)}
 
@@ -109,27 +107,27 @@ class FolderSession:
         return (self.path / path).read_bytes() if (self.path / path).is_file() else None
 
     def find_readme(self, matches: Callable[[str], bool]) -> str | None:
-        """A folder has no history."""
+        """Return None: a folder has no history."""
         return None
 
     def changes(self, release: Release) -> tuple[Change, ...]:
-        """See Preview; the files there are read."""
+        """See Preview; files of equal size are read."""
         return tuple(Change(item, _compare(item, self.path / item.path)) for item in release.files)
 
     def put(self, release: Release, *, title: str) -> str:
-        """See Session; raises WrongContent when what is there afterwards is not the release."""
+        """See Session; raises WrongContent when the folder afterwards does not contain the release."""
         self._write(release)
         differing = [change.file.path for change in self.changes(release) if change.kind != "same"]
         if differing:
             raise WrongContent(
-                f"{', '.join(differing)} came out differently", where=str(self.path), hint="look at the disk"
+                f"{', '.join(differing)}: not what was written", where=str(self.path), hint="check the disk"
             )
         return str(self.path)
 
     def _write(self, release: Release) -> None:
-        """Put the release into the folder, each file whole or not at all; other files there stay.
+        """Write each new or changed file atomically; other files in the folder stay.
 
-        Raises CannotCheck when the folder cannot be written, or a file changed while it was copied.
+        Raises CannotCheck when the folder cannot be written, or a file changes while it is copied.
         """
         changes = self.changes(release)
         try:
@@ -138,10 +136,10 @@ class FolderSession:
                 if change.kind != "same":
                     _copy(change.file, self.path / change.file.path)
             if SIGNATURE not in {change.file.path for change in changes}:
-                (self.path / SIGNATURE).unlink(missing_ok=True)  # it is of another release
+                (self.path / SIGNATURE).unlink(missing_ok=True)  # it belongs to another release
         except OSError as error:
             raise CannotCheck(
-                f"{self.path} cannot be written: {error.strerror or error}", hint="give another folder"
+                f"cannot write {self.path}: {error.strerror or error}", hint="give another folder"
             ) from error
 
 
@@ -158,17 +156,12 @@ def _compare(file: ReleaseFile, path: Path) -> str:
 
 
 def _copy(file: ReleaseFile, target: Path) -> None:
-    """Copy to a file of its own beside the target, hashing what is written, and move it there when it is right."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    """Copy the file, and hash what is written; raises CannotCheck, and leaves the target as it was, when it differs."""
     digest = hashlib.sha256()
-    try:
+    with replacing(target) as temporary:
         with temporary.open("wb") as out:
             for block in blocks_of(file.content):
                 digest.update(block)
                 out.write(block)
         if digest.hexdigest() != file.sha256:
-            raise CannotCheck(f"{file.path} was changed while it was copied", hint="try again")
-        temporary.replace(target)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+            raise CannotCheck(f"{file.path} changed while it was copied", hint="try again")
