@@ -80,7 +80,7 @@ def main() -> None:
         read_seconds = time.perf_counter() - start
         imported = load_catalog([to])
         start = time.perf_counter()
-        written = {item.document: item.text for item in exporter.documents([], imported, "model-index")}
+        written = {item.document: item.text for item in exporter.export([], imported, "model-index")}
         write_seconds = time.perf_counter() - start
         start = time.perf_counter()
         checked = {item.name: item for item in lint.validate(imported, range(len(imported.cards)), imported.broken)}

@@ -1,4 +1,4 @@
-"""Foreign formats: what is read of them, what is kept, and where a page is refused."""
+"""Foreign formats: what zoo reads, what it keeps, and which pages it rejects."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from zoo.conversion.dialects import Draft, ReadResult, SourceFile, csv, hf, model_index
+from zoo.registry.metrics import METRICS, metric_name
 from zoo.registry.quantities import count, digest_in_name, heading_multiple, image_size, measure, whole_bytes
 from zoo.runtime.spelling import is_typo
 
@@ -18,9 +19,9 @@ def read(text: str, name: str = "metafile.yml") -> ReadResult:
 
 
 def only(text: str, name: str = "metafile.yml") -> Draft:
-    harvest = read(text, name)
-    assert harvest.problems == ()
-    (draft,) = [draft for draft in harvest.drafts if draft.kind == "card"]
+    result = read(text, name)
+    assert result.problems == ()
+    (draft,) = [draft for draft in result.drafts if draft.kind == "card"]
     return draft
 
 
@@ -34,7 +35,7 @@ Models:
 """
 
 
-def test_counts_sizes_and_accuracies_are_read_with_unit_rounding_and_place() -> None:
+def test_counts_sizes_and_accuracies_are_read_with_unit_rounding_and_source() -> None:
     data = only(MODEL).data
     origin = {"origin": "upstream", "source": "metafile.yml:3"}
     assert data["claims"]["params"] == {"value": 25_600_000, "rounded_to": 100_000, **origin}
@@ -68,7 +69,9 @@ def test_counts_sizes_and_accuracies_are_read_with_unit_rounding_and_place() -> 
         ("checkpoints/a.pth", [["checkpoints/a.pth"]]),
     ],
 )  # fmt: skip
-def test_weights_as_text_list_nothing_or_nonsense(weights: str, urls: list[list[str]] | None) -> None:
+def test_weights_are_read_from_text_and_lists_and_other_values_are_kept(
+    weights: str, urls: list[list[str]] | None
+) -> None:
     draft = only(f"Models:\n  - Name: net\n    Weights: {weights}\n")
     actual = [item["urls"] for item in draft.data["weights"]] if "weights" in draft.data else None
     assert actual == urls
@@ -76,7 +79,7 @@ def test_weights_as_text_list_nothing_or_nonsense(weights: str, urls: list[list[
         assert "Weights" in draft.data["extra"]["model_index"]
 
 
-def test_a_file_size_without_weights_is_kept_and_makes_none() -> None:
+def test_a_file_size_without_weights_is_kept_without_adding_weights() -> None:
     data = only("Models:\n  - Name: net\n    Weights: null\n    Metadata: {File Size: 5000}\n").data
     assert data == {"extra": {"model_index": {"Weights": None, "Metadata": {"File Size": 5000}}}}
 
@@ -108,22 +111,22 @@ Models:
     assert claims == [("COCO", "AP/box", 40.1), ("COCO", "AP/mask", 35.2), ("unknown", "mIoU", 77.1)]
 
 
-def test_keys_are_found_in_any_case_and_under_their_other_names() -> None:
+def test_keys_are_found_in_any_case_and_spelling() -> None:
     data = only("models:\n  - name: net\n    in collections: Fam\n    metadata: {Params(M): 3.1, GFLOPs: 0.3}\n").data
     assert data["collection"] == "Fam"
     assert data["claims"]["params"]["value"] == 3_100_000
     assert data["claims"]["flops"][0]["value"] == 300_000_000
 
 
-def test_of_two_equal_keys_the_last_counts_and_it_is_noted() -> None:
-    harvest = read("Models:\n  - Name: net\n    Weights: https://a/x.pth\n    Weights: https://b/x.pth\n")
-    assert harvest.drafts[0].data["weights"][0]["urls"] == ["https://b/x.pth"]
-    assert harvest.notes == ("metafile.yml:4:5: 'Weights' is here twice; the last counts",)
+def test_the_last_of_two_equal_keys_is_used_with_a_note() -> None:
+    result = read("Models:\n  - Name: net\n    Weights: https://a/x.pth\n    Weights: https://b/x.pth\n")
+    assert result.drafts[0].data["weights"][0]["urls"] == ["https://b/x.pth"]
+    assert result.notes == ("metafile.yml:4:5: duplicate key 'Weights'; the last one is used",)
 
 
 def test_a_comment_that_contradicts_its_value_is_noted() -> None:
     text = "Models:\n  - Name: net\n    Metadata:\n      FLOPs: 810000000     # 0.81G\n      Parameters: 3210000   # 32.1M\n"
-    assert read(text).notes == ("metafile.yml:5:7: Parameters is 3,210,000, and the comment beside it says 32.1M",)
+    assert read(text).notes == ("metafile.yml:5:7: Parameters is 3,210,000, but the comment in the same line is 32.1M",)
 
 
 PAGE = """\
@@ -156,7 +159,7 @@ Models:
 
 
 @pytest.mark.parametrize("comment", [("<!--", "-->"), ("{/*", "*/}")])
-def test_a_page_gives_the_comment_at_its_lines_and_its_prose_to_the_family(comment: tuple[str, str]) -> None:
+def test_a_page_keeps_line_numbers_and_gives_its_prose_to_the_collection(comment: tuple[str, str]) -> None:
     text = PAGE.replace("<!--\nType", f"{comment[0]}\nType").replace("Net\n-->", f"Net\n{comment[1]}")
     family, model = read(text, "net.mdx").drafts
     assert (family.line, model.line) == (20, 23)
@@ -165,11 +168,11 @@ def test_a_page_gives_the_comment_at_its_lines_and_its_prose_to_the_family(comme
     assert family.data["extra"]["page"] == {"How": "```markdown\n<!-- Type: model-index -->\n```"}
 
 
-def test_a_page_that_was_cut_off_is_refused_where_it_ends() -> None:
-    harvest = read(PAGE.replace("-->\n", "").replace("<!-- Type: model-index ", ""), "net.md")
-    assert harvest.drafts == ()
-    assert [(problem.place.line, problem.what) for problem in harvest.problems] == [
-        (23, "the comment that holds the model-index is not closed: the page was cut off")
+def test_an_incomplete_page_is_rejected_at_its_last_line() -> None:
+    result = read(PAGE.replace("-->\n", "").replace("<!-- Type: model-index ", ""), "net.md")
+    assert result.drafts == ()
+    assert [(problem.place.line, problem.what) for problem in result.problems] == [
+        (23, "the page is incomplete: the comment with the model-index has no end")
     ]
 
 
@@ -208,14 +211,14 @@ In Collection: Net
 
 
 def flattened(lines: str) -> str:
-    """The page as it was saved: chrome, and a `|` line after each line."""
+    """Return the page as a browser saved it: a heading, and `|` lines after each line."""
     return "11 KiB\n# Net\n" + "".join(f"{line}\n|\n|\n" for line in lines.splitlines())
 
 
-def test_a_page_that_lost_its_indentation_is_recovered_line_for_line() -> None:
-    harvest = read(flattened(LINES), "page.txt")
-    assert harvest.problems == ()
-    family, net, net2 = harvest.drafts
+def test_a_page_that_lost_its_indentation_is_recovered_with_its_line_numbers() -> None:
+    result = read(flattened(LINES), "page.txt")
+    assert result.problems == ()
+    family, net, net2 = result.drafts
     assert family.data["paper"] == {
         "title": "Rethinking the Net and the Impact on Learning",
         "url": "https://example.org/p",
@@ -231,23 +234,25 @@ def test_a_page_that_lost_its_indentation_is_recovered_line_for_line() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "line", "what"),
     [
-        ("Dataset: ImageNet\n", "Dataset: ImageNet\nDataset: ImageNet\n", 69, "'dataset' is here twice"),
+        ("Dataset: ImageNet\n", "Dataset: ImageNet\nDataset: ImageNet\n", 69, "duplicate key 'dataset'"),
         ("Code: https", "Color: https", 0, ""),  # an unknown key of Metadata: kept
-        ("Paper:\n", "Paper:\nsome words\n", 18, "no `key: value`"),
-        ("- Name: Net\n", "", 12, "stands before the first"),
-        ("- 1x1 Convolution", "- 1x1: Convolution", 45, "an item or a key"),
-        ("Title: Rethinking", "Journal: Rethinking", 18, "has no place here"),
-        ("Title: Rethinking the", "Title: 'Rethinking the", 0, "not YAML"),
+        ("Paper:\n", "Paper:\nsome words\n", 18, "is not a `key: value` or an item"),
+        ("- Name: Net\n", "", 12, "comes before the first"),
+        ("- 1x1 Convolution", "- 1x1: Convolution", 45, "can be an item or a key"),
+        ("Title: Rethinking", "Journal: Rethinking", 18, "does not belong here"),
+        ("Title: Rethinking the", "Title: 'Rethinking the", 0, "invalid YAML"),
     ],
 )
-def test_a_flattened_page_is_refused_at_the_line_that_makes_no_sense(old: str, new: str, line: int, what: str) -> None:
+def test_a_flattened_page_is_rejected_at_the_first_line_that_fits_nowhere(
+    old: str, new: str, line: int, what: str
+) -> None:
     assert old in LINES
-    harvest = read(flattened(LINES.replace(old, new)), "page.txt")
+    result = read(flattened(LINES.replace(old, new)), "page.txt")
     if not what:
-        assert harvest.problems == ()
+        assert result.problems == ()
         return
-    (problem,) = harvest.problems
-    assert harvest.drafts == ()
+    (problem,) = result.problems
+    assert result.drafts == ()
     assert what in problem.what
     if line:
         assert problem.place.line == line
@@ -282,9 +287,51 @@ def test_a_hub_card_gives_licence_task_and_results_and_comes_back_equal(tmp_path
     assert draft.data["extra"]["readme"] == "# Net\n"
 
 
-def test_prose_with_front_matter_is_no_model_card() -> None:
+def test_a_page_with_other_front_matter_is_not_a_model_card() -> None:
     text = "---\ntitle: A post\ntags: [x]\n---\nprose\n"
     assert not hf.recognises(SourceFile(Path("post.md"), "post.md", text))
+
+
+def test_a_metric_of_a_hub_card_is_known_by_its_name_or_its_type() -> None:
+    for name, metric in METRICS.items():
+        assert metric_name(metric.hub_name) == metric_name(metric.model_index) == name
+    assert len({metric.hub_type for metric in METRICS.values()}) == len(METRICS)
+    text = README.replace("type: accuracy, value: 81.30, name: Top-1 Accuracy", "type: top_5_accuracy, value: 81.30")
+    (draft,) = hf.read(SourceFile(Path("README.md"), "README.md", text)).drafts
+    assert draft.data["claims"]["results"][0]["metric"] == "top5"
+
+
+def test_a_text_that_is_not_a_csv_table_is_a_problem() -> None:
+    result = csv.read(SourceFile(Path("t.csv"), "t.csv", 'model,top1\nnet,"1\n'))
+    assert [(str(item.place), item.what) for item in result.problems] == [
+        ("t.csv:1:1", "not a valid CSV table: unexpected end of data")
+    ]
+
+
+def test_the_row_of_a_table_gives_weights_and_only_input_that_a_card_accepts() -> None:
+    text = (
+        "name,params,macs,top1,dataset,url,size_bytes,image_size,crop_pct,interpolation\n"
+        "net,25.6M,4.1G,80.1,real,https://example.org/net-1a2b3c4d.pth?download=1,100,3x224x320,9,cubic\n"
+    )
+    (draft,) = csv.read(SourceFile(Path("t.csv"), "t.csv", text)).drafts
+    source = {"origin": "upstream", "source": "t.csv:2"}
+    assert draft.data["weights"] == [
+        {
+            "file": "net-1a2b3c4d.pth",
+            "size_bytes": 100,
+            "urls": ["https://example.org/net-1a2b3c4d.pth?download=1"],
+            "sha256": "1a2b3c4d",
+            "source": "t.csv:2",
+        }
+    ]
+    assert draft.data["input"] == {"size": [3, 224, 320]}
+    assert draft.data["claims"] == {
+        "params": {"value": 25_600_000, "rounded_to": 100_000, **source},
+        "flops": [{"value": 4_100_000_000, "convention": "macs", "rounded_to": 100_000_000, **source}],
+        "results": [
+            {"dataset": "real", "metric": "top1", "value": 80.1, "unit": "percent", "rounded_to": 0.1, **source}
+        ],
+    }
 
 
 def test_a_results_table_gives_claims_with_their_lines() -> None:
@@ -316,11 +363,11 @@ def test_counts(text: Any, value: float, step: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "-", "3 or 4", "58.17/87.00", None, True, [], {}, "1" * 100, "NaN", "inf", "五"])
-def test_what_is_no_number_is_none(text: Any) -> None:
+def test_values_that_are_not_numbers_give_none(text: Any) -> None:
     assert (count(text), measure(text), whole_bytes(text)) == (None, None, None)
 
 
-def test_sizes_digests_headings_and_slips() -> None:
+def test_sizes_digests_headings_and_typos() -> None:
     assert [image_size(text) for text in ("224", "3x224x320", 224, [224, 320], "short-side 320", True, 0)] == [
         (3, 224, 224), (3, 224, 320), (3, 224, 224), (3, 224, 320), None, None, None,
     ]  # fmt: skip
@@ -333,17 +380,17 @@ def test_sizes_digests_headings_and_slips() -> None:
     )
     assert [digest_in_name(name) for name in names] == ["bd6371c8", "7c227391", None, None, "75117900"]
     assert (heading_multiple("Params (M)"), heading_multiple("FLOPs(G)"), heading_multiple("FLOPs")) == (6, 9, 0)
-    slips = [
+    typos = [
         ("models.org", "modles.org"),
         ("license", "licence"),
         ("host1.org", "host2.org"),
         ("abc", "abcd"),
         ("same", "same"),
     ]
-    assert [is_typo(*pair) for pair in slips] == [True, True, False, False, False]
+    assert [is_typo(*pair) for pair in typos] == [True, True, False, False, False]
 
 
-def test_json_is_read_as_the_yaml_that_it_is() -> None:
+def test_json_is_read_as_yaml() -> None:
     text = json.dumps({"Models": [{"Name": "net", "Metadata": {"Parameters": 1000}}]})
     file = SourceFile(Path("model-index.json"), "model-index.json", text)
     assert model_index.recognises(file)

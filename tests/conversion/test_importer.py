@@ -1,4 +1,4 @@
-"""zoo import: finding documents, naming what they hold, and writing all of it or nothing."""
+"""zoo import: find documents, give their models names, and write all files or none."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import yaml
 from tests.conversion.test_dialects import README
 from tests.helpers.project import RunZoo
 from tests.servers.hub_server import HubServer
+from zoo.registry.document import MAX_BYTES
 
 
 def write(folder: Path, files: dict[str, str]) -> Path:
@@ -30,9 +31,7 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "source"
 
 
-def test_an_index_leads_to_its_files_by_name_and_by_pattern_each_once(
-    run_zoo: RunZoo, source: Path, tmp_path: Path
-) -> None:
+def test_an_index_imports_files_by_name_and_by_pattern_each_once(run_zoo: RunZoo, source: Path, tmp_path: Path) -> None:
     write(
         source,
         {
@@ -44,11 +43,11 @@ def test_an_index_leads_to_its_files_by_name_and_by_pattern_each_once(
     )
     ran = run_zoo("import", source / "model-index.yml", "--to", tmp_path / "zoo")
     assert sorted(path.name for path in (tmp_path / "zoo").rglob("*.yaml")) == ["one.yaml", "two.yaml"]
-    assert "no format fits it" in ran.err  # sets/config.yml was asked for by the pattern
+    assert "found no models in a known format" in ran.err  # the pattern includes sets/config.yml
     assert ran.code == 1
 
 
-def test_a_folder_is_read_whole_and_what_is_no_document_is_passed_over(
+def test_all_documents_in_a_folder_are_read_and_other_files_are_skipped(
     run_zoo: RunZoo, source: Path, tmp_path: Path
 ) -> None:
     write(
@@ -64,36 +63,34 @@ def test_a_folder_is_read_whole_and_what_is_no_document_is_passed_over(
     assert (ran.code, ran.out) == (0, f"{tmp_path / 'zoo' / 'models' / 'one.yaml'}\n")
 
 
-def test_a_broken_document_is_left_out_whole_and_named_with_its_line(
+def test_a_broken_document_is_left_out_and_reported_with_its_line(
     run_zoo: RunZoo, source: Path, tmp_path: Path
 ) -> None:
     write(source, {"bad.yml": "Models:\n" + model("one") + "  - Name: [\n", "good.yml": "Models:\n" + model("two")})
     ran = run_zoo("import", source, "--to", tmp_path / "zoo")
     assert ran.code == 1
-    assert "source/bad.yml:4:1: not YAML" in ran.err
+    assert "source/bad.yml:4:1: invalid YAML" in ran.err
     assert [path.name for path in (tmp_path / "zoo").rglob("*.yaml")] == ["two.yaml"]
 
 
-def test_an_import_that_is_not_there_is_a_problem(run_zoo: RunZoo, source: Path, tmp_path: Path) -> None:
+def test_an_import_of_a_missing_file_is_a_problem(run_zoo: RunZoo, source: Path, tmp_path: Path) -> None:
     write(source, {"m.yml": "Import: gone.yml\nModels:\n" + model("one")})
     ran = run_zoo("import", source / "m.yml", "--to", tmp_path / "zoo")
-    assert "imports gone.yml, which is not there" in ran.err
+    assert "imports gone.yml, which does not exist" in ran.err
     assert ran.code == 1
 
 
-def test_two_models_of_one_name_both_survive_under_names_that_tell_them_apart(
-    run_zoo: RunZoo, source: Path, tmp_path: Path
-) -> None:
+def test_two_different_models_of_one_name_get_different_names(run_zoo: RunZoo, source: Path, tmp_path: Path) -> None:
     first, second = (
         model("net", Weights=f"https://example.org/net-{digest}.pth") for digest in ("1a2b3c4d", "5e6f7a8b")
     )
     write(source, {"m.yml": f"Models:\n{first}{second}"})
     ran = run_zoo("import", source, "--to", tmp_path / "zoo")
     assert sorted(path.stem for path in (tmp_path / "zoo").rglob("*.yaml")) == ["net-1a2b3c4d", "net-5e6f7a8b"]
-    assert "2 different models are called net" in ran.err
+    assert "2 different models are named net; their new names are net-1a2b3c4d, net-5e6f7a8b" in ran.err
 
 
-def test_one_model_in_two_documents_is_one_card_that_remembers_both(
+def test_one_model_in_two_documents_is_one_card_with_both_documents(
     run_zoo: RunZoo, source: Path, tmp_path: Path
 ) -> None:
     page = f"# Net\n<!--\nType: model-index\nModels:\n{model('net')}-->\n"
@@ -104,7 +101,7 @@ def test_one_model_in_two_documents_is_one_card_that_remembers_both(
     assert [place["document"] for place in imported] == ["source/a.md", "source/b.mdx"]
 
 
-def test_file_names_are_lower_case_and_unique_where_letters_have_no_case(
+def test_file_names_are_lower_case_and_unique_on_case_insensitive_file_systems(
     run_zoo: RunZoo, source: Path, tmp_path: Path
 ) -> None:
     write(
@@ -122,7 +119,7 @@ def test_file_names_are_lower_case_and_unique_where_letters_have_no_case(
     assert run_zoo("validate", "--all", "--cards", tmp_path / "zoo").code == 0
 
 
-def test_same_named_families_of_different_papers_are_told_apart_and_keep_their_models(
+def test_different_collections_of_one_name_get_different_names_and_keep_their_models(
     run_zoo: RunZoo, source: Path, tmp_path: Path
 ) -> None:
     def text(number: int) -> str:
@@ -142,29 +139,51 @@ def test_a_dry_run_writes_nothing_and_a_second_run_changes_nothing(
 ) -> None:
     write(source, {"m.yml": "Models:\n" + model("net")})
     zoo = tmp_path / "zoo"
-    assert "1 files would be written" in run_zoo("import", source, "--to", zoo, "--dry-run").err
+    assert "1 model in 1 document: 1 file would be written" in run_zoo("import", source, "--to", zoo, "--dry-run").err
     assert not zoo.exists()
     run_zoo("import", source, "--to", zoo)
-    assert "0 files written, 1 there already" in run_zoo("import", source, "--to", zoo).err
+    assert "1 model in 1 document: 0 files written, 1 unchanged" in run_zoo("import", source, "--to", zoo).err
 
 
-def test_a_file_that_is_there_and_differs_stops_the_import_before_anything_is_written(
+def test_an_existing_file_with_other_content_stops_the_import_before_it_writes(
     run_zoo: RunZoo, source: Path, tmp_path: Path
 ) -> None:
     write(source, {"m.yml": "Models:\n" + model("net") + model("other")})
     write(tmp_path, {"zoo/models/other.yaml": "name: mine\n"})
     ran = run_zoo("import", source, "--to", tmp_path / "zoo")
     assert ran.code == 2
+    assert "models/other.yaml: the file exists with other content than the import would write" in ran.err
     assert [path.name for path in (tmp_path / "zoo").rglob("*.yaml")] == ["other.yaml"]
 
 
-def test_a_source_that_is_not_there_or_that_nothing_reads_is_a_usage_error(run_zoo: RunZoo, tmp_path: Path) -> None:
-    assert run_zoo("import", tmp_path / "gone", "--to", tmp_path / "zoo").code == 2
+def test_a_missing_source_and_one_without_documents_are_usage_errors(run_zoo: RunZoo, tmp_path: Path) -> None:
+    gone = run_zoo("import", tmp_path / "gone", "--to", tmp_path / "zoo")
+    assert (gone.code, gone.err.splitlines()) == (2, [
+        f"zoo: no such file or folder: {tmp_path / 'gone'}",
+        "  hint: give a path, or one of hf:PATTERN, timm:PATTERN, torchvision:PATTERN",
+    ])  # fmt: skip
     write(tmp_path, {"plain/a.txt": "prose\n"})
-    assert run_zoo("import", tmp_path / "plain", "--to", tmp_path / "zoo").code == 2
+    plain = run_zoo("import", tmp_path / "plain", "--to", tmp_path / "zoo")
+    assert plain.code == 2 and "plain: found no document in a known format" in plain.err
+    names = run_zoo("import", "csv:net", "--to", tmp_path / "zoo")
+    assert names.code == 2 and "csv:net: the format csv reads files, not names" in names.err
 
 
-def test_timms_own_configurations_with_measured_accuracies(run_zoo: RunZoo, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_a_problem(run_zoo: RunZoo, source: Path, tmp_path: Path) -> None:
+    write(source, {"good.yml": "Models:\n" + model("one"), "a.pdf": "x"})
+    (source / "latin.yml").write_bytes("Models: [{Name: \xe9}]".encode("latin-1"))
+    (source / "large.yml").write_bytes(b"#" * (MAX_BYTES + 1))
+    ran = run_zoo("import", source, source / "a.pdf", "--to", tmp_path / "zoo")
+    assert ran.err.splitlines() == [
+        f"source/large.yml:1:1: the file is larger than {MAX_BYTES} bytes, the limit for a document",
+        "source/latin.yml:1:1: the file is not valid UTF-8",
+        "source/a.pdf:1:1: zoo does not import files with the suffix .pdf",
+        "  hint: `zoo import --help` lists the formats",
+        "1 model in 1 document: 1 file written, 3 problems",
+    ]
+
+
+def test_timms_configurations_get_the_accuracies_of_a_results_file(run_zoo: RunZoo, tmp_path: Path) -> None:
     table = "model,img_size,top1,top1_err,top5,top5_err,param_count,crop_pct,interpolation\nresnest14d.gluon_in1k,224,75.516,24.484,92.512,7.488,10.61,0.875,bilinear\n"
     write(tmp_path, {"results-imagenet.csv": table})
     ran = run_zoo(
@@ -179,7 +198,7 @@ def test_timms_own_configurations_with_measured_accuracies(run_zoo: RunZoo, tmp_
     assert [claim["value"] for claim in card["claims"]["results"]] == [75.516, 92.512]
 
 
-def test_deprecated_timm_names_are_resolved_and_never_through_a_wrong_alias(
+def test_deprecated_timm_names_are_replaced_but_not_by_wrong_aliases(
     run_zoo: RunZoo, source: Path, tmp_path: Path
 ) -> None:
     code = "https://github.com/rwightman/pytorch-image-models/blob/x/timm/models/resnet.py"
@@ -212,13 +231,13 @@ def test_torchvisions_enums(run_zoo: RunZoo, tmp_path: Path) -> None:
     assert run_zoo("validate", "--all", "--cards", tmp_path / "zoo").code == 0
 
 
-def test_a_pattern_that_nothing_fits_offers_the_nearest(run_zoo: RunZoo, tmp_path: Path) -> None:
+def test_a_pattern_without_a_match_suggests_the_nearest_name(run_zoo: RunZoo, tmp_path: Path) -> None:
     ran = run_zoo("import", "torchvision:resnet5O", "--to", tmp_path / "zoo")
     assert ran.code == 2
-    assert "did you mean resnet50" in ran.err
+    assert "did you mean 'resnet50'" in ran.err
 
 
-def test_a_hub_repository_gives_its_card_and_its_files_at_their_commit(
+def test_a_hub_repository_gives_its_card_and_its_files_at_the_current_commit(
     run_zoo: RunZoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = bytes(range(256)) * 1000

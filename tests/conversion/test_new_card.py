@@ -1,4 +1,4 @@
-"""A maintainer's first card: everything that can be measured is filled in, and the card verifies."""
+"""zoo new: a first card has all fields that can be measured, and it verifies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def weights(tmp_path: Path) -> Path:
     return file
 
 
-def test_a_new_card_is_filled_in_and_verifies(run_zoo: RunZoo, weights: Path) -> None:
+def test_a_new_card_has_measured_fields_and_verifies(run_zoo: RunZoo, weights: Path) -> None:
     ran = run_zoo("new", "mine", "--weights", weights, "--builder", "timm:resnest14d", *OPTIONS)
     assert ran.code == 0, ran.err
     assert ran.out == f"{weights.parent / 'mine.yaml'}\n"
@@ -38,13 +38,13 @@ def test_a_new_card_is_filled_in_and_verifies(run_zoo: RunZoo, weights: Path) ->
     [
         (("--builder", "timm:resnest14d"), 1, "do not fit the architecture"),
         (("--builder", "timm:resnest14x", *OPTIONS), 1, "did you mean resnest14d"),
-        (("--builder", "tim:resnest14d", *OPTIONS), 2, "did you mean timm?"),
-        (("--builder", "resnest14d", *OPTIONS), 2, "give --builder timm:ARCHITECTURE"),
+        (("--builder", "tim:resnest14d", *OPTIONS), 2, "did you mean 'timm'?"),
+        (("--builder", "resnest14d", *OPTIONS), 2, "not a builder: resnest14d"),
         (("--builder", "timm:resnest14d", "--option", "num_classes=[10"), 2, "num_classes=[10"),
         (("--builder", "timm:resnest14d", "--option", "nonsense=1"), 1, "correct the options"),
     ],
 )
-def test_what_does_not_fit_is_said_and_nothing_is_written(
+def test_arguments_that_do_not_fit_are_errors_and_nothing_is_written(
     arguments: tuple[str, ...], code: int, message: str, run_zoo: RunZoo, weights: Path
 ) -> None:
     ran = run_zoo("new", "mine", "--weights", weights, *arguments)
@@ -52,19 +52,19 @@ def test_what_does_not_fit_is_said_and_nothing_is_written(
     assert [path.name for path in weights.parent.iterdir()] == [weights.name]
 
 
-def test_a_card_that_is_there_is_not_overwritten(run_zoo: RunZoo, weights: Path) -> None:
+def test_an_existing_card_is_not_overwritten(run_zoo: RunZoo, weights: Path) -> None:
     card = weights.parent / "mine.yaml"
     card.write_text("name: mine\n")
     ran = run_zoo("new", "mine", "--weights", weights, "--builder", "timm:resnest14d", *OPTIONS)
-    assert ran.code == 2 and "the file is there already" in ran.err
+    assert ran.code == 2 and "the file already exists" in ran.err
     assert card.read_text() == "name: mine\n"
 
 
-def test_a_name_with_a_path_in_it_is_refused(run_zoo: RunZoo, weights: Path) -> None:
+def test_a_name_with_a_path_in_it_is_rejected(run_zoo: RunZoo, weights: Path) -> None:
     ran = run_zoo("new", "../mine", "--weights", weights, "--builder", "timm:resnest14d", *OPTIONS)
-    assert ran.code == 2 and "does not fit: The model's name" in ran.err
+    assert ran.code == 2 and "is not a valid value for 'name': the model's name" in ran.err
 
 
-def test_a_file_that_is_not_there_is_a_usage_error(run_zoo: RunZoo, tmp_path: Path) -> None:
+def test_a_missing_file_is_a_usage_error(run_zoo: RunZoo, tmp_path: Path) -> None:
     ran = run_zoo("new", "mine", "--weights", tmp_path / "none.pth", "--builder", "timm:resnest14d")
-    assert ran.code == 2 and "there is no file" in ran.err
+    assert ran.code == 2 and "file not found" in ran.err

@@ -1,8 +1,8 @@
-"""A table of fields -> reading a foreign entry into a card's data and writing it back, without losing anything.
+"""Convert entries of foreign documents into card data and back, by a table of fields, without losing anything.
 
-What a card reproduces exactly lives in the card alone. All else of an entry (unknown keys, raw spellings such as `33G`,
-nulls) is its residue, which the card keeps under `extra`. Writing back starts from the residue and takes the card's word
-wherever that differs from what the residue says, so that an edited card is exported as it was edited.
+A value that the card can reproduce exactly is stored in the card's own field only. The rest of the entry (unknown keys, raw
+spellings such as `33G`, nulls) is the residue, which the card keeps under `extra`. Writing starts from the residue; where
+the card has another value, the card's value is written, so an edited card is exported with its edits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from zoo.registry.yaml_nodes import Plain
 
 
 class _Missing:
-    """The value of what is not there; None is a value that is."""
+    """The type of MISSING, which stands for an absent value; None is a present value."""
 
     def __repr__(self) -> str:
         return "MISSING"
@@ -30,7 +30,7 @@ MISSING: Final = _Missing()
 
 @dataclass(frozen=True, slots=True)
 class SourceValue:
-    """Where a foreign value stands; without a document, nowhere."""
+    """The location of a foreign value; without a document, the value has no source."""
 
     document: Document | None = None
     pointer: Pointer = ()
@@ -40,19 +40,19 @@ class SourceValue:
 
     @property
     def key(self) -> str:
-        """The last key, as it is spelt."""
+        """The last key, as it is spelled in the document."""
         return str(self.pointer[-1]) if self.pointer else ""
 
     @property
     def source(self) -> dict[str, str]:
-        """`{"source": "file:line"}`, or nothing."""
+        """`{"source": "file:line"}`, or an empty mapping without a document."""
         if self.document is None:
             return {}
         place = self.document.place(self.pointer)
         return {"source": f"{place.file}:{place.line}"}
 
     def written(self, value: object) -> object:
-        """A number as the text has it (`72.50`), for its decimals; any other value as it is."""
+        """Return the text of a float in the document, such as `72.50`, which keeps its decimals; another value unchanged."""
         if isinstance(value, float) and self.document is not None and self.pointer in self.document.marks:
             return self.document.written(self.pointer)
         return value
@@ -62,10 +62,10 @@ class SourceValue:
 class Field:
     """One field of a foreign format and the place of its value in the data of a card.
 
-    keys: the way to it, as the format spells them; `spellings`: other names of the last key, in lower case without
-    spaces and punctuation. pointer: the way in the card. read: the foreign value as the card has it, or MISSING where it
-    cannot be read for certain. write: the card's value as the format has it, given the whole card too, or MISSING.
-    same: whether two of the card's values say the same to this format.
+    keys: the path in the foreign entry, in the format's spelling. spellings: other names of the last key, in lower case
+    without spaces and punctuation. pointer: the path in the card's data. read: converts a foreign value to the card's, or
+    returns MISSING when the value cannot be parsed with certainty. write: converts the card's value to the format's, given
+    the card's data too, or returns MISSING. same: whether two of the card's values are equal in this format.
     """
 
     keys: tuple[str, ...]
@@ -76,7 +76,7 @@ class Field:
     same: Callable[[Any, Any], bool] | None = None
 
     def agrees(self, first: Any, second: Any) -> bool:
-        """Whether two values of the card say the same, wherever and however exactly they were written."""
+        """Return whether two values of the card are equal, regardless of their origin and rounding."""
         if first is MISSING or second is MISSING:
             return first is second
         return self.same(first, second) if self.same else strip_origin(first) == strip_origin(second)
@@ -85,9 +85,9 @@ class Field:
 def to_card(
     entry: Mapping[str, Any], fields: Iterable[Field], location: SourceValue, known: Mapping[str, Any] | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(data, residue): what the fields read in the entry, and what of the entry they would not write back.
+    """Return (data, residue): what the fields read in the entry, and the part of the entry that they would not write back.
 
-    known: what is known of the card already, without the fields.
+    known: card data that do not come from the fields.
     """
     data: dict[str, Any] = dict(copy.deepcopy(known or {}))
     residue = dict(copy.deepcopy(entry))
@@ -107,7 +107,7 @@ def to_card(
 
 
 def to_entry(data: Mapping[str, Any], residue: Mapping[str, Any], fields: Iterable[Field]) -> dict[str, Any]:
-    """The entry that the card stands for now: the residue, with what the card says in its place."""
+    """Return the entry that the card's current data describe: the residue, with the card's values in their places."""
     entry: dict[str, Any] = dict(copy.deepcopy(residue))
     for field in fields:
         now = get(data, field.pointer)
@@ -126,7 +126,7 @@ def to_entry(data: Mapping[str, Any], residue: Mapping[str, Any], fields: Iterab
 
 
 def find(entry: Mapping[str, Any], field: Field) -> tuple[str, ...] | None:
-    """The way to a field's value in an entry, under whichever spelling its keys have there."""
+    """Return the path to a field's value in an entry, with the spelling of the entry's keys; None when it is absent."""
     path: list[str] = []
     node: Any = entry
     for depth, key in enumerate(field.keys):
@@ -142,7 +142,7 @@ def find(entry: Mapping[str, Any], field: Field) -> tuple[str, ...] | None:
 
 
 def get(data: Any, pointer: Sequence[str | int]) -> Any:
-    """The value at a pointer, or MISSING."""
+    """Return the value at a pointer, or MISSING."""
     for part in pointer:
         is_present = part in data if isinstance(data, Mapping) else isinstance(part, int) and _has(data, part)
         if not is_present:
@@ -156,7 +156,7 @@ def _has(data: Any, index: int) -> bool:
 
 
 def put(data: dict[str, Any], pointer: Sequence[str | int], value: Any) -> bool:
-    """Set a value; mappings on the way are made, items of lists are not. False, and nothing done, where one is missing."""
+    """Set a value and create missing mappings on its path. Return False, with no change, when an item of a list is missing."""
     if not _has_room(data, pointer):
         return False
     node: Any = data
@@ -169,20 +169,20 @@ def put(data: dict[str, Any], pointer: Sequence[str | int], value: Any) -> bool:
 
 
 def _has_room(data: Mapping[str, Any], pointer: Sequence[str | int]) -> bool:
-    """Whether the items of lists on the way are there: a size belongs to a file, and without one it has no place."""
+    """Return whether the list items on the path exist: the size of a file, for example, needs an entry for the file."""
     lists = [at for at, part in enumerate(pointer) if isinstance(part, int)]
     return not lists or isinstance(get(data, pointer[: lists[-1] + 1]), Mapping)
 
 
 def strip_origin(value: Any) -> Any:
-    """A value of a card without where it was read and how it was rounded."""
+    """Return a value of a card without its source, origin and rounding."""
     if isinstance(value, Mapping):
         return {k: strip_origin(v) for k, v in value.items() if k not in ("source", "origin", "rounded_to")}
     return [strip_origin(item) for item in value] if isinstance(value, list) else value
 
 
 def equal(first: Any, second: Any) -> bool:
-    """Equality that tells 1 from 1.0 and from True, and plain text from quoted, all the way down."""
+    """Return whether two values are equal at every depth; 1, 1.0 and True differ, and so do plain and quoted text."""
     if isinstance(first, Mapping) and isinstance(second, Mapping):
         return first.keys() == second.keys() and all(equal(first[key], second[key]) for key in first)
     if isinstance(first, list) and isinstance(second, list):
@@ -191,7 +191,7 @@ def equal(first: Any, second: Any) -> bool:
 
 
 def normalize(key: str) -> str:
-    """A key without case, spaces and punctuation: how spellings are compared."""
+    """Return a key in lower case without spaces and punctuation, for comparing spellings."""
     return re.sub(r"[^a-z0-9]", "", str(key).lower())
 
 
@@ -203,7 +203,7 @@ def _keys_like(node: Mapping[str, Any], key: str, spellings: frozenset[str]) -> 
 
 
 def _remove(entry: dict[str, Any], path: Sequence[str]) -> None:
-    """Take a value out, and the mappings that it leaves empty."""
+    """Remove a value, and the mappings that become empty."""
     nodes = [entry]
     for part in path[:-1]:
         nodes.append(nodes[-1][part])
@@ -214,6 +214,11 @@ def _remove(entry: dict[str, Any], path: Sequence[str]) -> None:
         del node[part]
 
 
-def plain_text(value: Any) -> str | None:
-    """A text that can be kept as it is in a field; None for anything else, the empty text and raw scalars."""
-    return value if isinstance(value, str) and value.strip() and not isinstance(value, Plain) else None
+def read_text(raw: Any, location: SourceValue) -> Any:
+    """Return a text that a card's field can hold unchanged; MISSING for blank text, raw scalars and other types."""
+    return raw if isinstance(raw, str) and raw.strip() and not isinstance(raw, Plain) else MISSING
+
+
+def unchanged(value: Any, data: Mapping[str, Any]) -> Any:
+    """Return a card's value as it is, for fields that the format writes like a card."""
+    return value

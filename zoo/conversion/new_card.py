@@ -1,4 +1,4 @@
-"""A file of weights and an architecture -> the text of a first card, with everything filled in that can be measured."""
+"""Write a first card for a file of weights and an architecture, with every field that can be measured."""
 
 from __future__ import annotations
 
@@ -11,26 +11,61 @@ from zoo.errors import UsageError
 from zoo.models.build import build_model
 from zoo.registry import edit, schema
 from zoo.registry.card import Builder, Card, from_document
-from zoo.registry.document import Document, parse
+from zoo.registry.document import parse
 from zoo.weights import store, tensors
 
 
-def draft(name: str, weights: Path, library: str, entry: str, options: Mapping[str, Any]) -> str:
-    """The text of a card for this file: params, macs, size, sha256, input and dtype are measured, nothing is guessed.
+def create(name: str, weights: Path, *, builder: str, options: Mapping[str, Any]) -> Path:
+    """Write the card `name` beside the file of weights and return its path.
 
-    Raises WrongContent when the architecture does not exist or the file's tensors do not fit it.
+    builder: `LIBRARY:ENTRY`, such as `timm:resnet18`. options: keyword arguments of the architecture. The file's size,
+    SHA-256, format and dtype and the model's parameters, multiply-adds and input are measured; other fields stay empty.
+    Raises UsageError when the arguments are not valid or the card's file exists, WrongContent when the architecture does
+    not exist or the file's tensors do not fit it.
     """
+    library, entry = _parse_builder(builder)
+    path = weights.parent / f"{name}.yaml"
+    edit.create(path, _measured_text(name, weights, {"library": library, "entry": entry, "options": dict(options)}))
+    return path
+
+
+def parse_options(pairs: Mapping[str, str]) -> dict[str, Any]:
+    """Return the values of options such as `channels=[8,16]`, each text read as in a card.
+
+    Raises UsageError when a text is not valid YAML.
+    """
+    options: dict[str, Any] = {}
+    for key, text in pairs.items():
+        document = parse(f"value: {text}", Path("--option"), "--option")
+        if document.problems:
+            raise UsageError(
+                f"--option {key}={text}: {document.problems[0].what}",
+                hint="write the value as in a card: 10, true, [8, 16]",
+            )
+        options[key] = document.data["value"]
+    return options
+
+
+def _parse_builder(text: str) -> tuple[str, str]:
+    match = re.fullmatch(r"([a-z][a-z0-9_]*):(.+)", text)
+    if match is None:
+        raise UsageError(f"not a builder: {text}", hint="write LIBRARY:ENTRY, such as timm:resnet18")
+    return match[1], match[2]
+
+
+def _measured_text(name: str, weights: Path, builder_fields: Mapping[str, Any]) -> str:
+    """Return the text of the card, with what was measured."""
     from zoo.flops.counting import count, measure_state
     from zoo.models.meta import meta_build
 
-    card = _initial_card(name, weights, {"library": library, "entry": entry, "options": dict(options)})
-    assert card.builder is not None  # _first has put it in
+    card = _initial_card(name, weights, builder_fields)
+    builder = card.required_builder
     artifact = store.measure(card.weights[0], weights)
     contents = tensors.read(artifact)
     with meta_build():
-        module = build_model(card.builder, allow_code=True)  # its builder was named on the command line, not by a card
+        module = build_model(builder, allow_code=True)  # the command line names this builder, not a downloaded card
     tensors.refuse_misfit(module, contents.tensors, weights.name)
-    input_fields = _input(card.builder, module)
+    input_fields = _default_input(builder, module)
     macs = count(module, input_fields["size"]).value
     return edit.card_text({
         "schema": 1,
@@ -44,44 +79,26 @@ def draft(name: str, weights: Path, library: str, entry: str, options: Mapping[s
     })  # fmt: skip
 
 
-def parse_options(pairs: Mapping[str, str]) -> dict[str, Any]:
-    """`channels=[8,16]` as values, read as a card would be. Raises UsageError when one is no YAML."""
-    options: dict[str, Any] = {}
-    for key, text in pairs.items():
-        document = parse(f"value: {text}", Path("--option"), "--option")
-        if document.problems:
-            raise UsageError(
-                f"{key}={text}: {document.problems[0].what}", hint="write it as in a card: 10, true, [8, 16]"
-            )
-        options[key] = document.data["value"]
-    return options
-
-
-def _initial_card(name: str, weights: Path, builder: Mapping[str, Any]) -> Card:
-    """The card before anything is measured; raises UsageError when the name or the file is none."""
+def _initial_card(name: str, weights: Path, builder_fields: Mapping[str, Any]) -> Card:
+    """Return the card before anything is measured; raise UsageError when the name or the file is not valid."""
     if not weights.is_file():
-        raise UsageError(f"there is no file {weights}", hint="give --weights the file that holds the tensors")
-    text = edit.card_text({"name": name, "builder": builder, "weights": [{"file": weights.name}]})
-    document: Document = parse(text, weights.parent / f"{name}.yaml")
-    wrong = schema.problems(document, "card")
-    if wrong:
-        raise UsageError(wrong[0].what, hint=wrong[0].hint)
+        raise UsageError(f"file not found: {weights}", hint="give the file of weights with --weights FILE")
+    text = edit.card_text({"name": name, "builder": builder_fields, "weights": [{"file": weights.name}]})
+    document = parse(text, weights.parent / f"{name}.yaml")
+    problems = schema.problems(document, "card")
+    if problems:
+        raise UsageError(problems[0].what, hint=problems[0].hint)
     return from_document(Card, document)
 
 
-def _input(builder: Builder, module: Any) -> dict[str, Any]:
-    """The architecture's own input, as the builder's library gives it."""
+def _default_input(builder: Builder, module: Any) -> dict[str, Any]:
+    """Return the architecture's own input, as the builder's library gives it."""
     from zoo import plugins
 
     defaults: Mapping[str, Any] = plugins.load("builders", builder.library).default_input(module)
     if "size" not in defaults:
-        raise UsageError(f"{builder.library} does not say what {builder.entry} takes", hint="write the card by hand")
+        raise UsageError(
+            f"{builder.library} does not give the input size of {builder.entry}",
+            hint="write the card by hand, with `input: {size: [3, 224, 224]}`",
+        )
     return dict(defaults)
-
-
-def parse_builder(text: str) -> tuple[str, str]:
-    """`timm:resnet18` as (library, entry). Raises UsageError when it is not of that form."""
-    match = re.fullmatch(r"([a-z][a-z0-9_]*):(.+)", text)
-    if match is None:
-        raise UsageError(f"{text!r} names no builder", hint="give --builder timm:ARCHITECTURE")
-    return match[1], match[2]

@@ -1,6 +1,6 @@
-"""Text as people write it -> numbers with their unit and rounding: `82.88%`, `54.75G`, `25.6M`, `3x224x224`.
+"""Parse numbers in text with their unit and rounding: `82.88%`, `54.75G`, `25.6M`, `3x224x224`.
 
-What is not read for certain is None, never a guess.
+A function returns None for a text that it cannot parse with certainty; it never guesses.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A number that was read. rounded_to: the step of its last digit. unit: `percent` where there was a % sign."""
+    """A parsed number. rounded_to: the step of its last digit. unit: `percent` when the text has a % sign."""
 
     value: float
     rounded_to: float
@@ -24,11 +24,11 @@ _NUMBER = re.compile(r"\s*([-+]?(?:\d[\d_]*(?:,\d{3})*(?:\.\d*)?|\.\d+)(?:[eE][-
 _MULTIPLES = {"": 0, "k": 3, "m": 6, "g": 9, "b": 9, "t": 12}
 _WORDS = re.compile(r"(?i)\s*(?:gmacs?|macs?|flops?|params?|parameters)?\Z")
 MOST_DIGITS = 40
-"""A count with more digits than this is noise, and arithmetic on it would take for ever."""
+"""A number with more digits than this is not a count, and arithmetic on it would not finish."""
 
 
 def measure(written: object) -> Quantity | None:
-    """A result: a number, or text that is a number with or without a % sign. None for anything else."""
+    """Return a result: a number, or a number in text with or without a % sign. None for any other value."""
     number, rest = _split(written)
     if number is None or rest not in ("", "%", "％"):
         return None
@@ -36,9 +36,9 @@ def measure(written: object) -> Quantity | None:
 
 
 def count(written: object, *, times: int = 0) -> Quantity | None:
-    """A count: a number, or text such as `54.75G`, `25.6 M` or `33 GFLOPs`. `times` is a power of ten from its heading.
+    """Return a count: a number, or text such as `54.75G`, `25.6 M` or `33 GFLOPs`. times: a power of ten from its heading.
 
-    Trailing zeros of a whole number count as rounded away from three on: 25,560,000 is rounded to 10,000.
+    Three or more trailing zeros of a whole number count as rounding: 25,560,000 is rounded to 10,000.
     """
     number, rest = _split(written)
     if number is None:
@@ -54,20 +54,20 @@ def count(written: object, *, times: int = 0) -> Quantity | None:
 
 
 def heading_multiple(heading: str) -> int:
-    """The power of ten that a heading's unit stands for: 6 for `Params (M)`, 9 for `FLOPs(G)`, else 0."""
+    """Return the power of ten of the unit in a heading: 6 for `Params (M)`, 9 for `FLOPs(G)`, 0 without a unit."""
     match = re.search(r"[(\[]\s*([KkMGBT])[A-Za-z]*\s*[)\]]", heading)
     return _MULTIPLES[match[1].lower()] if match else 0
 
 
 def whole_bytes(written: object) -> int | None:
-    """A file size that is known to the byte; `97.8 MB` is not."""
+    """Return a file size in bytes, None when the text does not give it exactly, as `97.8 MB`."""
     number, rest = _split(written)
     exact = number is not None and number == number.to_integral_value() and rest.lower() in ("", "b", "byte", "bytes")
     return int(number) if exact and number is not None and number > 0 else None
 
 
 def image_size(written: object) -> tuple[int, int, int] | None:
-    """(channels, height, width) of `224`, `'224'`, `224x224`, `3x224x224`, `(224, 224)` or a list of those numbers."""
+    """Return (channels, height, width) from `224`, `'224'`, `224x224`, `3x224x224`, `(224, 224)` or a list of numbers."""
     if isinstance(written, bool):
         return None
     if isinstance(written, int):
@@ -87,14 +87,24 @@ def image_size(written: object) -> tuple[int, int, int] | None:
     return (3, sides[0], sides[-1])
 
 
+def percent(value: float, unit: str | None) -> float:
+    """Return a result in percent. Its unit is `fraction` or `percent`; a result without a unit is in percent."""
+    return value * 100 if unit == "fraction" else value
+
+
+def whole(unit: str | None) -> float:
+    """Return 100 % in a result's unit: 1.0 for `fraction`, else 100.0."""
+    return 1.0 if unit == "fraction" else 100.0
+
+
 def percent_text(value: float, rounded_to: float | None) -> str:
-    """`82.88%`, with as many decimals as the rounding has, or as the value where it is exact."""
+    """Return a percentage such as `82.88%`, with the decimals of its rounding, or of the value when it is exact."""
     step = Decimal(str(value if rounded_to is None else rounded_to))
     return f"{value:.{max(0, -int(step.normalize().as_tuple().exponent))}f}%"
 
 
 def _split(written: object) -> tuple[Decimal | None, str]:
-    """The number that a value begins with, and what follows it."""
+    """Return the number at the beginning of a value, and the text behind it."""
     if isinstance(written, bool) or not isinstance(written, (int, float, str)):
         return None, ""
     match = _NUMBER.match(str(written)) if len(str(written)) <= MOST_DIGITS + 24 else None
@@ -108,7 +118,7 @@ def _split(written: object) -> tuple[Decimal | None, str]:
 
 
 def _plain(number: Decimal) -> float:
-    """The number as an int where it is whole and was written so, else as a float."""
+    """Return an int when the number is whole and written without decimals, else a float."""
     return (
         int(number) if number == number.to_integral_value() and int(number.as_tuple().exponent) >= 0 else float(number)
     )
@@ -120,7 +130,7 @@ def _step(number: Decimal) -> float:
 
 
 def _trailing(number: Decimal) -> float:
-    """10,000 for 25,560,000: three zeros and more at the end of a whole number were not counted but rounded."""
+    """Return 10,000 for 25,560,000: three or more zeros at the end of a whole number come from rounding."""
     if number != number.to_integral_value() or number == 0:
         return 0
     zeros = len(text := str(int(number))) - len(text.rstrip("0"))
@@ -132,11 +142,11 @@ _DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\Z")
 
 
 def digest_in_name(name: str) -> str | None:
-    """The first 8 to 64 hex digits of SHA-256 in the name of a file or URL; a date such as 20210528 is none.
+    """Return the first 8 to 64 hex digits of a SHA-256 in the name of a file or URL, None for a date such as 20210528.
 
-    They stand before the extension, after `-` (torch.hub's convention: pytorch.org/docs/stable/hub.html,
-    load_state_dict_from_url, check_hash, seen 2026-11-24) or `_`, where a date may follow them. After `_` they need a
-    letter and a digit: `_00160000` is a count of iterations.
+    They precede the extension and follow `-` (torch.hub's convention: pytorch.org/docs/stable/hub.html,
+    load_state_dict_from_url, check_hash, seen 2026-11-24) or `_`. A date may stand between them and the extension. After
+    `_`, they need a letter and a digit: `_00160000` is a number of iterations.
     """
     last = re.split(r"[?#]", name, maxsplit=1)[0].rpartition("/")[2]
     match = _DIGEST.search(last)

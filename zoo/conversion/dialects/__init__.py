@@ -1,15 +1,15 @@
-"""The contract of a dialect: one file per foreign format, which reads documents into drafts of cards and writes cards.
+"""Define the contract of a dialect: one module per foreign format, which reads documents into drafts and writes cards.
 
-A draft remembers what it was upstream, so that the importer can give it a name and a file, and that writing gives back data
-equal to the source. A library that publishes models (timm, torchvision) is a dialect whose documents are its own tables.
+A draft keeps its place and name in the source. The importer needs them to give it a name and a file, and the writer to give
+back data equal to the source. A library that publishes models (timm, torchvision) is a dialect without files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from zoo.registry.card import Card
 from zoo.registry.catalog import Catalog
@@ -18,12 +18,12 @@ from zoo.registry.position import Problem
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A card or collection (`kind`) as its source has it, before it has a name and a file of its own.
+    """A card or collection as its source describes it, before it has a name and a file in the zoo.
 
-    title: what it is called upstream. data: its fields, without `name`; `collection` is the title of one. document: the
-    file it is from; line: where it begins there; index: its position among its kind. entry: the source's own data, by
-    which two drafts are told to be one. frame: what the document holds besides its entries, on one of its drafts.
-    is_nameless: the source gives no name, and the title was made up from where it stands.
+    kind: `card` or `collection`. title: its name in the source. data: its fields, without `name`; `collection` is a title.
+    document, line: the file and line where it begins. index: its position among the drafts of its kind. entry: the source's
+    own data; drafts with the same title and entry become one card. frame: the document without its entries, on the first of
+    its drafts. is_nameless: the source has no name, and the title is made from the place.
     """
 
     kind: str
@@ -39,7 +39,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class ReadResult:
-    """What a source gave. `imports` are further files that it names; `problems` are why it, or a part, was not read."""
+    """The result of reading a source. imports: further files that it names. problems: why it, or a part of it, was not read."""
 
     drafts: tuple[Draft, ...] = ()
     imports: tuple[Path, ...] = ()
@@ -49,7 +49,7 @@ class ReadResult:
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file that may be a document: its text, and what it is called in messages and cards."""
+    """A file that can be a document, with its text. label: its name in messages and cards."""
 
     path: Path
     label: str
@@ -58,29 +58,45 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class WrittenDocument:
-    """A document that was written: under which name, and its text."""
+    """The text of a document to write, and the document's name."""
 
     document: str
     text: str
 
 
+@runtime_checkable
 class FileDialect(Protocol):
-    """What a module in this folder offers that reads files."""
+    """A module in this folder that reads and writes files."""
 
-    suffixes: tuple[str, ...]
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """The suffixes of files of this format, in lower case with their dot."""
+
+    @property
+    def only_if_asked(self) -> bool:
+        """Whether files are read only when the user names them, not when they are found in a folder."""
 
     def recognises(self, file: SourceFile) -> bool:
-        """Whether the file looks like a document of this format; reading it may still find it broken."""
+        """Return whether the file looks like a document of this format; it can still have problems."""
 
     def read(self, file: SourceFile) -> ReadResult:
-        """The drafts in a file: all of a document's or none."""
+        """Return the drafts in a file; a document with a problem gives no drafts."""
 
     def write(self, cards: Sequence[Card], catalog: Catalog) -> Sequence[WrittenDocument]:
-        """The documents that these cards make."""
+        """Return the documents of these cards. Imported cards give back the data of their source."""
 
 
+@runtime_checkable
+class CollectionDialect(Protocol):
+    """A module in this folder whose documents can hold collections without models."""
+
+    def of_collections(self, names: Iterable[str], catalog: Catalog) -> Sequence[WrittenDocument]:
+        """Return the documents that hold these collections and no models."""
+
+
+@runtime_checkable
 class NamedDialect(Protocol):
-    """What a module in this folder offers that reads `NAME:PATTERN`, the models that a library or a service publishes."""
+    """A module in this folder that reads `NAME:PATTERN`, the models that a library or a service publishes."""
 
     def published(self, pattern: str, results: Path | None) -> ReadResult:
-        """The drafts of the models that fit the pattern; `results` is a table of measured accuracies."""
+        """Return the drafts of the models that match the pattern. results: a CSV of measured accuracies, or None."""

@@ -1,6 +1,6 @@
-"""The fields of model-index, each with the field of a card that it is: values of one -> values of the other, both ways.
+"""Map the fields of a model-index to the fields of a card, and convert values in both directions.
 
-What a field's text does not say for sure is MISSING: it then stays in the residue that the card keeps.
+A text that cannot be parsed with certainty is MISSING in the card's field; it stays in the residue that the card keeps.
 """
 
 from __future__ import annotations
@@ -8,9 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-from zoo.conversion.mapping import MISSING, Field, SourceValue, normalize, plain_text, strip_origin
+from zoo.conversion.card_fields import (
+    crop_pct,
+    file_name,
+    flops_claim,
+    interpolation,
+    params_claim,
+    result_fields,
+    weights_format,
+)
+from zoo.conversion.mapping import MISSING, Field, SourceValue, normalize, read_text, strip_origin, unchanged
+from zoo.registry.metrics import METRICS, metric_name
 from zoo.registry.quantities import (
     count,
     digest_in_name,
@@ -22,27 +31,17 @@ from zoo.registry.quantities import (
 )
 
 NO_DATASET = "unknown"
-"""The dataset of a result whose source names none."""
+"""The data set of a result whose source does not name one."""
 _NOTHING = frozenset({"", "-", "_", "none", "null", "na", "n/a", "tbd", "todo", "coming soon"})
 
 
-def _read_text_field(raw: Any, location: SourceValue) -> Any:
-    return MISSING if plain_text(raw) is None else raw
-
-
-def _same(raw: Any, location: SourceValue) -> Any:
+def _read_present(raw: Any, location: SourceValue) -> Any:
     return MISSING if raw is None or raw == "" else raw
-
-
-def _as_it_is(value: Any, data: Mapping[str, Any]) -> Any:
-    return value
 
 
 def _read_params(raw: Any, location: SourceValue) -> Any:
     quantity = count(location.written(raw), times=heading_multiple(location.key))
-    if quantity is None or quantity.value < 0:
-        return MISSING
-    return {"value": round(quantity.value), **_rounding(quantity.rounded_to), "origin": "upstream", **location.source}
+    return MISSING if quantity is None or quantity.value < 0 else params_claim(quantity, location.source)
 
 
 def _write_params(value: Any, data: Mapping[str, Any]) -> Any:
@@ -51,30 +50,16 @@ def _write_params(value: Any, data: Mapping[str, Any]) -> Any:
 
 def _read_flops(raw: Any, location: SourceValue) -> Any:
     heading = normalize(location.key)
-    times = heading_multiple(location.key) or {"g": 9, "m": 6}.get(
-        heading[:1] if heading[1:5] in ("flop", "macs") else "", 0
-    )
-    quantity = count(location.written(raw), times=times)
+    multiple = {"g": 9, "m": 6}.get(heading[:1] if heading[1:5] in ("flop", "macs") else "", 0)
+    quantity = count(location.written(raw), times=heading_multiple(location.key) or multiple)
     if quantity is None or quantity.value < 0:
         return MISSING
-    convention = {"convention": "macs"} if "mac" in heading or "multadd" in heading else {}
-    return [
-        {
-            "value": quantity.value,
-            **convention,
-            **_rounding(quantity.rounded_to),
-            "origin": "upstream",
-            **location.source,
-        }
-    ]
+    convention = "macs" if "mac" in heading or "multadd" in heading else ""
+    return [flops_claim(quantity, location.source, convention=convention)]
 
 
 def _write_flops(value: Any, data: Mapping[str, Any]) -> Any:
     return value[0]["value"] if len(value) == 1 and strip_origin(value[0]).keys() == {"value"} else MISSING
-
-
-def _rounding(step: float) -> dict[str, float]:
-    return {"rounded_to": int(step) if step == int(step) else step} if step > 1 else {}
 
 
 def _read_size(raw: Any, location: SourceValue) -> Any:
@@ -82,7 +67,7 @@ def _read_size(raw: Any, location: SourceValue) -> Any:
 
 
 def _write_size(value: Any, data: Mapping[str, Any]) -> Any:
-    """The size of the file that `Weights` names; a file without URL is none that the format could name."""
+    """Return the size of the file that `Weights` names; MISSING for a file without URL, which the format cannot name."""
     return value if data["weights"][0].get("urls") else MISSING
 
 
@@ -101,25 +86,13 @@ def _read_weights(raw: Any, location: SourceValue) -> Any:
 
 def _weights(file: str, fields: dict[str, Any]) -> dict[str, Any]:
     digest = next(filter(None, map(digest_in_name, fields["urls"])), None)
-    form = {"format": "safetensors"} if file.endswith(".safetensors") else {}
-    form = {"format": "pickle"} if re.search(r"\.(pth|pt|ckpt|bin|pkl|tar)$", file) else form
-    return {"file": file, **form, **({"sha256": digest} if digest else {}), **fields}
+    return {"file": file, **weights_format(file), **({"sha256": digest} if digest else {}), **fields}
 
 
 def _is_address(text: str) -> bool:
-    """Whether a text can be meant as an address or a path: a word with a slash, colon or point in it."""
+    """Return whether a text can be an address or a path: one word with a slash, colon or full stop in it."""
     word = text.strip()
     return word.lower() not in _NOTHING and not re.search(r"\s", word) and bool(re.search(r"[/\\:.：／]", word))
-
-
-def file_name(url: str) -> str:
-    """The name that a URL gives its file; `weights` where it gives none that a file can have."""
-    try:
-        path = unquote(urlsplit(url.strip()).path)
-    except ValueError:
-        path = url
-    name = re.sub(r"[/\\\x00-\x1f]", "_", re.split(r"[/\\]", path.rstrip("/\\"))[-1])
-    return name[-255:] if name.strip(".") else "weights"
 
 
 def _write_weights(value: Any, data: Mapping[str, Any]) -> Any:
@@ -142,61 +115,44 @@ def _write_input_size(value: Any, data: Mapping[str, Any]) -> Any:
 
 
 def _read_crop(raw: Any, location: SourceValue) -> Any:
-    quantity = measure(raw)
-    return float(quantity.value) if quantity and not quantity.unit and 0 < quantity.value <= 2 else MISSING
+    return MISSING if (value := crop_pct(raw)) is None else value
 
 
 def _read_interpolation(raw: Any, location: SourceValue) -> Any:
-    known = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming", "random")
-    return raw if isinstance(raw, str) and raw in known else MISSING
+    return MISSING if interpolation(raw) is None else raw
 
 
 def _text_of(value: Any, data: Mapping[str, Any]) -> Any:
     return str(value)
 
 
-_METRICS = {"top1": "Top 1 Accuracy", "top5": "Top 5 Accuracy"}
-_METRIC = re.compile(
-    r"(?:top([15])(?:acc(?:uracy)?)?|acc(?:uracy)?(?:top|at)?([15])|acc(?:uracy)?@([15]))(?:percent|%)?\Z"
-)
-
-
-def metric_name(written: str) -> str:
-    """`top1` or `top5` for the ways in which they are spelt, any other name as it is."""
-    match = _METRIC.match(re.sub(r"[^a-z0-9@%]", "", written.lower()))
-    return f"top{next(filter(None, match.groups()))}" if match else written.strip() or "unknown"
-
-
 def results_of(raw: Any, location: SourceValue) -> Iterator[tuple[str, Any, Any, SourceValue]]:
-    """(dataset, task, metrics, where the metrics are) of each result, whichever way they are listed."""
+    """Yield (data set, task, metrics, location of the metrics) for each result, in each layout that documents use."""
     if isinstance(raw, list):
         for index, item in enumerate(raw):
             yield from results_of(item, location / index)
     elif isinstance(raw, Mapping):
         names = {normalize(key): key for key in raw}
         if names.keys() & {"metrics", "dataset", "task"}:
-            dataset = raw.get(names.get("dataset", ""))
-            dataset = dataset.get("Name", dataset.get("name")) if isinstance(dataset, Mapping) else dataset
-            named = (
-                ", ".join(dataset)
-                if isinstance(dataset, list) and all(isinstance(d, str) for d in dataset)
-                else dataset
-            )
-            name = named.strip() if isinstance(named, str) and named.strip().lower() not in _NOTHING else NO_DATASET
-            yield (
-                name,
-                raw.get(names.get("task", "")),
-                raw.get(names.get("metrics", "")),
-                location / names.get("metrics", ""),
-            )
+            dataset, task, metrics = (raw.get(names.get(name, "")) for name in ("dataset", "task", "metrics"))
+            yield _dataset_name(dataset), task, metrics, location / names.get("metrics", "")
         else:
             for key, item in raw.items():
                 if isinstance(item, Mapping):
                     yield (str(key).strip() or NO_DATASET), None, item, location / key
 
 
+def _dataset_name(raw: Any) -> str:
+    """Return the name of a data set that is given as text, as a list of texts or as a mapping with a name."""
+    if isinstance(raw, Mapping):
+        raw = raw.get("Name", raw.get("name"))
+    if isinstance(raw, list) and all(isinstance(item, str) for item in raw):
+        raw = ", ".join(raw)
+    return raw.strip() if isinstance(raw, str) and raw.strip().lower() not in _NOTHING else NO_DATASET
+
+
 def _metrics(raw: Any, location: SourceValue, outer: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """(metric, value with unit and rounding) of each number below, nested names joined by a slash."""
+    """Yield (metric, claim fields) for each number, the names of nested metrics joined by a slash."""
     if isinstance(raw, list):
         for index, item in enumerate(raw):
             yield from _metrics(item, location / index, outer)
@@ -218,17 +174,7 @@ def _named_metric(item: tuple[str, Any], location: SourceValue, outer: str) -> I
         return
     quantity = measure(location.written(value))
     if quantity is not None:
-        unit = {"unit": quantity.unit} if quantity.unit else {}
-        yield (
-            name,
-            {
-                "value": quantity.value,
-                **unit,
-                "rounded_to": quantity.rounded_to,
-                "origin": "upstream",
-                **location.source,
-            },
-        )
+        yield name, result_fields(quantity, location.source)
 
 
 def _read_results(raw: Any, location: SourceValue) -> Any:
@@ -249,16 +195,21 @@ def _write_results(value: Any, data: Mapping[str, Any]) -> Any:
         written = (
             percent_text(claim["value"], claim.get("rounded_to")) if claim.get("unit") == "percent" else claim["value"]
         )
-        results[-1]["Metrics"][_METRICS.get(claim["metric"], claim["metric"])] = written
+        metric = METRICS.get(claim["metric"])
+        results[-1]["Metrics"][metric.model_index if metric else claim["metric"]] = written
     return results
 
 
 def _read_texts(raw: Any, location: SourceValue) -> Any:
-    return raw if isinstance(raw, list) and raw and all(plain_text(item) is not None for item in raw) else MISSING
+    return (
+        raw
+        if isinstance(raw, list) and raw and all(read_text(item, location) is not MISSING for item in raw)
+        else MISSING
+    )
 
 
 def _training(heading: str, name: str, *spellings: str) -> Field:
-    return Field(("Metadata", heading), ("training", name), _same, _as_it_is, frozenset(spellings))
+    return Field(("Metadata", heading), ("training", name), _read_present, unchanged, frozenset(spellings))
 
 
 _FLOPS = frozenset(
@@ -267,9 +218,9 @@ _FLOPS = frozenset(
 _PARAMS = frozenset(
     {"params", "param", "paramsm", "parametersm", "parameter", "numparams", "numberofparameters", "paramcount"}
 )
-NAME = Field(("Name",), ("name",), _same, _as_it_is)
-TASKS = Field(("Metadata", "Tasks"), ("task",), _same, _as_it_is, frozenset({"task"}))
-ID = Field(("Metadata", "ID"), ("builder", "entry"), _same, _as_it_is)
+NAME = Field(("Name",), ("name",), _read_present, unchanged)
+TASKS = Field(("Metadata", "Tasks"), ("task",), _read_present, unchanged, frozenset({"task"}))
+ID = Field(("Metadata", "ID"), ("builder", "entry"), _read_present, unchanged)
 RESULTS = Field(("Results",), ("claims", "results"), _read_results, _write_results)
 _SHARED_TRAINING = (
     _training("Training Data", "data"),
@@ -285,11 +236,11 @@ _SHARED_TRAINING = (
     _training("Optimizer", "optimizer"),
 )
 MODEL: tuple[Field, ...] = (
-    Field(("In Collection",), ("collection",), _read_text_field, _as_it_is, frozenset({"incollections"})),
-    Field(("License",), ("license",), _read_text_field, _as_it_is, frozenset({"licence"})),
-    Field(("Code",), ("code",), lambda raw, location: _read_text_field(_link(raw), location), _as_it_is),
+    Field(("In Collection",), ("collection",), read_text, unchanged, frozenset({"incollections"})),
+    Field(("License",), ("license",), read_text, unchanged, frozenset({"licence"})),
+    Field(("Code",), ("code",), lambda raw, location: read_text(_link(raw), location), unchanged),
     Field(("Metadata", "Image Size"), ("input", "size"), _read_input_size, _write_input_size, frozenset({"inputsize"})),
-    Field(("Metadata", "Interpolation"), ("input", "interpolation"), _read_interpolation, _as_it_is),
+    Field(("Metadata", "Interpolation"), ("input", "interpolation"), _read_interpolation, unchanged),
     Field(("Metadata", "Crop Pct"), ("input", "crop_pct"), _read_crop, _text_of),
     Field(("Weights",), ("weights",), _read_weights, _write_weights, same=_same_urls),
     Field(("Metadata", "File Size"), ("weights", 0, "size_bytes"), _read_size, _write_size),
@@ -301,11 +252,11 @@ MODEL: tuple[Field, ...] = (
     RESULTS,
 )
 COLLECTION: tuple[Field, ...] = (
-    Field(("Paper", "Title"), ("paper", "title"), _read_text_field, _as_it_is),
-    Field(("Paper", "URL"), ("paper", "url"), _read_text_field, _as_it_is),
-    Field(("Code",), ("code",), lambda raw, location: _read_text_field(_link(raw), location), _as_it_is),
-    Field(("Metadata", "Architecture"), ("architecture",), _read_texts, _as_it_is),
-    Field(("Metadata", "Training Techniques"), ("techniques",), _read_texts, _as_it_is),
+    Field(("Paper", "Title"), ("paper", "title"), read_text, unchanged),
+    Field(("Paper", "URL"), ("paper", "url"), read_text, unchanged),
+    Field(("Code",), ("code",), lambda raw, location: read_text(_link(raw), location), unchanged),
+    Field(("Metadata", "Architecture"), ("architecture",), _read_texts, unchanged),
+    Field(("Metadata", "Training Techniques"), ("techniques",), _read_texts, unchanged),
     *_SHARED_TRAINING,
 )
 

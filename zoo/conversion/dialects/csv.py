@@ -1,7 +1,7 @@
-"""Tables of models: timm's results files, and a table of what the cards of a zoo claim.
+"""Read and write tables of models: timm's results files, and tables of what cards claim.
 
-Columns by their headings, in any order: timm's (results-imagenet.csv: model, img_size, top1, top5, param_count in millions,
-crop_pct, interpolation; huggingface/pytorch-image-models, results/, seen 2026-11-24) and those that `write` makes.
+Columns are found by their headings, in any order: timm's (results-imagenet.csv: model, img_size, top1, top5, param_count in
+millions, crop_pct, interpolation; huggingface/pytorch-image-models, results/, seen 2026-11-24) and those that `write` makes.
 """
 
 from __future__ import annotations
@@ -9,109 +9,128 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from zoo.conversion.card_fields import crop_pct, file_name, flops_claim, interpolation, params_claim, result_fields
 from zoo.conversion.dialects import Draft, ReadResult, SourceFile, WrittenDocument
+from zoo.errors import UsageError
 from zoo.registry.card import Card
 from zoo.registry.catalog import Catalog
 from zoo.registry.index import row_of
+from zoo.registry.metrics import METRICS
 from zoo.registry.position import Place, Problem
 from zoo.registry.quantities import count, digest_in_name, image_size, measure
 
 suffixes: tuple[str, ...] = (".csv",)
 only_if_asked = True
-"""A folder's tables are mostly measurements of models that its documents describe: they are read when they are named."""
+"""Most tables in a folder are measurements of models that its documents describe, so a table is read only when named."""
 DATASETS = {"results-imagenet.csv": "imagenet-1k", "results-imagenet-real.csv": "imagenet-real"}
-"""The data sets of timm's results files, by the files' names."""
+"""The data sets of timm's results files, by file name."""
+DEFAULT_DATASET = "imagenet-1k"
+"""The data set of other tables, when they have no column `dataset`."""
 COLUMNS = (
-    *("name", "collection", "task", "license", "library", "entry", "params", "macs", "top1", "top5", "dataset"),
+    *("name", "collection", "task", "license", "library", "entry", "params", "macs", *METRICS, "dataset"),
     *("size_bytes", "sha256", "url", "image_size", "crop_pct", "interpolation"),
 )
 
 
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """A row of a table: its cells by heading, the name of the table and the line of the row."""
+
+    cells: Mapping[str, str]
+    table: str
+    line: int
+
+    @property
+    def name(self) -> str:
+        """The name of the model, empty when the row has none."""
+        return (self.cells.get("model") or self.cells.get("name") or "").strip()
+
+    @property
+    def source(self) -> dict[str, str]:
+        """`{"source": "table:line"}`."""
+        return {"source": f"{self.table}:{self.line}"}
+
+    @property
+    def claims(self) -> dict[str, Any]:
+        """The claimed parameters, multiply-adds and accuracies."""
+        cells, claims = self.cells, dict[str, Any]()
+        params = count(cells.get("param_count") or "", times=6) or count(cells.get("params") or "")
+        if params is not None:
+            claims["params"] = params_claim(params, self.source)
+        macs = count(cells.get("macs") or "") or count(cells.get("infer_gmacs") or "", times=9)
+        if macs is not None:
+            claims["flops"] = [flops_claim(macs, self.source, convention="macs")]
+        dataset = cells.get("dataset") or DATASETS.get(Path(self.table).name, DEFAULT_DATASET)
+        results = [
+            {"dataset": dataset, "metric": metric, **result_fields(value, self.source, unit="percent")}
+            for metric in METRICS
+            if (value := measure(cells.get(metric) or "")) is not None
+        ]
+        return {**claims, **({"results": results} if results else {})}
+
+    @property
+    def input(self) -> dict[str, Any]:
+        """The input at which the row was measured."""
+        size = next(
+            (self.cells[key] for key in ("img_size", "image_size", "infer_img_size") if self.cells.get(key)), ""
+        )
+        values = {
+            "size": list(image_size(size) or ()) or None,
+            "interpolation": interpolation(self.cells.get("interpolation")),
+            "crop_pct": crop_pct(self.cells.get("crop_pct") or ""),
+        }
+        return {key: value for key, value in values.items() if value is not None}
+
+
 def recognises(file: SourceFile) -> bool:
-    """Whether the first line has a heading for names and one for a number."""
+    """Return whether the first line has a heading for names and one for a number."""
     headings = set(file.text.partition("\n")[0].strip().replace('"', "").split(","))
     return bool(headings & {"model", "name"}) and bool(headings & {"top1", "param_count", "params", "infer_gmacs"})
 
 
 def read(file: SourceFile) -> ReadResult:
-    """A draft for each row."""
+    """Return a draft for each row that has a name."""
     try:
-        rows = list(csv.DictReader(io.StringIO(file.text), strict=True))
+        rows = rows_of(file.text, file.label)
+    except UsageError as error:
+        return ReadResult(problems=(Problem((), Place(file.label, 1, 1), error.what),))
+    return ReadResult(tuple(_draft(row) for row in rows if row.name))
+
+
+def rows_of(text: str, table: str) -> list[TableRow]:
+    """Return the rows of a CSV text, without those that have more cells than headings. Raises UsageError for other text."""
+    try:
+        rows = list(csv.DictReader(io.StringIO(text), strict=True))
     except csv.Error as error:
-        return ReadResult(problems=(Problem((), Place(file.label, 1, 1), f"is no table: {error}"),))
-    dataset = DATASETS.get(file.path.name, "imagenet-1k")
-    drafts = [
-        Draft("card", name, _data(row, f"{file.label}:{line}", dataset), file.label, line, line - 2, row)
-        for line, row in enumerate(rows, 2)
-        if (name := (row.get("model") or row.get("name") or "").strip()) and None not in row
-    ]
-    return ReadResult(tuple(drafts))
+        raise UsageError(f"not a valid CSV table: {error}", where=table) from error
+    return [TableRow(row, table, line) for line, row in enumerate(rows, 2) if None not in row]
 
 
-def claims_of(row: Mapping[str, str], source: str, dataset: str) -> dict[str, Any]:
-    """What a row claims: parameters and accuracies, each with its origin and place."""
-    origin = {"origin": "upstream", "source": source}
-    millions = count(row.get("param_count") or "", times=6)
-    exact = millions or count(row.get("params") or "")
-    claims: dict[str, Any] = {}
-    if exact is not None:
-        rounded = {"rounded_to": int(exact.rounded_to)} if exact.rounded_to > 1 else {}
-        claims["params"] = {"value": round(exact.value), **rounded, **origin}
-    macs = count(row.get("macs") or "") or count(row.get("infer_gmacs") or "", times=9)
-    if macs is not None:
-        rounded = {"rounded_to": int(macs.rounded_to)} if macs.rounded_to > 1 else {}
-        claims["flops"] = [{"value": macs.value, "convention": "macs", **rounded, **origin}]
-    results = [
-        {
-            "dataset": row.get("dataset") or dataset,
-            "metric": metric,
-            "value": read.value,
-            "unit": "percent",
-            "rounded_to": read.rounded_to,
-            **origin,
-        }
-        for metric in ("top1", "top5")
-        if (read := measure(row.get(metric) or "")) is not None
-    ]
-    return {**claims, **({"results": results} if results else {})}
+def _draft(row: TableRow) -> Draft:
+    cells = row.cells
+    data: dict[str, Any] = {key: cells[key] for key in ("collection", "task", "license") if cells.get(key)}
+    if cells.get("library") and cells.get("entry"):
+        data["builder"] = {"library": cells["library"], "entry": cells["entry"]}
+    if cells.get("url"):
+        data["weights"] = [_weights(row)]
+    data |= {key: value for key, value in (("input", row.input), ("claims", row.claims)) if value}
+    data["extra"] = {"csv": {key: value for key, value in cells.items() if value}}
+    return Draft("card", row.name, data, row.table, row.line, row.line - 2, cells)
 
 
-def input_of(row: Mapping[str, str]) -> dict[str, Any]:
-    """The input that a row was measured at."""
-    size = image_size(row.get("img_size") or row.get("image_size") or row.get("infer_img_size") or "")
-    crop = measure(row.get("crop_pct") or "")
-    return {
-        **({"size": list(size)} if size else {}),
-        **({"interpolation": row["interpolation"]} if row.get("interpolation") else {}),
-        **({"crop_pct": float(crop.value)} if crop and 0 < crop.value <= 2 else {}),
-    }
-
-
-def _data(row: Mapping[str, str], source: str, dataset: str) -> dict[str, Any]:
-    claims, input_fields = claims_of(row, source, dataset), input_of(row)
-    data = {key: row[key] for key in ("collection", "task", "license") if row.get(key)}
-    if row.get("library") and row.get("entry"):
-        data["builder"] = {"library": row["library"], "entry": row["entry"]}  # type: ignore[assignment]  # a mapping
-    if row.get("url"):
-        file = row["url"].rpartition("/")[2] or "weights"
-        digest = row.get("sha256") or digest_in_name(row["url"])
-        size = {"size_bytes": int(row["size_bytes"])} if (row.get("size_bytes") or "").isdigit() else {}
-        data["weights"] = [
-            {"file": file, **size, **({"sha256": digest} if digest else {}), "urls": [row["url"]], "source": source}
-        ]  # type: ignore[assignment]  # a list
-    cells = {key: value for key, value in row.items() if value}
-    return {
-        **data,
-        **({"input": input_fields} if input_fields else {}),
-        **({"claims": claims} if claims else {}),
-        "extra": {"csv": cells},
-    }
+def _weights(row: TableRow) -> dict[str, Any]:
+    url, size = row.cells["url"], row.cells.get("size_bytes") or ""
+    digest = row.cells.get("sha256") or digest_in_name(url)
+    optional = {**({"size_bytes": int(size)} if size.isdigit() else {}), **({"sha256": digest} if digest else {})}
+    return {"file": file_name(url), **optional, "urls": [url], **row.source}
 
 
 def write(cards: Sequence[Card], catalog: Catalog) -> Sequence[WrittenDocument]:
-    """One table, a row for each card."""
+    """Return one table with a row for each card."""
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
     table.writerow(COLUMNS)

@@ -1,6 +1,6 @@
-"""Model cards of the Hugging Face Hub: a README.md whose front matter has licence, task and evaluation results.
+"""Read and write model cards of the Hugging Face Hub: a README.md with licence, task and results in its front matter.
 
-`hf:ORG/NAME[@REVISION]` reads a repository's, with its files of weights. Format: huggingface.co/docs/hub/model-cards and
+`hf:ORG/NAME[@REVISION]` reads the card of a repository and the list of its weights files. Format: huggingface.co/docs/hub/model-cards and
 github.com/huggingface/hub-docs/blob/main/modelcard.md (`model-index` there is a list of models with results), seen 2026-11-24.
 """
 
@@ -9,24 +9,29 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from zoo import plugins
+from zoo.conversion.card_fields import result_fields, weights_format
 from zoo.conversion.dialects import Draft, ReadResult, SourceFile, WrittenDocument
-from zoo.conversion.dialects._model_index_fields import metric_name
-from zoo.conversion.mapping import MISSING, Field, SourceValue, plain_text, to_card, to_entry
+from zoo.conversion.mapping import MISSING, Field, SourceValue, read_text, to_card, to_entry, unchanged
 from zoo.registry.card import Card
 from zoo.registry.catalog import Catalog
 from zoo.registry.document import Document, parse_foreign
 from zoo.registry.edit import card_text
+from zoo.registry.metrics import METRICS, metric_name
 from zoo.registry.position import Place, Problem
 from zoo.registry.quantities import measure
+from zoo.weights.sources import hf as hf_source
+from zoo.weights.sources.hf import RepositoryFile
 
 suffixes: tuple[str, ...] = (".md", ".markdown")
+only_if_asked = False
 OWN = "hf"
-"""The key under `extra` that keeps what the card's fields do not say; the text below the front matter is beside it."""
+"""The key under `extra` for the front matter that the card's fields cannot hold."""
 BODY = "readme"
+"""The key under `extra` for the text below the front matter."""
 STALL_SECONDS = 60.0
 WEIGHTS = re.compile(r"(?:.*\.safetensors|pytorch_model.*\.bin|.*\.(?:pth|pt|ckpt))\Z")
 _FRONT = re.compile(r"\A\ufeff?---[ \t]*\n(.*?\n)---[ \t]*(?:\n|\Z)", re.DOTALL)
@@ -34,33 +39,35 @@ _KEYS = re.compile(r"(?m)^(model-index|license|library_name|pipeline_tag|base_mo
 
 
 def recognises(file: SourceFile) -> bool:
-    """Whether the text begins with front matter that has results, or a licence and another key of a model card."""
+    """Return whether the text begins with front matter that has results, or a licence and another key of a model card."""
     front = _FRONT.match(file.text)
     keys = set(_KEYS.findall(front[1])) if front else set()
     return "model-index" in keys or ("license" in keys and len(keys) > 1)
 
 
 def read(file: SourceFile) -> ReadResult:
-    """One draft: the README's model."""
+    """Return the draft of the README's model."""
     front = _FRONT.match(file.text)
     if front is None:
-        problem = Problem((), Place(file.label, 1, 1), "has no front matter", "begin it with `---` and `license: ...`")
+        problem = Problem(
+            (), Place(file.label, 1, 1), "the file has no front matter", "start it with `---` and `license: ...`"
+        )
         return ReadResult(problems=(problem,))
     document = parse_foreign("\n" + front[1], file.path, file.label)
-    fatal = tuple(problem for problem in document.problems if "the last counts" not in problem.what)
-    if fatal:
-        return ReadResult(problems=fatal)
+    if document.problems:
+        return ReadResult(problems=document.problems)
     return ReadResult((_draft(document, file.text[front.end() :], file.path.resolve().parent.name, file.label),))
 
 
 def published(pattern: str, results: Path | None) -> ReadResult:
-    """The draft of a repository's README, with the files of weights that lie beside it, at the commit that it has now."""
-    source: Any = plugins.load("sources", "hf")
+    """Return the draft of a repository's README with its weights files, at the current commit of the revision."""
     repository, _, revision = pattern.partition("@")
-    commit, files = source.repository_files(repository, revision or None)
+    commit, files = hf_source.repository_files(repository, revision or None)
     with tempfile.TemporaryDirectory() as folder:
         url = f"hf://{repository}@{commit}/README.md"
-        path = source.connect().download(url, Path(folder), timeout_seconds=STALL_SECONDS, arrived=lambda count: None)
+        path = hf_source.open_source().download(
+            url, Path(folder), timeout_seconds=STALL_SECONDS, on_bytes=lambda count: None
+        )
         file = SourceFile(path, f"hf:{repository}/README.md", path.read_text(encoding="utf-8"))
         read_result = read(file)
     weights = [_weights(repository, commit, item) for item in files if WEIGHTS.match(item.path)]
@@ -70,7 +77,7 @@ def published(pattern: str, results: Path | None) -> ReadResult:
 
 
 def write(cards: Sequence[Card], catalog: Catalog) -> Sequence[WrittenDocument]:
-    """A README.md for each card: its front matter, and the text that it was imported with."""
+    """Return a README.md for each card: front matter, then the text that the card was imported with."""
     return tuple(WrittenDocument(f"{card.name}/README.md", _readme(card)) for card in cards)
 
 
@@ -83,30 +90,22 @@ def _draft(document: Document, body: str, folder: str, label: str) -> Draft:
     return Draft("card", title, {**data, **({"extra": extra} if extra else {})}, label, 1, 0, [document.data, body])
 
 
-def _weights(repository: str, commit: str, item: Any) -> dict[str, Any]:
-    form = "safetensors" if item.path.endswith(".safetensors") else "pickle"
+def _weights(repository: str, commit: str, item: RepositoryFile) -> dict[str, Any]:
     size = {"size_bytes": item.size_bytes} if item.size_bytes else {}
     digest = {"sha256": item.sha256} if item.sha256 else {}
     url = f"hf://{repository}@{commit}/{item.path}"
-    return {"file": item.path.replace("/", "_"), "format": form, **size, **digest, "urls": [url]}
+    return {"file": item.path.replace("/", "_"), **weights_format(item.path), **size, **digest, "urls": [url]}
 
 
 def _with_weights(draft: Draft, repository: str, weights: list[dict[str, Any]]) -> Draft:
     data = {**draft.data, **({"weights": weights} if weights else {})}
+    name = repository.partition("/")[2]
     if data.get("extra", {}).get(OWN, {}).get("library_name") == "timm":
-        data["builder"] = {"library": "timm", "entry": repository.partition("/")[2]}
-    return Draft("card", repository.partition("/")[2], data, draft.document, draft.line, draft.index, draft.entry)
+        data["builder"] = {"library": "timm", "entry": name}
+    return replace(draft, title=name, data=data)
 
 
 # --- the fields ---------------------------------------------------------------------------------------------------
-
-
-def _text(raw: Any, location: SourceValue) -> Any:
-    return MISSING if plain_text(raw) is None else raw
-
-
-def _as_it_is(value: Any, data: Mapping[str, Any]) -> Any:
-    return value
 
 
 def _read_results(raw: Any, location: SourceValue) -> Any:
@@ -134,16 +133,14 @@ def _claims(result: Mapping[str, Any], location: SourceValue) -> Iterator[dict[s
         where = location / "metrics" / number / "value"
         quantity = measure(where.written(metric.get("value")))
         if quantity is not None and isinstance(name, str):
-            unit = {"unit": quantity.unit} if quantity.unit else {}
-            value = {"value": quantity.value, **unit, "rounded_to": quantity.rounded_to}
-            yield {"dataset": name, **split, "metric": _metric(metric), **value, "origin": "upstream", **where.source}
+            yield {"dataset": name, **split, "metric": _metric(metric), **result_fields(quantity, where.source)}
 
 
 def _metric(metric: Mapping[str, Any]) -> str:
-    """`top1` or `top5` where the name or the type says so, else the type."""
+    """Return the card's name of a metric that zoo knows by its name or type there, else the type."""
     names = [str(metric[key]) for key in ("name", "type") if metric.get(key)]
-    accuracy_name = next((metric_name(name) for name in names if metric_name(name) in ("top1", "top5")), None)
-    return accuracy_name or str(metric.get("type") or metric.get("name") or "unknown")
+    known = next((metric_name(name) for name in names if metric_name(name) in METRICS), None)
+    return known or str(metric.get("type") or metric.get("name") or "unknown")
 
 
 def _write_results(value: Any, data: Mapping[str, Any]) -> Any:
@@ -154,16 +151,16 @@ def _write_results(value: Any, data: Mapping[str, Any]) -> Any:
         if not results or results[-1]["dataset"] != about:
             task = data.get("task", "image-classification")
             results.append({"task": {"type": task}, "dataset": about, "metrics": []})
-        kind = {"top1": "accuracy", "top5": "accuracy"}.get(claim["metric"], claim["metric"])
-        name = {"top1": "Top-1 Accuracy", "top5": "Top-5 Accuracy"}.get(claim["metric"], claim["metric"])
-        results[-1]["metrics"].append({"type": kind, "name": name, "value": claim["value"]})
+        metric = METRICS.get(claim["metric"])
+        names = (metric.hub_type, metric.hub_name) if metric else (claim["metric"], claim["metric"])
+        results[-1]["metrics"].append({"type": names[0], "name": names[1], "value": claim["value"]})
     return [{"name": data["name"], "results": results}] if "name" in data else MISSING
 
 
 FIELDS: tuple[Field, ...] = (
-    Field(("license",), ("license",), _text, _as_it_is),
-    Field(("pipeline_tag",), ("task",), _text, _as_it_is),
-    Field(("base_model",), ("base_model",), _text, _as_it_is),
+    Field(("license",), ("license",), read_text, unchanged),
+    Field(("pipeline_tag",), ("task",), read_text, unchanged),
+    Field(("base_model",), ("base_model",), read_text, unchanged),
     Field(("model-index",), ("claims", "results"), _read_results, _write_results),
 )
 

@@ -1,25 +1,27 @@
-"""torchvision's weights enums: parameters, multiply-adds, metrics, transforms, and a URL with the digest's first digits."""
+"""Read torchvision's weights enums: parameters, multiply-adds, metrics, transforms, and URLs with the start of a SHA-256."""
 
 from __future__ import annotations
 
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from zoo import plugins
+from zoo.conversion.card_fields import result_fields
 from zoo.conversion.dialects import Draft, ReadResult
 from zoo.models.builders import Published
-from zoo.registry.quantities import digest_in_name, measure
+from zoo.models.builders import torchvision as builder
+from zoo.registry.metrics import METRICS, metric_name
+from zoo.registry.quantities import Quantity, digest_in_name, measure
 from zoo.runtime.environment import version_of
 
 DATASETS = {"ImageNet-1K": "imagenet-1k"}
-METRICS = {"acc@1": "top1", "acc@5": "top5"}
-"""How torchvision calls them; any other name is kept as it is."""
 
 
 def published(pattern: str, results: Path | None) -> ReadResult:
-    """A draft for each of torchvision's weights that fits the pattern (`resnet50`, `resnet50.IMAGENET1K_V2`, `vit_*`)."""
-    models = plugins.load("builders", "torchvision").published(pattern)
+    """Return a draft for each of torchvision's weights that matches the pattern, and for each of their collections.
+
+    Patterns are names such as `resnet50` and `resnet50.IMAGENET1K_V2`, also with wildcards, such as `vit_*`.
+    """
+    models = builder.published(pattern)
     document = f"torchvision {version_of('torchvision')}"
     families = dict.fromkeys(item.family for item in models)
     collections = [Draft("collection", name, {}, document, 1, index, name) for index, name in enumerate(families)]
@@ -28,34 +30,26 @@ def published(pattern: str, results: Path | None) -> ReadResult:
 
 def _draft(item: Published, document: str, index: int) -> Draft:
     results = [
-        {
-            "dataset": DATASETS.get(dataset, dataset),
-            "metric": METRICS.get(metric, metric),
-            **_value(metric, value),
-            "origin": "upstream",
-        }
+        {"dataset": DATASETS.get(dataset, dataset), "metric": metric_name(metric), **result_fields(quantity, {})}
         for dataset, metrics in item.metrics.items()
         for metric, value in metrics.items()
-        if isfinite(value)
+        if (quantity := _quantity(metric, value)) is not None
     ]
     claims = {**item.card.get("claims", {}), **({"results": results} if results else {})}
-    weights = [{**file, **_digest(file["urls"][0])} for file in item.card["weights"]]
     data: dict[str, Any] = {
         "collection": item.family,
         **item.card,
-        "weights": weights,
+        "weights": [{**file, **_digest(file["urls"][0])} for file in item.card["weights"]],
         "extra": {"torchvision": dict(item.extra)},
+        **({"claims": claims} if claims else {}),
     }
-    return Draft(
-        "card", item.name, {**data, **({"claims": claims} if claims else {})}, document, 1, index, {"name": item.name}
-    )
+    return Draft("card", item.name, data, document, 1, index, {"name": item.name})
 
 
-def _value(metric: str, value: float) -> dict[str, Any]:
+def _quantity(metric: str, value: float) -> Quantity | None:
+    """Return the value with its rounding, None for NaN. torchvision gives accuracies to three decimals; a float drops zeros."""
     quantity = measure(value)
-    if metric in METRICS:  # three decimals, of which a float does not tell the last zeros
-        return {"value": value, "unit": "percent", "rounded_to": 0.001}
-    return {"value": value, **({"rounded_to": quantity.rounded_to} if quantity else {})}
+    return Quantity(value, 0.001, "percent") if quantity and metric_name(metric) in METRICS else quantity
 
 
 def _digest(url: str) -> dict[str, str]:
