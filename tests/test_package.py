@@ -7,12 +7,14 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from tests.documentation import generate
 from tests.helpers.project import ROOT
 
 
@@ -43,6 +45,14 @@ def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, source, cwd=source)
     (path,) = folder.glob("*.whl")
     return path
+
+
+def test_the_sdist_has_the_documents(source: Path, tmp_path: Path) -> None:
+    run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", tmp_path, source, cwd=source)
+    (path,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert names >= {*generate.PARTS, "CHANGELOG.md", "LICENSE", "tests/documentation/generate.py"}
 
 
 def files_below(folder: Path) -> set[str]:
@@ -118,8 +128,6 @@ def test_an_editable_install_sees_an_edited_card_and_an_edited_help(source: Path
     card = source / "cards" / "resnest" / "resnest14d.yaml"
     card.write_text(card.read_text().replace("name: resnest14d", "name: resnest14d-edited"))
     command = source / "zoo" / "commands" / "list.py"
-    command.write_text(
-        command.read_text().replace('"""List the models of the zoo', '"""EDITED the models of the zoo', 1)
-    )
+    command.write_text(command.read_text().replace('"""List models', '"""EDITED models', 1))
     assert "resnest14d-edited" in run(home / "bin" / "zoo", "list", cwd=tmp_path)
-    assert "EDITED the models" in run(home / "bin" / "zoo", "--help", cwd=tmp_path)
+    assert "EDITED models" in run(home / "bin" / "zoo", "--help", cwd=tmp_path)

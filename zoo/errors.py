@@ -1,27 +1,27 @@
-"""Every error that zoo raises on purpose, with the exit code that it becomes.
+"""The errors that zoo raises on purpose, each with its exit code.
 
-    ZooError                    what is wrong, where, and how to mend it
+    ZooError                    what is wrong, where, and how to fix it
       WrongContent        1     something that was checked is wrong: a card, a file, a claim
-        CardError         1     a card file that cannot be read as a card
-      UsageError          2     a request that cannot be carried out as it was made
-        UnknownName       2     a name that no card, check, format or option has
-      CannotCheck         3     asked for, and could not be found out or done
-        NotHere           3     its input is not on this machine and fetching was not asked for
-        TransferFailed    3     a transport gave up: network, short body, mirrors gone
-        Refused           3     a publish that the evidence does not allow
+        CardError         1     a file that is not a valid card
+      UsageError          2     a request that zoo cannot carry out as given
+        UnknownName       2     an unknown name of a card, check, format or field
+      CannotCheck         3     a request that failed: zoo could not measure or do it
+        NotHere           3     the input is not on this machine and fetching was not requested
+        TransferFailed    3     a download failed: network, incomplete body, no mirror left
+        Refused           3     a publication that the report does not allow
 
 `NotHere` becomes a `skipped` finding, any other `CannotCheck` an `unknown` one, `WrongContent` a `wrong` one.
-This module imports nothing of zoo.
+This module imports no other module of zoo.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
 class ZooError(Exception):
-    """An error for people: `what` is wrong with both values, `where` it stands, `hint` as a command or an edit."""
+    """An error for people: `what` is wrong, with both values; `where`, as file:line:column; `hint`, a command or an edit."""
 
     exit_code = 3
 
@@ -36,7 +36,7 @@ class ZooError(Exception):
         return f"{head}\n  hint: {self.hint}" if self.hint else head
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled as it is: by default an exception is made anew from its message, which not every class here takes."""
+        """Pickle the attributes: by default, unpickling calls the class with the message, which some classes do not take."""
         return _recreate, (type(self), self.args, dict(self.__dict__))
 
 
@@ -47,41 +47,39 @@ class WrongContent(ZooError):
 
 
 class CardError(WrongContent):
-    """A file that cannot be read as a card; `where` has line and column."""
+    """A file that is not a valid card; `where` has line and column."""
 
 
 class UsageError(ZooError):
-    """A request that cannot be carried out as it was made."""
+    """A request that zoo cannot carry out as given."""
 
     exit_code = 2
 
 
 class UnknownName(UsageError):
-    """A name that nothing has; the message lists the nearest ones."""
+    """An unknown name; the hint gives the nearest known ones."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, where: str = "") -> None:
-        near = nearest(name, known)
-        hint = f"did you mean {' or '.join(near)}?" if near else ""
-        super().__init__(f"no {kind} is called {name!r}", where=where, hint=hint)
+        super().__init__(f"unknown {kind} {name!r}", where=where, hint=did_you_mean(nearest(name, known)))
         self.name = name
 
 
 class CannotCheck(ZooError):
-    """Asked for, and could not be found out or done; says why."""
+    """A request that failed: zoo could not measure or do it. The message says why."""
 
     exit_code = 3
 
 
 class NotHere(CannotCheck):
-    """The input is not on this machine and fetching was not asked for; `hint` says how to get it."""
+    """The input is not on this machine and fetching was not requested; `hint` says how to get it."""
 
 
 class TransferFailed(CannotCheck):
-    """A transport gave up before the bytes were here."""
+    """A download failed before all bytes arrived."""
 
 
 class Refused(CannotCheck):
-    """A publish that the evidence does not allow; `exit_code` is the strict code of the report that stands in the way."""
+    """A publication that the report does not allow; `exit_code` is the report's own code under `--strict`."""
 
     def __init__(self, what: str, *, where: str = "", hint: str = "", exit_code: int = 3) -> None:
         super().__init__(what, where=where, hint=hint)
@@ -95,10 +93,15 @@ def _recreate(cls: type[ZooError], args: tuple[Any, ...], state: dict[str, Any])
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
-    """Up to three of the known names that look most like this one, the closest first.
+    """Return up to three known names that resemble this one, the closest first.
 
-    The cutoff of 0.6 is difflib's own default: below it the guesses stop helping.
+    The cutoff of 0.6 is difflib's own default: below it, the guesses are no longer useful.
     """
     import difflib
 
     return difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+
+
+def did_you_mean(names: Sequence[str], otherwise: str = "") -> str:
+    """Return the hint that offers these names, or `otherwise` when there are none."""
+    return f"did you mean {' or '.join(map(repr, names))}?" if names else otherwise

@@ -7,7 +7,7 @@ digits of its own sha256, in well under a minute on one core. The arithmetic, an
 processor: the card's digest is the shipped file's, and a retrained file is another model that needs a card of its own.
 
 The network is timm's resnest14d with 8 to 32 channels a stage instead of 64 to 512: 64,482 parameters instead of
-10,611,688, so that the whole path of a card, accuracy included, can be run and proved without a network and a GPU.
+10,611,688, so that zoo can verify everything in a card, including the accuracy, without a network and a GPU.
 """
 
 from __future__ import annotations

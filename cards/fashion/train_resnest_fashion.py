@@ -5,8 +5,8 @@
 
 writes `cards/fashion/resnest_fashion-<8 digits>.safetensors`, named with the first digits of its own sha256, after a few
 minutes on one core. The arithmetic, and so the bytes, differ from processor to processor: the card's digest is the shipped
-file's, and a retrained file is another model that needs a card of its own. The 10,000 test images are looked at once, after
-training, so that the card's accuracy is an honest one.
+file's, and a retrained file is another model that needs a card of its own. The 10,000 test images are used only once, after
+training, so the card's accuracy is unbiased.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""README and CONTRIBUTING are true: what is generated is current, every command is there, the Python example runs."""
+"""README, CONTRIBUTING and schemas/README are true: generated parts are current, commands exist, the Python example runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,23 @@ PARTS = [(document, name) for document, parts in generate.PARTS.items() for name
 def test_a_generated_part_is_current(document: str, name: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
     renewed = generate.renew(text, name, generate.PARTS[document][name]())
-    assert text == renewed, "run python tests/generate.py"
+    assert text == renewed, "run python -m tests.documentation.generate"
+
+
+@pytest.mark.parametrize("document", [*generate.PARTS, "CHANGELOG.md"])
+def test_links_to_files_and_headings_lead_somewhere(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    headings = {_anchor(heading) for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith("#"):
+            assert target[1:] in headings, target
+        elif "://" not in target:
+            assert ((ROOT / document).parent / target).exists(), target
+
+
+def _anchor(heading: str) -> str:
+    """Return the anchor that code hosts give a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def test_the_python_example_runs() -> None:
@@ -25,16 +41,17 @@ def test_the_python_example_runs() -> None:
     exec(compile(example, "README.md", "exec"), {})
 
 
-def test_the_commands_of_every_day_exist_with_their_options(run_zoo: RunZoo) -> None:
+def test_the_commands_of_the_readme_exist_with_their_options(run_zoo: RunZoo) -> None:
     blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
     lines = [
         line.partition("#")[0].split() for block in blocks for line in block.splitlines() if line.startswith("zoo ")
     ]
-    assert len(lines) >= 8
+    assert len(lines) >= 20
     for _, name, *arguments in lines:
-        shown = run_zoo(name, "--help").out
+        shown = run_zoo(name, "--help")
+        assert shown.code == 0, name
         for option in (argument for argument in arguments if argument.startswith("--")):
-            assert option in shown, f"zoo {name} has no {option}"
+            assert option in shown.out, f"zoo {name} has no {option}"
 
 
 def test_the_exit_codes_are_the_codes() -> None:
@@ -42,6 +59,13 @@ def test_the_exit_codes_are_the_codes() -> None:
 
     for code in (0, 1, 2, 3, zoo_cli.BUG, zoo_cli.INTERRUPTED):
         assert f"\n| {code} |" in README
+
+
+def test_every_status_is_explained() -> None:
+    from zoo.verification.report import Status
+
+    for status in Status:
+        assert f"\n| `{status.value}` |" in README
 
 
 def test_there_are_exactly_two_set_up_commands() -> None:

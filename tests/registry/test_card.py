@@ -1,4 +1,4 @@
-"""The dataclasses are the schemas' reading view: same names, same types, same required fields."""
+"""The dataclasses agree with the schemas: same names, same types, same required fields."""
 
 from __future__ import annotations
 
@@ -11,14 +11,23 @@ from typing import Any
 import pytest
 
 from zoo.registry import schema
-from zoo.registry.card import Card, Collection, Dataset, card_sha256, from_document, required_fields
+from zoo.registry.card import (
+    Card,
+    Collection,
+    Dataset,
+    ResultClaim,
+    SplitName,
+    card_sha256,
+    from_document,
+    required_fields,
+)
 from zoo.registry.document import parse
 
 PLAIN = {"string": str, "integer": int, "number": float, "boolean": bool}
 
 
 def hint_of(cls: type, name: str) -> Any:
-    """The field's type without `| None`."""
+    """Return the field's type without `| None`."""
     hint = typing.get_type_hints(cls)[name]
     if typing.get_origin(hint) is types.UnionType:
         (hint,) = (part for part in typing.get_args(hint) if part is not type(None))
@@ -26,7 +35,7 @@ def hint_of(cls: type, name: str) -> Any:
 
 
 def differences(cls: type, node: dict[str, Any], at: str) -> list[str]:
-    """Where a dataclass and an object of a schema say different things."""
+    """Return the differences between a dataclass and an object of a schema."""
     names = {field.name for field in dataclasses.fields(cls)} - {"where"}
     different = [f"{at}: {name}" for name in names ^ set(node["properties"])]
     if sorted(required_fields(cls)) != sorted(node.get("required", [])):
@@ -52,12 +61,12 @@ def type_differences(hint: Any, node: dict[str, Any], at: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("cls", "kind"), [(Card, "card"), (Collection, "collection"), (Dataset, "dataset")])
-def test_schema_and_dataclass_say_the_same(cls: type, kind: str) -> None:
+def test_schema_and_dataclass_agree(cls: type, kind: str) -> None:
     assert differences(cls, schema.schema(kind), kind) == []
 
 
 def nodes(node: Any, at: str = "") -> list[tuple[str, dict[str, Any]]]:
-    """Every property of a schema with its path."""
+    """Return every property of a schema with its path."""
     properties: list[tuple[str, dict[str, Any]]] = []
     if isinstance(node, dict):
         for name, inner in node.get("properties", {}).items():
@@ -97,7 +106,7 @@ def test_every_value_knows_its_line_and_column() -> None:
     assert str(card.where["license"]) == "cards/a.yaml:1:1"
 
 
-def test_the_digest_is_of_what_is_claimed_not_of_prose() -> None:
+def test_the_digest_covers_claims_but_not_prose() -> None:
     def digest(text: str, family: str = "name: f\n") -> str:
         collection = from_document(Collection, parse(family, Path("collection.yaml")))
         return card_sha256(from_document(Card, parse(text, Path("a.yaml"))), collection)
@@ -106,3 +115,25 @@ def test_the_digest_is_of_what_is_claimed_not_of_prose() -> None:
     assert digest(CARD) == digest(CARD, "name: f\ndescription: new words\ncitation: x\n")
     assert digest(CARD) != digest(CARD.replace("value: 5", "value: 6"))
     assert digest(CARD) != digest(CARD, "name: f\ntitle: T\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "dataset", "split"), [("digits", "digits", ""), ("digits/train", "digits", "train"), ("a/b/c", "a/b", "c")]
+)
+def test_a_split_name_is_read_and_written(text: str, dataset: str, split: str) -> None:
+    assert SplitName.parse(text) == SplitName(dataset, split)
+    assert str(SplitName(dataset, split)) == text
+
+
+def test_a_result_is_in_percent_unless_its_unit_is_fraction() -> None:
+    def claim(more: str) -> ResultClaim:
+        return from_document(Card, parse(CARD.replace("value: 80", f"value: {more}"), Path("a.yaml"))).results[0]
+
+    assert [
+        (claim(more).percent, claim(more).whole) for more in ("80", "80, unit: percent", "0.8, unit: fraction")
+    ] == [
+        (80, 100.0),
+        (80, 100.0),
+        (80.0, 1.0),
+    ]
+    assert claim("80").key == "d/validation/top1"

@@ -1,4 +1,4 @@
-"""The catalogue and its index: nothing is read twice, nothing stale is believed, and only touched groups are judged again."""
+"""The catalogue and its index: unchanged files are not read again, stale data is not used, and only affected groups are checked again."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ import pytest
 from tests.helpers.rule_zoo import card, make_zoo
 from zoo.errors import CardError, UnknownName
 from zoo.registry import index
-from zoo.registry.catalog import Catalog, load_catalog
+from zoo.registry.catalog import Catalog, Member, load_catalog
+from zoo.registry.document import Document, read
 from zoo.registry.index import IndexEntry
 from zoo.registry.schema import data_root
 from zoo.verification import lint
+from zoo.verification.checks.consistency import apply_rules
 
 
 def many(count: int) -> dict[str, str]:
-    """Sound cards of several families, enough for an index."""
+    """Return valid cards of several families, enough for an index."""
     return {
         f"m{at}": card(f"m{at}", 10 + at, f"{at:04x}beef").replace("collection: fam", f"collection: fam{at // 10}")
         for at in range(count)
@@ -27,7 +29,7 @@ def many(count: int) -> dict[str, str]:
 
 @pytest.fixture
 def big(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of 80 cards that is indexed, with a home of its own."""
+    """A folder of 80 cards, which is enough for an index, and an empty ZOO_HOME."""
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
     folder = tmp_path / "cards"
     make_zoo(folder, many(80))
@@ -41,13 +43,12 @@ def big(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The files that are read, as they are."""
+    """The names of the files that are read, in order."""
     names: list[str] = []
-    original = index.read_document
 
-    def counted(path: Path) -> object:
+    def counted(path: Path) -> Document:
         names.append(path.name)
-        return original(path)
+        return read(path)
 
     monkeypatch.setattr(index, "read_document", counted)
     return names
@@ -72,7 +73,7 @@ def test_a_changed_file_is_read_again_and_no_other(big: Path, reads: list[str]) 
     assert [name for name in reads if name.startswith("m")] == ["m7.yaml"]
 
 
-def test_a_file_changed_in_the_tick_of_the_index_is_known_by_its_digest(big: Path) -> None:
+def test_a_file_changed_while_the_index_is_saved_is_compared_by_its_digest(big: Path) -> None:
     path = big / "fam" / "m7.yaml"
     path.write_text(path.read_text())  # a time of change that is now
     load_catalog([big])
@@ -92,7 +93,7 @@ def test_a_damaged_index_costs_time_and_nothing_else(big: Path) -> None:
     assert len(load_catalog([big]).cards) == 80
 
 
-def test_an_index_with_a_changed_byte_is_not_believed(big: Path) -> None:
+def test_an_index_with_a_changed_byte_is_not_used(big: Path) -> None:
     load_catalog([big])
     for path in index.folder().iterdir():
         path.write_bytes(path.read_bytes().replace(b"bicubic", b"bilubic"))
@@ -120,13 +121,12 @@ def test_a_broken_file_comes_from_the_index_with_its_problems(big: Path) -> None
 
 
 def judged(zoo: Catalog, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The cards that are judged now, not remembered."""
+    """Return the cards that are checked now, not taken from the cache."""
     names: list[str] = []
-    original = lint.apply_rules
 
-    def counted(item: object, catalog: object) -> object:
-        names.append(item.name)  # type: ignore[attr-defined]
-        return original(item, catalog)  # type: ignore[arg-type]
+    def counted(member: Member) -> object:
+        names.append(member.card.name)
+        return apply_rules(member)
 
     with monkeypatch.context() as patch:
         patch.setattr(lint, "apply_rules", counted)
@@ -134,7 +134,9 @@ def judged(zoo: Catalog, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_one_changed_card_has_its_own_groups_judged_again(big: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_one_change_only_the_groups_of_that_card_are_checked_again(
+    big: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert len(judged(load_catalog([big]), monkeypatch)) == 80
     assert judged(load_catalog([big]), monkeypatch) == []
     path = big / "fam" / "m7.yaml"
@@ -142,7 +144,7 @@ def test_one_changed_card_has_its_own_groups_judged_again(big: Path, monkeypatch
     assert sorted(judged(load_catalog([big]), monkeypatch)) == sorted(f"m{at}" for at in range(10))
 
 
-def test_what_a_change_does_to_other_cards_is_found_from_the_index_too(big: Path) -> None:
+def test_effects_of_a_change_on_other_cards_are_found_with_the_index(big: Path) -> None:
     def wrong(zoo: Catalog) -> set[str]:
         checked = lint.validate(zoo, range(len(zoo.cards)), ())
         return {item.name for item in checked for finding in item.violations if finding.status.value == "wrong"}
@@ -158,16 +160,16 @@ def test_what_a_change_does_to_other_cards_is_found_from_the_index_too(big: Path
 def test_names_and_aliases_are_found_and_near_ones_offered(tmp_path: Path) -> None:
     zoo = make_zoo(tmp_path, {"a": "name: network\naliases: [net]\n"})
     assert zoo.find("net").name == "network"
-    with pytest.raises(UnknownName, match="did you mean network"):
+    with pytest.raises(UnknownName, match="did you mean 'network'"):
         zoo.find("netwrk")
 
 
-def test_a_data_set_is_found_however_its_name_is_spelt() -> None:
+def test_a_data_set_is_found_under_all_spellings_of_its_name() -> None:
     zoo = load_catalog()
     assert zoo.dataset("ImageNet-1k") is zoo.dataset("imagenet_1K") is zoo.dataset("ILSVRC2012") is not None
 
 
-def test_shipped_data_sets_are_read_when_one_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shipped_data_sets_are_read_on_first_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "net.yaml").write_text("name: net\n")
     scanned: list[Path] = []
     scan = index.scan

@@ -1,4 +1,4 @@
-"""Writing into cards: only the planned lines change, and what cannot be done so is refused."""
+"""Writing into cards changes only the planned lines, or fails."""
 
 from __future__ import annotations
 
@@ -44,9 +44,7 @@ def changed_lines(text: str) -> list[str]:
         (("weights", 1), {"file": "b.pth"}, ["  - {file: b.pth}"]),
     ],
 )
-def test_a_change_shows_as_the_lines_that_it_changes(
-    pointer: tuple[str | int, ...], value: object, lines: list[str]
-) -> None:
+def test_a_change_modifies_only_its_lines(pointer: tuple[str | int, ...], value: object, lines: list[str]) -> None:
     text = apply(document(), {pointer: value})
     assert changed_lines(text) == lines
     assert "# the file" in text
@@ -62,7 +60,7 @@ def test_a_change_shows_as_the_lines_that_it_changes(
         (("weights", 0, "file"), "path", "  - path: a.pth   # the file"),
     ],
 )
-def test_a_key_is_renamed_where_it_stands(pointer: tuple[str | int, ...], name: str, line: str) -> None:
+def test_a_key_is_renamed_in_place(pointer: tuple[str | int, ...], name: str, line: str) -> None:
     assert changed_lines(rename_key(document(), pointer, name)) == [line]
 
 
@@ -75,21 +73,37 @@ def test_a_line_before_the_first_field() -> None:
     assert prepend_line(document(), "schema: 1\n", {"schema": 1}).startswith("# a card\nschema: 1\nname: net")
 
 
-def test_a_file_that_somebody_changed_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+def test_a_file_that_changed_since_it_was_read_is_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "card.yaml"
     path.write_text(CARD)
     before = read(path)
     path.write_text(CARD + "# mine\n")
-    with pytest.raises(UsageError, match="changed by somebody else"):
+    with pytest.raises(UsageError, match="the file changed while zoo was using it"):
         save(before, apply(before, {("license",): "x"}))
     assert path.read_text() == CARD + "# mine\n"
 
 
 def test_a_new_file_never_replaces_one(tmp_path: Path) -> None:
     create(tmp_path / "sub" / "a.yaml", "name: a\n")
-    with pytest.raises(UsageError, match="there already"):
+    with pytest.raises(UsageError, match="the file already exists"):
         create(tmp_path / "sub" / "a.yaml", "name: b\n")
     assert [path.name for path in (tmp_path / "sub").iterdir()] == ["a.yaml"]
+
+
+def test_a_changed_file_keeps_its_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "card.yaml"
+    path.write_text(CARD)
+    path.chmod(0o640)
+    before = read(path)
+    save(before, apply(before, {("license",): "x"}))
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert [entry.name for entry in tmp_path.iterdir()] == ["card.yaml"]
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "sub").write_text("a file where the folder should be")
+    with pytest.raises(CannotCheck, match="cannot write the file: "):
+        create(tmp_path / "sub" / "a.yaml", "name: a\n")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +124,7 @@ def test_a_new_file_never_replaces_one(tmp_path: Path) -> None:
         ("x\x85y\u2028z", '"x\\u0085y\\u2028z"'),
     ],
 )
-def test_values_are_written_so_that_every_reader_takes_them_alike(value: object, written: str) -> None:
+def test_written_values_mean_the_same_to_every_reader(value: object, written: str) -> None:
     assert flow(value) == written
 
 

@@ -62,22 +62,22 @@ def test_a_condition_is_met_or_not(text: str, meets: bool) -> None:
         "x" * 2000,
     ],
 )
-def test_what_is_no_condition_is_a_usage_error(text: str) -> None:
+def test_an_invalid_condition_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError):
         condition(text)(ROW)
 
 
 def test_an_unknown_field_offers_the_nearest() -> None:
-    with pytest.raises(UnknownName, match="did you mean top1"):
+    with pytest.raises(UnknownName, match="did you mean 'top1'"):
         condition("top11 > 3")
 
 
-def test_numbers_and_texts_are_not_compared() -> None:
-    with pytest.raises(UsageError, match="a number with a text"):
+def test_a_number_and_text_cannot_be_compared() -> None:
+    with pytest.raises(UsageError, match="compares a number with text"):
         condition("name > 3")(ROW)
 
 
-def test_the_largest_come_first_and_what_has_no_value_last(run_zoo: RunZoo, cards: Path) -> None:
+def test_descending_order_puts_cards_without_a_value_last(run_zoo: RunZoo, cards: Path) -> None:
     out = run_zoo("list", "--cards", cards, "--sort", "-top1", "--fields", "name,top1").out
     assert out.splitlines() == [
         "name   top1",
@@ -96,12 +96,12 @@ def test_query_condition_and_names_together(run_zoo: RunZoo, cards: Path) -> Non
     )
 
 
-def test_json_has_the_fields_that_were_asked_for(run_zoo: RunZoo, cards: Path) -> None:
+def test_json_has_the_given_fields(run_zoo: RunZoo, cards: Path) -> None:
     out = run_zoo("list", "net_s", "--fields", "name,params", "--format", "json", "--cards", cards).out
     assert json.loads(out) == [{"name": "net_s", "params": 10_000_000}]
 
 
-def test_nothing_found_is_said_and_is_no_error(run_zoo: RunZoo, cards: Path) -> None:
+def test_no_match_is_reported_and_is_not_an_error(run_zoo: RunZoo, cards: Path) -> None:
     ran = run_zoo("list", "nothing", "--cards", cards)
     assert (ran.code, ran.out) == (0, "no models\n")
 

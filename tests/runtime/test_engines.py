@@ -2,13 +2,19 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 
+from tests.helpers.project import ROOT
 from zoo.errors import UnknownName, WrongContent
 from zoo.models.subject import Evaluation, Settings
 from zoo.registry.catalog import load_catalog
@@ -54,6 +60,38 @@ def finish_or_sleep(folder: Path, task: int) -> None:
         time.sleep(LONG_SECONDS)
 
 
+def interrupt_itself(task: object) -> str:
+    os.kill(os.getpid(), signal.SIGINT)
+    return "still here"
+
+
+def raise_import_error() -> None:
+    raise ImportError("on purpose")
+
+
+class Unloadable:
+    """Raises ImportError where it is unpickled."""
+
+    def __call__(self, task: int) -> int:
+        return task
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return raise_import_error, ()
+
+
+def run_python(command: Sequence[str], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in the folder, with zoo and these tests on its path."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    return subprocess.run(
+        [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True, timeout=LONG_SECONDS
+    )
+
+
+def run_script(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
+    (folder / "script.py").write_text(textwrap.dedent(text))
+    return run_python(["script.py"], folder)
+
+
 def test_every_task_has_its_outcome_in_order() -> None:
     outcomes = in_order(local.run(double, range(20), Options(jobs=3)))
     assert [(outcome.position, outcome.result()) for outcome in outcomes] == [(n, 2 * n) for n in range(20)]
@@ -77,7 +115,7 @@ def test_workers_divide_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_error_comes_back_as_it_was_raised_with_the_workers_traceback() -> None:
     wrong, unknown = in_order(local.run(fail, ["wrong", "unknown"], Options(jobs=1)))
     assert isinstance(wrong.error, WrongContent) and (wrong.error.what, wrong.error.hint) == ("bad bytes", "again")
-    assert isinstance(unknown.error, UnknownName) and unknown.error.hint == "did you mean resnest?"
+    assert isinstance(unknown.error, UnknownName) and unknown.error.hint == "did you mean 'resnest'?"
     with pytest.raises(WrongContent) as raised:
         wrong.result()
     assert "in fail" in str(raised.value.__cause__)
@@ -98,10 +136,78 @@ def test_a_task_that_always_kills_its_worker_is_lost_and_the_others_are_done() -
 def test_closing_the_outcomes_ends_the_workers(tmp_path: Path) -> None:
     workers = local.run(partial(finish_or_sleep, tmp_path), range(2), Options(jobs=2))
     next(workers)
-    workers.close()  # type: ignore[attr-defined]  # run is a generator
+    workers.close()
     for path in tmp_path.iterdir():
         with pytest.raises(ProcessLookupError):
             os.kill(int(path.name), 0)
+
+
+def test_what_cannot_be_unpickled_is_an_error_of_the_task() -> None:
+    (outcome,) = local.run(Unloadable(), range(1), Options(jobs=1))
+    assert isinstance(outcome.error, ImportError)
+    (failed,) = local.run(str, [Unloadable()], Options(jobs=1))
+    assert isinstance(failed.error, ImportError)
+
+
+def test_what_the_script_defines_is_refused_with_a_hint(tmp_path: Path) -> None:
+    ran = run_script(tmp_path, """
+        from zoo.errors import UsageError
+        from zoo.runtime.engines import Options, local
+        def double(number): return 2 * number
+        class Task: pass
+        for work, tasks in ((double, [1]), (abs, [Task()])):
+            try: list(local.run(work, tasks, Options(jobs=1)))
+            except UsageError as error: print(error)
+    """)  # fmt: skip
+    hint = "  hint: move it into a module that can be imported, or run with one job"
+    assert ran.stdout.splitlines() == [
+        f"workers cannot use {name}: it is defined in the script that runs (__main__)\n{hint}".splitlines()[part]
+        for name in ("double", "Task")
+        for part in (0, 1)
+    ], ran.stderr
+
+
+def test_a_worker_does_not_import_from_the_folder_of_the_script_or_the_working_folder(tmp_path: Path) -> None:
+    elsewhere, working = tmp_path / "scripts", tmp_path / "working"
+    elsewhere.mkdir()
+    working.mkdir()
+    code = "import sys; sys.path.append(ADDED)".replace("ADDED", repr(str(tmp_path / "added")))
+    task = "__import__('sys').path"
+    body = f"{code}; from zoo.runtime.engines import Options, local; print(*next(local.run(eval, [{task!r}], Options())).result(), sep='\\n')"
+    (elsewhere / "script.py").write_text(body)
+    for command in (["-c", body], [str(elsewhere / "script.py")], ["-m", "script"]):
+        folder = elsewhere if command[0] == "-m" else working
+        ran = run_python(command, folder)
+        path = ran.stdout.splitlines()
+        assert str(tmp_path / "added") in path and str(ROOT) in path, ran.stderr
+        assert not {"", str(elsewhere), str(working)} & set(path)
+
+
+def test_a_folder_that_python_is_given_stays_on_the_path_of_a_worker(tmp_path: Path) -> None:
+    task = "__import__('sys').path"
+    body = f"from zoo.runtime.engines import Options, local; print(*next(local.run(eval, [{task!r}], Options())).result(), sep='\\n')"
+    ran = run_python(["-c", body], tmp_path, PYTHONPATH=f"{ROOT}{os.pathsep}{tmp_path}")
+    assert str(tmp_path) in ran.stdout.splitlines(), ran.stderr
+
+
+def test_workers_end_when_their_caller_is_killed(tmp_path: Path) -> None:
+    body = f"""
+import os, signal
+from functools import partial
+from pathlib import Path
+from tests.runtime.test_engines import finish_or_sleep
+from zoo.runtime.engines import Options, local
+next(local.run(partial(finish_or_sleep, Path({str(tmp_path)!r})), [0], Options(jobs=1)))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    ran = run_python(["-c", body], tmp_path)  # returns once the worker, too, has closed its standard output
+    assert ran.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_ctrl_c_does_not_reach_a_worker() -> None:
+    (outcome,) = local.run(interrupt_itself, [None], Options(jobs=1))
+    assert outcome.result() == "still here"
 
 
 def test_read_only_mappings_reach_a_worker() -> None:

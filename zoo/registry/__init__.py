@@ -1,1 +1,1 @@
-"""Read cards from YAML: documents, schemas, cards, the catalog of a zoo, queries and edits."""
+"""Read and write cards in YAML: documents, schemas, cards, the catalogue of a zoo, queries and edits."""

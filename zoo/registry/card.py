@@ -1,7 +1,7 @@
-"""Plain data -> Card, Collection and Dataset: frozen, and every value knows the file, line and column that it is from.
+"""Define Card, Collection and Dataset as frozen dataclasses; every value knows its file, line and column.
 
-The JSON Schemas in `schemas/` are the contract; these dataclasses are its reading view, built by one generic function.
-A test holds the two together: same names, same types, same required fields.
+The JSON Schemas in `schemas/` are the contract. These dataclasses are their typed view, and one generic function builds
+them from plain data. A test compares the two: same names, same types, same required fields.
 """
 
 from __future__ import annotations
@@ -17,19 +17,21 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from zoo.errors import NotHere, UsageError
 from zoo.registry.document import Document
 from zoo.registry.position import Place, Pointer
+from zoo.registry.quantities import percent, whole
 
 T = TypeVar("T")
 PROSE = frozenset({"paper", "description", "citation", "training", "extra"})
-"""Fields that no check reads: an edit of them needs no new proof."""
+"""Fields that no check reads: after a change to them, earlier reports stay valid."""
 BUILDERS_OF_CODE = frozenset({"python"})
-"""The builders that run code which the card names: only for who allows it."""
+"""The builders that run code named by the card. They need the user's permission."""
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """The place of a part of a document; index it with a key, or keys, for the place there."""
+    """The place of a part of a document. Index it with a key, or a tuple of keys, for the place of a value in that part."""
 
     document: Document = field(repr=False)
     pointer: Pointer = ()
@@ -38,12 +40,12 @@ class Where:
         return self.document.place((*self.pointer, *(key if isinstance(key, tuple) else (key,))))
 
     def at(self, *keys: str | int) -> Where:
-        """A part of this part, whose place nobody has looked up yet."""
+        """Return the Where of a part of this part; its place is looked up only when it is read."""
         return Where(self.document, (*self.pointer, *keys))
 
     @property
     def place(self) -> Place:
-        """Where the part itself begins."""
+        """The place where the part begins."""
         return self.document.place(self.pointer)
 
     def __str__(self) -> str:
@@ -52,7 +54,7 @@ class Where:
 
 @dataclass(frozen=True, slots=True)
 class Builder:
-    """How the architecture is built: `entry` of `library`, with `options` as keyword arguments."""
+    """How to build the architecture: call `entry` of `library` with `options` as keyword arguments."""
 
     where: Where = field(repr=False, compare=False)
     library: str
@@ -62,7 +64,7 @@ class Builder:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What the model takes: `size` is (channels, height, width); mean and std are of pixel values in 0 to 1."""
+    """The model's input: `size` is (channels, height, width); mean and std refer to pixel values from 0 to 1."""
 
     where: Where = field(repr=False, compare=False)
     size: tuple[int, ...] | None = None
@@ -73,16 +75,16 @@ class Input:
     std: tuple[float, ...] | None = None
 
     def as_data(self) -> dict[str, Any]:
-        """What the card says of the input, as JSON values."""
+        """Return the fields that the card gives, as JSON values."""
         values = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "where"}
         return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Rename:
-    """A regular expression for foreign names of tensors, and what stands in its place in the architecture's.
+    """A regular expression for the names of tensors in a file, and the replacement that gives the architecture's names.
 
-    Without a replacement the tensors whose names match are left out, as heads that only training uses.
+    Without a replacement, tensors whose names match are dropped, for example heads that only training uses.
     """
 
     where: Where = field(repr=False, compare=False)
@@ -92,9 +94,9 @@ class Rename:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """One file of weights. `sha256` has all 64 digits or the first 8 and more; without `urls` it lies beside the card.
+    """One weights file. `sha256` has all 64 digits or at least the first 8. Without `urls`, the file is in the card's folder.
 
-    rename: applied in order to the names in the file.
+    rename: substitutions for the tensors' names in the file, applied in order.
     """
 
     where: Where = field(repr=False, compare=False)
@@ -110,8 +112,10 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What the model with its weights answers to the picture that zoo generates: its first logits, and how far each may
-    be off. It tells apart architectures and preprocessings into which the same weights load."""
+    """The model's first logits for the image that zoo generates, and how far each may differ.
+
+    It distinguishes architectures, and preprocessing, that accept the same weights.
+    """
 
     where: Where = field(repr=False, compare=False)
     logits: tuple[float, ...]
@@ -131,7 +135,7 @@ class ParamsClaim:
 
 @dataclass(frozen=True, slots=True)
 class FlopsClaim:
-    """A claimed count of operations of one image, under a convention, at an input (channels, height, width)."""
+    """A claimed count of operations for one image, under a convention, at an input size (channels, height, width)."""
 
     where: Where = field(repr=False, compare=False)
     value: float
@@ -141,6 +145,23 @@ class FlopsClaim:
     solved: bool = False
     origin: str | None = None
     source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SplitName:
+    """A split of a data set by its name, `DATASET/SPLIT`. `split` is empty in the name `DATASET`."""
+
+    dataset: str
+    split: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> SplitName:
+        """Return the split that a text names; what follows the last `/` is the split."""
+        dataset, slash, split = text.rpartition("/")
+        return cls(dataset, split) if slash else cls(text)
+
+    def __str__(self) -> str:
+        return f"{self.dataset}/{self.split}" if self.split else self.dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +179,30 @@ class ResultClaim:
     origin: str | None = None
     source: str | None = None
 
+    @property
+    def split_name(self) -> SplitName:
+        """The split that the result is claimed on."""
+        return SplitName(self.dataset, self.split)
+
+    @property
+    def key(self) -> str:
+        """The key of the accuracy finding about this claim, `DATASET/SPLIT/METRIC`."""
+        return f"{self.split_name}/{self.metric}"
+
+    @property
+    def percent(self) -> float:
+        """The claimed value in percent."""
+        return percent(self.value, self.unit)
+
+    @property
+    def whole(self) -> float:
+        """100 % in the claim's unit: 1.0 or 100.0."""
+        return whole(self.unit)
+
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What the card promises."""
+    """What the card claims about the model."""
 
     where: Where = field(repr=False, compare=False)
     params: ParamsClaim | None = None
@@ -171,7 +212,7 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class Ignore:
-    """A suspicion that is known to be unfounded: `rule` is `check` or `check/key`."""
+    """A suspect finding that is known to be a false alarm: `rule` is `check`, `consistency/RULE` or `check/key`."""
 
     where: Where = field(repr=False, compare=False)
     rule: str
@@ -179,8 +220,25 @@ class Ignore:
 
 
 @dataclass(frozen=True, slots=True)
+class MissingPart:
+    """A part that a card lacks and something needs: what to say, and how to add it to the card."""
+
+    what: str
+    hint: str
+
+    def error(self, card: Card) -> NotHere:
+        """Return the error at the card's place."""
+        return NotHere(self.what, where=str(card.where), hint=self.hint)
+
+
+NO_WEIGHTS = MissingPart("the card lists no weights", "add `weights: [{file: ...}]`")
+NO_BUILDER = MissingPart("the card names no builder", "add `builder: {library: timm, entry: ...}`")
+NO_INPUT = MissingPart("the card has no input size", "add `input: {size: [3, 224, 224]}`")
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
-    """One model: what it is, which files hold its weights, what is claimed of it."""
+    """One model: what it is, which files hold its weights, and what the card claims about it."""
 
     where: Where = field(repr=False, compare=False)
     name: str
@@ -205,8 +263,29 @@ class Card:
 
     @property
     def path(self) -> Path:
-        """The card's file; the files that have no URL lie beside it."""
+        """The card's file; weights files without a URL are in the same folder."""
         return self.where.document.path
+
+    @property
+    def preferred_weights(self) -> Weights:
+        """The first file of weights; raises NotHere when the card lists none."""
+        if not self.weights:
+            raise NO_WEIGHTS.error(self)
+        return self.weights[0]
+
+    @property
+    def required_builder(self) -> Builder:
+        """How the architecture is built; raises NotHere when the card names no builder."""
+        if self.builder is None:
+            raise NO_BUILDER.error(self)
+        return self.builder
+
+    @property
+    def required_input(self) -> Input:
+        """The input, which has a size; raises NotHere when the card has no input size."""
+        if self.input is None or self.input.size is None:
+            raise NO_INPUT.error(self)
+        return self.input
 
     @property
     def flops(self) -> tuple[FlopsClaim, ...]:
@@ -248,7 +327,7 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """One part of a data set and what a right copy of it holds."""
+    """One split of a data set, and what a correct copy of it contains."""
 
     where: Where = field(repr=False, compare=False)
     images: int
@@ -260,8 +339,11 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A data set that results are claimed on; `classes` are in label order. Where they are some of the classes of
-    another data set, whose labels the models' outputs are, that one is the `label_space`."""
+    """A data set that cards claim results on; `classes` are in label order.
+
+    When the classes are a subset of another data set's classes, and the models' outputs follow that data set's labels, then
+    `label_space` names that data set.
+    """
 
     where: Where = field(repr=False, compare=False)
     name: str
@@ -285,47 +367,36 @@ class Dataset:
 
     @property
     def path(self) -> Path:
-        """The dataset card's file; `file` lies beside it."""
+        """The dataset card's file; `file` is in the same folder."""
         return self.where.document.path
 
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """What is known of a metric: its range in percent, whether more is better, the k of a top-k accuracy (or 0)."""
-
-    title: str
-    low: float = 0.0
-    high: float = 100.0
-    higher_is_better: bool = True
-    top_k: int = 0
+    def find_split(self, name: str) -> Split:
+        """Return the split of that name; raises UsageError when the data set has none of that name."""
+        if name not in self.splits:
+            hint = f"it has {', '.join(self.splits)}"
+            raise UsageError(f"{self.name} has no split {name!r}", where=str(self.where), hint=hint)
+        return self.splits[name]
 
 
-METRICS: Mapping[str, Metric] = MappingProxyType(
-    {
-        "top1": Metric("top-1 accuracy", top_k=1),
-        "top5": Metric("top-5 accuracy", top_k=5),
-    }
-)
-"""The metrics that zoo knows. Any other is kept and shown, and is skipped: no evaluator here measures it."""
 DEFAULT_TOLERANCE_PERCENT = 0.05
-"""How far an accuracy may differ beyond its rounding, in points. Decoders, resizers and kernels differ by about
-0.02 points on ImageNet between library versions (pytorch/vision#5958, seen 2026-11-24)."""
+"""How far a measured accuracy may be from the claim beyond its rounding, in percentage points. Decoders, resizers and
+kernels of different library versions change it by about 0.02 points on ImageNet (pytorch/vision#5958, seen 2026-11-24)."""
 
 
 def from_document(cls: type[T], document: Document) -> T:
-    """The document as a Card, Collection or Dataset; it must have no problems under its schema."""
+    """Return the document as a Card, Collection or Dataset. The document must be valid under its schema."""
     return _from_data(cls, document.data, Where(document))
 
 
 def card_sha256(card: Card, collection: Collection | None) -> str:
-    """SHA-256 of what the card claims: the canonical JSON of card and collection without prose."""
+    """Return the SHA-256 of what the card claims, in hex: of the canonical JSON of card and collection without prose."""
     parts = [card.where.document.data, collection.where.document.data if collection else {}]
     claims = [{key: value for key, value in part.items() if key not in PROSE} for part in parts]
     return hashlib.sha256(canonical_json(claims).encode()).hexdigest()
 
 
 def canonical_json(value: object) -> str:
-    """JSON with sorted keys and no spaces: equal data give equal text."""
+    """Return JSON with sorted keys and no spaces: equal data give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -348,7 +419,7 @@ def _readers(cls: Any) -> tuple[tuple[str, _Reader], ...]:
 
 
 def _reader(hint: Any) -> _Reader:
-    """How a value of that type is read from plain data."""
+    """Return the function that reads a value of that type from plain data."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is types.UnionType:
         return _reader(next(part for part in arguments if part is not type(None)))
@@ -360,13 +431,13 @@ def _reader(hint: Any) -> _Reader:
         return lambda value, document, at: MappingProxyType({k: item(v, document, (*at, k)) for k, v in value.items()})
     if is_dataclass(hint):
         return lambda value, document, at: _from_data(typing.cast(type, hint), value, Where(document, at))
-    if hint is int:  # JSON Schema's integer admits 1.0
+    if hint is int:  # JSON Schema's integer allows 1.0
         return lambda value, document, at: int(value)
     return lambda value, document, at: value
 
 
 def required_fields(cls: type) -> tuple[str, ...]:
-    """The fields of one of the dataclasses here that have no default."""
+    """Return the fields without a default of one of the dataclasses in this module."""
     assert is_dataclass(cls)
     return tuple(
         item.name

@@ -1,7 +1,7 @@
-"""Folders of YAML -> Catalog: the cards, families and data sets of a zoo, what could not be read, and finding them.
+"""Load and look up the cards, families and data sets of a zoo.
 
-A folder's `collection.yaml` is a family; what lies in a folder called `datasets` is a data set; any other `*.yaml` is a
-card. A file that is no valid card becomes Broken, with its problems, and hides nothing else.
+A file `collection.yaml` is a family, a file in a folder `datasets` is a data set, any other `*.yaml` is a card. A file that
+is not valid becomes Broken, with its problems, and the other files are still loaded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, TypeVar, overload
 
 from zoo.errors import CardError, UnknownName, UsageError
 from zoo.registry import index
-from zoo.registry.card import Card, Collection, Dataset
+from zoo.registry.card import Card, Collection, Dataset, card_sha256
 from zoo.registry.document import Document
 from zoo.registry.index import IndexEntry, Key
 from zoo.registry.position import Problem
@@ -27,7 +27,7 @@ _Kind = TypeVar("_Kind", bound="Card | Collection | Dataset")
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A file that is no valid card, family or data set, called by its `name` if it has one, else by its file name."""
+    """A file that is not a valid card, family or data set. `name` is the file's own `name` if it has one, else its stem."""
 
     kind: str
     name: str
@@ -36,9 +36,9 @@ class Broken:
 
 
 class LazyList(Sequence[_Kind]):
-    """Cards, families or data sets in the order of their files, each built when it is first asked for.
+    """Cards, families or data sets in the order of their files, each built on first use.
 
-    entries: the files, or what reads them when somebody first asks for one.
+    entries: the files, or a function that returns them, which is called on first use.
     """
 
     def __init__(
@@ -67,13 +67,16 @@ class LazyList(Sequence[_Kind]):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Their names, without building one."""
+        """The names, without building an item."""
         return tuple(entry.name for entry in self.entries)
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """The cards of a zoo in the order of their files, with its families, data sets and unreadable files."""
+    """The cards of a zoo in the order of their files, with its families, data sets and broken files.
+
+    selected: the files that `with_files` added.
+    """
 
     cards: LazyList[Card] = field(default_factory=lambda: LazyList(Card))
     collections: LazyList[Collection] = field(default_factory=lambda: LazyList(Collection))
@@ -83,9 +86,9 @@ class Catalog:
     _derived: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def find(self, name: str) -> Card:
-        """The card of that name or alias.
+        """Return the card of that name or alias.
 
-        Raises UnknownName with the nearest names, CardError when its file is there and is no valid card.
+        Raises UnknownName with the nearest names, CardError when the file of that name is not a valid card.
         """
         position = self._by_name.get(name)
         if position is not None:
@@ -97,13 +100,20 @@ class Catalog:
         raise UnknownName("model", name, self._by_name)
 
     def collection_of(self, card: Card) -> Collection | None:
-        """The family that the card names, if there is one."""
+        """Return the family that the card names; None when it names none or the catalogue does not have it."""
         position = self._collections.get(card.collection) if card.collection else None
         return None if position is None else self.collections[position]
 
     def dataset(self, name: str) -> Dataset | None:
-        """The data set of that name or alias, if there is one; case, spaces and punctuation do not count."""
+        """Return the data set of that name or alias, or None; case, spaces and punctuation are ignored."""
         return self._datasets.get(_normalized(name))
+
+    def find_dataset(self, name: str) -> Dataset:
+        """Return the data set of that name or alias; raises UnknownName with the nearest names."""
+        dataset = self.dataset(name)
+        if dataset is None:
+            raise UnknownName("data set", name, self.dataset_names)
+        return dataset
 
     @property
     def dataset_names(self) -> tuple[str, ...]:
@@ -111,18 +121,20 @@ class Catalog:
         return tuple(name for item in self.datasets for name in (item.name, *item.aliases))
 
     def derived(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """What was made of the whole catalogue under that key, made when it is first asked for."""
+        """Return the value that is computed from the whole catalogue under that key; `make` is called on first use."""
         if key not in self._derived:
             self._derived[key] = make()
         return self._derived[key]
 
     def sharing(self, key: str, value: str | int | None, *, most: int | None = None) -> tuple[Card, ...]:
-        """The cards, or the first `most`, that have this `name`, `url`, `sha256` (by its first 8 digits), `size_bytes` or
-        `collection`."""
+        """Return the cards, at most `most`, with this `name`, `url`, `sha256` (first 8 digits), `size_bytes` or `collection`."""
         return tuple(self.cards[position] for position in self.positions.get((key, value), ())[:most])
 
     def with_files(self, paths: Iterable[Path]) -> Catalog:
-        """This catalogue with the cards of some files or folders put in, and those selected; they replace namesakes."""
+        """Return this catalogue with the cards of some files or folders added and selected; they replace cards of equal name.
+
+        Raises UsageError when a path does not exist.
+        """
         paths = tuple(paths)
         added = _catalog_of(entry for top in paths for entry in _entries(top))
         family_paths = {path.parent / "collection.yaml" for path in paths if path.is_file()}
@@ -148,7 +160,7 @@ class Catalog:
 
     @cached_property
     def positions(self) -> Mapping[Key, Sequence[int]]:
-        """By each value that cards are found by, their positions."""
+        """The positions of the cards, by each value that cards are found by."""
         positions: dict[Key, list[int]] = {}
         for position, entry in enumerate(self.cards.entries):
             for key in entry.keys:
@@ -172,22 +184,26 @@ class Catalog:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A card and the catalogue that it belongs to: what a rule or a check reads."""
+    """A card and its catalogue: what a rule or a check reads."""
 
     card: Card
     catalog: Catalog
 
     @property
     def collection(self) -> Collection | None:
-        """The collection that the card names, None when the catalogue has none of that name."""
+        """The family that the card names; None when it names none or the catalogue does not have it."""
         return self.catalog.collection_of(self.card)
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of what the card and its collection claim, in hex; a report says which one it is about."""
+        return card_sha256(self.card, self.collection)
 
 
 def load_catalog(folders: Iterable[Path] = ()) -> Catalog:
-    """The catalogue of these folders, or of the shipped cards when there are none.
+    """Return the catalogue of these folders, else of those in ZOO_CARDS (separated as in PATH), else of the shipped cards.
 
-    ZOO_CARDS (folders, separated as in PATH) does the same. The shipped data sets are visible in either case.
-    Raises UsageError when a folder is not there.
+    The catalogue always has the shipped data sets. Raises UsageError when a folder does not exist.
     """
     folders = own_folders(folders)
     if not folders:
@@ -197,21 +213,24 @@ def load_catalog(folders: Iterable[Path] = ()) -> Catalog:
 
 
 def own_folders(folders: Iterable[Path] = ()) -> tuple[Path, ...]:
-    """The folders of cards that were given, else those of ZOO_CARDS; none for the shipped cards."""
+    """Return the given folders of cards, else those in ZOO_CARDS; empty for the shipped cards.
+
+    Raises UsageError when a folder does not exist.
+    """
     folders = tuple(folders) or tuple(Path(part) for part in os.environ.get("ZOO_CARDS", "").split(os.pathsep) if part)
     for folder in folders:
         if not folder.is_dir():
-            raise UsageError(f"there is no folder of cards at {folder}", hint="give a folder that holds *.yaml cards")
+            raise UsageError(f"no such folder: {folder}", hint="give a folder that has *.yaml cards")
     return folders
 
 
 def used_folders(folders: Iterable[Path] = ()) -> tuple[Path, ...]:
-    """The folders that `load_catalog` reads cards from."""
+    """Return the folders that `load_catalog` reads cards from."""
     return own_folders(folders) or (data_root() / "cards",)
 
 
 def selected(catalog: Catalog) -> list[Card | Broken]:
-    """The cards that `with_files` put in, and its unreadable files."""
+    """Return the cards and the broken files that `with_files` added."""
     cards: list[Card | Broken] = [
         entry.built(Card) for entry in catalog.cards.entries if entry.path in catalog.selected
     ]
@@ -222,7 +241,7 @@ def _entries(top: Path) -> Iterable[IndexEntry]:
     if top.is_dir():
         return index.scan(top)
     if not top.exists():
-        raise UsageError(f"there is no file or folder {top}")
+        raise UsageError(f"no such file or folder: {top}")
     return [index.read(top)]
 
 
@@ -239,17 +258,17 @@ def _catalog_of(entries: Iterable[IndexEntry]) -> Catalog:
 
 
 def _with_shipped(datasets: LazyList[Dataset]) -> Iterable[IndexEntry]:
-    """Read when a data set is asked for: to list or fetch models, none is."""
+    """Return these data sets and the shipped ones. It is called on first use, because listing or fetching models needs none."""
     return _merged(_catalog_of(index.scan(data_root() / "cards" / "datasets")).datasets, datasets).entries
 
 
 def _normalized(name: str) -> str:
-    """ImageNet-1k and imagenet_1k are one data set."""
+    """Return a name without case and punctuation: ImageNet-1k and imagenet_1k are one data set."""
     return re.sub(r"[\W_]", "", name.casefold())
 
 
 def _merged(old: LazyList[_Kind], *new: LazyList[_Kind]) -> LazyList[_Kind]:
-    """Those of the old whose names none of the new has, and the new."""
+    """Return the new items, and before them those old ones whose names are not among the new."""
     added = [entry for items in new for entry in items.entries]
     names = {entry.name for entry in added}
     return LazyList(old.cls, (*(entry for entry in old.entries if entry.name not in names), *added))

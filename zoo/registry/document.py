@@ -1,8 +1,8 @@
-"""YAML text -> plain data that knows where each value stands.
+"""Read YAML into plain data, with the line and column of every value.
 
-`read` never raises for what a file holds: whatever is wrong is a Problem at its line and column, so that one bad card
-does not hide the others. YAML is read strictly, as YAML 1.2: duplicate keys, tags, tabs and alias bombs are problems,
-`1e-4` is a number, `no` and `2020-01-01` are text. Only this module and yaml_nodes.py use yaml.
+`read` never raises because of a file's content: each error is a Problem at its line and column, so one bad card does not
+hide the others. YAML is read strictly, as YAML 1.2: duplicate keys, tags, tabs and alias bombs are problems, `1e-4` is a
+number, `no` and `2020-01-01` are text. Only this module and yaml_nodes.py use yaml.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from zoo.registry.yaml_nodes import (
     UNSURE,
     Construction,
     ForeignConstruction,
-    Unacceptable,
+    UnsupportedYaml,
     compose,
     construct_quickly,
     marks_of,
@@ -30,15 +30,15 @@ from zoo.registry.yaml_nodes import (
     yaml_message,
 )
 
-LARGEST_BYTES = 4 * 2**20
-"""A card is a few kB; the largest real catalogue file seen is 130 kB. More than this is not a card."""
+MAX_BYTES = 4 * 2**20
+"""The largest file that is read. A card is a few kB; the largest real catalogue file seen is 130 kB."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML file as it was read. `data` is empty when `problems` says that the text is no YAML mapping.
+    """A YAML file as it was read. `data` is empty when the text is not a YAML mapping; then `problems` says why.
 
-    Most documents are right, and nobody asks where their values stand: the marks are made when they are first asked for.
+    The marks are computed on first use, because only documents with problems need them.
     """
 
     path: Path
@@ -46,26 +46,28 @@ class Document:
     data: Mapping[str, Any]
     problems: tuple[Problem, ...] = ()
     loaded_text: str | None = field(default=None, repr=False)
-    """The text, or None for one that is read again when it is asked for."""
+    """The text, or None: then `text` reads the file again."""
     sha256: str = ""
-    """Of the text that was not kept."""
+    """SHA-256 of the text when `loaded_text` is None, in hex."""
     is_foreign: bool = False
     start: tuple[int, int] = (1, 1)
     """Line and column of the first key."""
+    duplicates: tuple[Problem, ...] = ()
+    """The duplicate keys of a foreign document; the last one is used."""
 
     @cached_property
     def text(self) -> str:
-        """The text that `data` is from; raises UsageError when the file holds another one by now."""
+        """The text that `data` was read from; raises UsageError when the file has changed since."""
         if self.loaded_text is not None:
             return self.loaded_text
         text = read_text(self.path)
         if hashlib.sha256(text.encode()).hexdigest() != self.sha256:
-            raise UsageError("the file was changed while it was in use", where=self.label, hint="run the command again")
+            raise UsageError("the file changed while zoo was using it", where=self.label, hint="run the command again")
         return text
 
     @cached_property
     def marks(self) -> Mapping[Pointer, Mark]:
-        """Where each value stands, by its pointer."""
+        """The position of each value, by its pointer."""
         return marks_of(self.text, self.label, self.is_foreign)
 
     @property
@@ -74,7 +76,7 @@ class Document:
         return self.sha256 or hashlib.sha256(self.text.encode()).hexdigest()
 
     def place(self, pointer: Pointer) -> Place:
-        """Where the value stands, or the nearest value around it that exists."""
+        """Return the place of a value, or of the nearest enclosing value when the document does not have it."""
         if not pointer:
             return Place(self.label, *self.start)
         while pointer and pointer not in self.marks:
@@ -83,68 +85,69 @@ class Document:
         return Place(self.label, mark.line, mark.column) if mark else Place(self.label, 1, 1)
 
     def written(self, pointer: Pointer) -> str:
-        """The value as the file has it, quotes and all."""
+        """Return the text of a value as it is in the file, with its quotes."""
         mark = self.marks[pointer]
         return self.text[mark.start : mark.end]
 
 
 def read(path: Path) -> Document:
-    """The document in a file; the file's own unreadability is a Problem too."""
+    """Read the document in a file. A file that cannot be read gives a document with a Problem."""
     label = display(path)
     try:
-        if path.stat().st_size > LARGEST_BYTES:
-            return _unreadable(path, label, f"larger than {LARGEST_BYTES} bytes: not a card")
+        if path.stat().st_size > MAX_BYTES:
+            return _unreadable(path, label, f"the file is larger than {MAX_BYTES} bytes, the limit for a card")
         raw = path.read_bytes()
     except OSError as error:
-        return _unreadable(path, label, f"cannot be read: {error.strerror or error}")
+        return _unreadable(path, label, f"cannot read the file: {error.strerror or error}")
     return decode(raw, path, label)
 
 
 def decode(raw: bytes, path: Path, label: str) -> Document:
-    """The document in the bytes of a file."""
+    """Read the document in the bytes of a file."""
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         column = error.start - (raw.rfind(b"\n", 0, error.start) + 1) + 1
-        what = f"byte 0x{raw[error.start]:02x} is not UTF-8"
+        what = f"byte 0x{raw[error.start]:02x} is not valid UTF-8"
         return _unreadable(path, label, what, line, column, hint="save the file as UTF-8")
     return parse(text, path, label)
 
 
 def read_text(path: Path) -> str:
-    """The text of a file as `read` takes it."""
+    """Return the text of a file, decoded as `read` decodes it."""
     return path.read_bytes().decode("utf-8-sig")
 
 
 def parse(text: str, path: Path, label: str | None = None) -> Document:
-    """The document in a text; `path` is where the text is from, `label` how messages call it."""
+    """Read the document in a text. `path` is the file of the text, `label` its name in messages."""
     import yaml
 
     label = label or display(path)
     try:
         refuse_deep(text)
         root = compose(text)
-    except (Unacceptable, yaml.YAMLError, ValueError) as error:
-        return _refused(path, label, text, error)
+    except (UnsupportedYaml, yaml.YAMLError, ValueError) as error:
+        return _invalid(path, label, text, error)
     construction = Construction(label)
     try:
         data = construct_quickly(root) if root is not None else None
         if data is UNSURE:
             data = construction.value(root, (), 0)
-    except Unacceptable as error:
+    except UnsupportedYaml as error:
         return _unreadable(path, label, error.what, error.line, error.column, hint=error.hint)
     if not isinstance(data, dict):
-        return _unreadable(path, label, "holds no mapping of fields", hint="start it with `name: ...`")
+        got = "the file is empty" if data is None else f"got {'a list' if isinstance(data, list) else 'a single value'}"
+        return _unreadable(path, label, f"expected fields, {got}", hint="start the file with `name: ...`")
     start = (root.start_mark.line + 1, root.start_mark.column + 1)
     return Document(path, label, data, tuple(construction.problems), text, start=start)
 
 
 def parse_foreign(text: str, path: Path, label: str) -> Document:
-    """A document that was not written for zoo, read so that nothing of it is lost.
+    """Read a document that was not written for zoo, without losing anything.
 
-    Differs from `parse`: scalars that are read differently by others are Plain, `<<` is merged, of two equal keys the
-    last counts (as for PyYAML's safe_load) and the problem is noted, and a document may be a list, under the key ROOT.
+    Differences from `parse`: scalars that other readers interpret differently are Plain; `<<` is merged; of duplicate keys
+    the last one is used, as in PyYAML's safe_load, and noted in `duplicates`; a document may be a list, under the key ROOT.
     """
     import yaml
 
@@ -154,38 +157,39 @@ def parse_foreign(text: str, path: Path, label: str) -> Document:
         construction = ForeignConstruction(label)
         at: Pointer = () if root is None or root.id == "mapping" else (ROOT,)
         data = construction.value(root, at, 0) if root is not None else None
-    except (Unacceptable, yaml.YAMLError, ValueError) as error:
-        return _refused(path, label, text, error)
-    return Document(
-        path, label, {ROOT: data} if at else data or {}, tuple(construction.problems), text, is_foreign=True
-    )
+    except (UnsupportedYaml, yaml.YAMLError, ValueError) as error:
+        return _invalid(path, label, text, error)
+    problems, duplicates = tuple(construction.problems), tuple(construction.duplicates)
+    data = {ROOT: data} if at else data or {}
+    return Document(path, label, data, problems, text, is_foreign=True, duplicates=duplicates)
 
 
 def to_yaml(data: Mapping[str, Any]) -> str:
-    """Plain data as YAML in blocks, in the order of its keys; what is equal gives equal text."""
+    """Return plain data as YAML in block style, in the order of its keys; equal data give equal text."""
     import yaml
 
     return str(yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True, width=1000)) if data else ""
 
 
 def display(path: Path | str) -> str:
-    """The path as people know it: relative when it lies below the current folder."""
-    text, here = str(path), f"{os.getcwd().rstrip('/')}/"  # noqa: PTH109  # asked for each of ten thousand cards
+    """Return the path for messages: relative when it is below the current folder."""
+    text, here = str(path), f"{os.getcwd().rstrip('/')}/"  # noqa: PTH109  # called for each of ten thousand cards
     return text.removeprefix(here)
 
 
-def _refused(path: Path, label: str, text: str, error: Exception) -> Document:
-    """The document of a text that is no YAML, or none that can be read safely."""
+def _invalid(path: Path, label: str, text: str, error: Exception) -> Document:
+    """Return the document of a text that is not valid YAML, or that cannot be read safely."""
     import yaml
 
-    if isinstance(error, Unacceptable):
+    if isinstance(error, UnsupportedYaml):
         return _unreadable(path, label, error.what, error.line, error.column, hint=error.hint)
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         what, hint = yaml_message(text, error, line)
         return _unreadable(path, label, what, line, column, hint=hint)
-    return _unreadable(path, label, f"not YAML: {str(error).splitlines()[0]}", hint="remove the control character")
+    what = f"invalid YAML: {str(error).splitlines()[0]}"
+    return _unreadable(path, label, what, hint="remove the control character")
 
 
 def _unreadable(path: Path, label: str, what: str, line: int = 1, column: int = 1, *, hint: str = "") -> Document:

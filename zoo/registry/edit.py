@@ -1,17 +1,15 @@
-"""Card text + planned change -> card text: the only writer of cards.
+"""Write cards: change values in their text, and write new cards. No other module writes cards.
 
-A change shows as the lines that it changes and no others: comments, order and layout stay. The new text is parsed again
-and refused if anything but the planned values differs, and it replaces the file atomically, only if nobody changed the
-file meanwhile. Also writes new cards.
+A change modifies only the lines of the changed values: comments, order and layout stay. The new text is parsed again and
+rejected when anything but the planned values differs. It replaces the file atomically, and only when the file has not
+changed since it was read.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -21,32 +19,33 @@ from zoo.errors import CannotCheck, UsageError
 from zoo.registry.document import Document, parse
 from zoo.registry.position import Pointer, json_pointer
 from zoo.registry.yaml_nodes import Plain, scalar
+from zoo.runtime.storage import write_atomically
 
-WIDEST = 120
-"""A mapping or list that fits this many columns is written on one line."""
+MAX_COLUMNS = 120
+"""A mapping or list is written on one line when it fits into this many columns."""
 
 
 def apply(document: Document, changes: Mapping[Pointer, Any]) -> str:
-    """The document's text with a value set at each pointer: replaced where there is one, added where there is none.
+    """Return the document's text with a value set at each pointer; a value that does not exist is added.
 
-    A pointer that ends in the length of a list appends to it. The parent of what is added must exist.
-    Raises CannotCheck when the layout is one that this cannot write into without touching more.
+    A pointer that ends in the length of a list appends to the list. The parent of an added value must exist.
+    Raises CannotCheck when the file's layout does not allow the change without changing other values.
     """
     for pointer, value in changes.items():
         text = _set_value(document, pointer, value)
         changed = parse(text, document.path, document.label)
         if changed.problems or changed.data != _planned(document.data, pointer, value):
             raise CannotCheck(
-                f"{json_pointer(pointer)} cannot be written without touching more than that",
+                f"cannot write {json_pointer(pointer)} without changing other values",
                 where=str(document.place(pointer)),
-                hint=f"write it by hand: {json_pointer(pointer)}: {flow(value)}",
+                hint=f"edit the file: set {json_pointer(pointer)} to {flow(value)}",
             )
         document = changed
     return document.text
 
 
 def rename_key(document: Document, pointer: Pointer, name: str) -> str:
-    """The document's text with another name for a key; raises CannotCheck when that cannot be done without touching more."""
+    """Return the document's text with a key renamed; raises CannotCheck when that would change other values."""
     mark = document.marks[pointer]
     lines = document.text.splitlines(keepends=True)
     start = sum(map(len, lines[: mark.line - 1])) + mark.column - 1
@@ -55,11 +54,16 @@ def rename_key(document: Document, pointer: Pointer, name: str) -> str:
         if document.text.startswith(written, start):
             text = document.text[:start] + _text(name) + document.text[start + len(written) :]
             return _verify_change(document, text, _with_key(document.data, pointer, name), pointer)
-    raise CannotCheck(f"the key {old} is not where it should be", where=str(document.place(pointer)))
+    raise CannotCheck(
+        f"cannot find the key {old!r} in the text", where=str(document.place(pointer)), hint=f"rename it to {name}"
+    )
 
 
 def prepend_line(document: Document, line: str, fields: Mapping[str, Any]) -> str:
-    """The document's text with a line of fields before its first one."""
+    """Return the document's text with a line added before its first field; `fields` are the values in that line.
+
+    Raises CannotCheck when that would change other values.
+    """
     lines = document.text.splitlines(keepends=True)
     at = document.start[0] - 1
     text = "".join([*lines[:at], line, *lines[at:]])
@@ -69,7 +73,8 @@ def prepend_line(document: Document, line: str, fields: Mapping[str, Any]) -> st
 def _verify_change(document: Document, text: str, planned: Any, pointer: Pointer) -> str:
     changed = parse(text, document.path, document.label)
     if changed.data != planned:
-        raise CannotCheck(f"{json_pointer(pointer)} cannot be changed alone", where=str(document.place(pointer)))
+        what = f"cannot change {json_pointer(pointer) or 'the file'} without changing other values"
+        raise CannotCheck(what, where=str(document.place(pointer)), hint="edit the file")
     return text
 
 
@@ -85,43 +90,36 @@ def _with_key(data: Any, pointer: Pointer, name: str) -> Any:
 def save(document: Document, text: str) -> None:
     """Replace the document's file by the text, atomically.
 
-    Raises UsageError when the file is no longer what the document was read from, CannotCheck when it cannot be written.
+    Raises UsageError when the file has changed since the document was read, CannotCheck when writing fails.
     """
     if document.path.read_text(encoding="utf-8") != document.text:
-        raise UsageError(
-            "the file was changed by somebody else meanwhile", where=document.label, hint="run the command again"
-        )
+        raise UsageError("the file changed while zoo was using it", where=document.label, hint="run the command again")
     create(document.path, text, replace=True)
 
 
 def create(path: Path, text: str, *, replace: bool = False) -> None:
-    """Write the text to a new file, whole or not at all. Raises UsageError when there is one already."""
+    """Write the text to a new file, completely or not at all.
+
+    Raises UsageError when the file exists, unless `replace` is true; CannotCheck when writing fails.
+    """
     if path.exists() and not replace:
-        raise UsageError("the file is there already", where=str(path), hint="give another name, or remove it")
+        raise UsageError("the file already exists", where=str(path), hint="give another name, or remove the file")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        write_atomically(path, text)
     except OSError as error:
-        raise CannotCheck(f"cannot be written: {error.strerror}", where=str(path)) from error
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        Path(temporary).chmod(path.stat().st_mode if replace else 0o644)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+        raise CannotCheck(f"cannot write the file: {error.strerror}", where=str(path)) from error
 
 
 def card_text(data: Mapping[str, Any] | Sequence[Any]) -> str:
-    """A new card, collection or dataset in the house layout: fields in their order, what is short on one line.
+    """Return the text of a new card, collection or dataset: fields in their order, short values on one line.
 
-    A document that is a list, which no card is, comes out as one.
+    `data` may also be a list, for documents of other formats.
     """
     return "".join(_block(data, 0) if isinstance(data, Mapping) else (part for item in data for part in _item(item, 0)))
 
 
 def flow(value: Any) -> str:
-    """The value as YAML on one line."""
+    """Return the value as YAML on one line."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_text(key)}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):
@@ -130,7 +128,7 @@ def flow(value: Any) -> str:
 
 
 def _number(value: float) -> str:
-    """The shortest spelling; with a point before the exponent, as YAML 1.1 wants it (`1e-05` would be text there)."""
+    """Return the shortest spelling, with a decimal point before the exponent: YAML 1.1 reads `1e-05` as text."""
     return re.sub(r"^(-?\d+)e", r"\1.0e", json.dumps(value))
 
 
@@ -138,7 +136,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./(+](?:[A-Za-z0-9_./()+@=~%$^*<>&;! -]|:(?=[A-
 
 
 def _text(value: str) -> str:
-    """The text as a YAML scalar: plain where YAML 1.1 and 1.2 readers agree that it is text, else in double quotes."""
+    """Return the text as a YAML scalar: plain when YAML 1.1 and YAML 1.2 both read it as text, else in double quotes."""
     if isinstance(value, Plain):
         return str.__str__(value)
     plain = (
@@ -152,7 +150,10 @@ def _text(value: str) -> str:
 
 
 def _quoted(value: str) -> str:
-    """JSON is YAML, but for code points that YAML forbids unescaped: DEL, C1 controls, surrogates, U+FFFE and U+FFFF."""
+    """Return the text as a JSON string, with the code points escaped that YAML forbids and JSON allows.
+
+    These are DEL, C1 controls, surrogates, U+FFFE and U+FFFF.
+    """
     quoted = json.dumps(value, ensure_ascii=False)
     return re.sub(
         "[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]", lambda match: f"\\u{ord(match[0]):04x}", quoted
@@ -167,13 +168,13 @@ def _block(data: Mapping[str, Any], depth: int) -> Iterator[str]:
         if isinstance(value, str) and _reads_as_block(value):
             body = "".join(f"{pad}  {part}\n" if part else "\n" for part in value.rstrip("\n").split("\n"))
             yield f"{head} |{'' if value.endswith(chr(10)) else '-'}\n{body}"
-        elif isinstance(value, Mapping) and value and (depth == 0 or len(line) > WIDEST):
+        elif isinstance(value, Mapping) and value and (depth == 0 or len(line) > MAX_COLUMNS):
             yield f"{head}\n"
             yield from _block(value, depth + 1)
         elif (
             isinstance(value, (list, tuple))
             and value
-            and (len(line) > WIDEST or any(isinstance(i, Mapping) for i in value))
+            and (len(line) > MAX_COLUMNS or any(isinstance(i, Mapping) for i in value))
         ):
             yield f"{head}\n"
             for item in value:
@@ -185,7 +186,7 @@ def _block(data: Mapping[str, Any], depth: int) -> Iterator[str]:
 def _item(value: Any, depth: int) -> Iterator[str]:
     pad = "  " * depth
     line = f"{pad}- {flow(value)}"
-    if isinstance(value, Mapping) and value and len(line) > WIDEST:
+    if isinstance(value, Mapping) and value and len(line) > MAX_COLUMNS:
         lines = list(_block(value, depth + 1))
         yield f"{pad}- {lines[0][len(pad) + 2 :]}"
         yield from lines[1:]
@@ -194,7 +195,7 @@ def _item(value: Any, depth: int) -> Iterator[str]:
 
 
 def _reads_as_block(value: str) -> bool:
-    """Whether a text of several lines comes back unchanged from a block scalar."""
+    """Return whether a text of several lines is read back unchanged from a block scalar."""
     body = value[:-1] if value.endswith("\n") else value
     lines = body.split("\n")
     printable = all(part.isprintable() for part in lines)
@@ -233,7 +234,7 @@ def _add_to_flow(document: Document, parent: Pointer, last: str | int, value: An
 
 
 def _add_to_block(document: Document, parent: Pointer, last: str | int, value: Any) -> str:
-    """A new line after the last one of the parent, indented as its first key or item is."""
+    """Add a line after the last one of the parent, with the indentation of its first key or item."""
     children = [at for at in document.marks if len(at) == len(parent) + 1 and at[: len(parent)] == parent]
     end = max(
         mark.end for at, mark in document.marks.items() if at[: len(parent)] == parent and not _is_block(document, at)
@@ -254,7 +255,7 @@ def _add_to_block(document: Document, parent: Pointer, last: str | int, value: A
 
 
 def _is_block(document: Document, pointer: Pointer) -> bool:
-    """Whether the value is a block mapping or list, whose end mark lies behind the comments that follow it."""
+    """Return whether the value is a block mapping or list; its end mark is after the comments that follow it."""
     value: Any = document.data
     for part in pointer:
         value = value[part]
@@ -263,7 +264,7 @@ def _is_block(document: Document, pointer: Pointer) -> bool:
 
 
 def _planned(data: Mapping[str, Any], pointer: Pointer, value: Any) -> Any:
-    """What the data must be after the change, as YAML can say it: tuples are lists."""
+    """Return the data after the change, as YAML represents it: tuples become lists."""
     planned: Any = copy.deepcopy(dict(data))
     node = planned
     for part, following in pairwise(pointer):
@@ -281,6 +282,6 @@ def _planned(data: Mapping[str, Any], pointer: Pointer, value: Any) -> Any:
 
 
 def in_order(data: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:
-    """The data with its keys in that order, what is not named there last."""
+    """Return the data with its keys in that order; keys that `order` does not have come last."""
     rank = {key: index for index, key in enumerate(order)}
     return dict(sorted(data.items(), key=lambda item: rank.get(item[0], len(rank))))

@@ -1,6 +1,6 @@
-"""A git revision -> which cards changed since: their files, and the values by which they touched other cards before.
+"""Find the cards that changed since a git revision, and the values that they share with other cards.
 
-Asks the git command, in the folder of the cards.
+Runs the git command in the folder of the cards.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from zoo.registry.index import Key, keys_in, kind_of
 
 @dataclass(frozen=True, slots=True)
 class ChangedFiles:
-    """The files that changed, were added or removed; the values that they had; whether a data set is among them."""
+    """The files that were changed, added or removed; the values that they are and were found by; whether one is a data set."""
 
     paths: frozenset[Path]
     keys: frozenset[Key]
@@ -25,9 +25,9 @@ class ChangedFiles:
 
 
 def changes_since(revision: str, folders: Iterable[Path]) -> ChangedFiles:
-    """What changed in these folders since the revision, in the working tree too.
+    """Return what changed in these folders since the revision, including uncommitted changes.
 
-    Raises UsageError when git is not there, the folder is not in a repository, or the revision is unknown.
+    Raises UsageError when git is not installed, a folder is not in a repository, or the revision is unknown.
     """
     paths: set[Path] = set()
     keys: set[Key] = set()
@@ -40,12 +40,12 @@ def changes_since(revision: str, folders: Iterable[Path]) -> ChangedFiles:
             path = top / name
             if path.suffix in (".yaml", ".yml"):
                 paths.add(path.resolve())
-                keys.update(_keys_before(folder, base, name, path))
+                keys.update(_keys_then_and_now(folder, base, name, path))
     return ChangedFiles(frozenset(paths), frozenset(keys), any(kind_of(path) == "dataset" for path in paths))
 
 
-def _keys_before(folder: Path, base: str, name: str, path: Path) -> Iterable[Key]:
-    """The values that a file had at the revision; a family's is its name, then and now."""
+def _keys_then_and_now(folder: Path, base: str, name: str, path: Path) -> Iterable[Key]:
+    """Return the values that a file is found by, at the revision and now; for a family, only its names."""
     try:
         before = parse(_git(folder, "show", f"{base}:{name}"), path)
     except UsageError:
@@ -66,5 +66,5 @@ def _git(folder: Path, *arguments: str) -> str:
         raise UsageError("git is not installed", hint="install git, or leave out --changed-since") from error
     if process.returncode:
         message = process.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
-        raise UsageError(f"git says: {message}", where=str(folder), hint="give a revision of the cards' repository")
+        raise UsageError(f"git failed: {message}", where=str(folder), hint="give a revision of the cards' repository")
     return process.stdout.decode("utf-8", "replace")

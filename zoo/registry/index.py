@@ -1,8 +1,8 @@
-"""A folder of YAML -> what each file holds, remembered from one run to the next.
+"""Index the YAML files of a folder, and cache the index between runs.
 
-A file that has the size and time of change that it had is not read again; one that was changed shortly before it was
-remembered is known by its digest only. Cards are built when they are asked for: what a list shows, and by which values
-cards are found, is remembered beside them. Forgetting all of it costs time and nothing else.
+A file is read again only when its size or modification time has changed. A file that was modified shortly before the index
+was saved is compared by its digest instead. The index also holds what a list shows of each card and the values that cards
+are found by, so a card is built only when it is used. Deleting the cache costs time and nothing else.
 """
 
 from __future__ import annotations
@@ -25,23 +25,26 @@ from zoo.registry.card import Card, from_document
 from zoo.registry.document import Document, display, read_text
 from zoo.registry.document import read as read_document
 from zoo.registry.position import Place, Problem
+from zoo.registry.quantities import percent
 from zoo.registry.schema import data_root, problems
 from zoo.runtime.storage import state_folder, write_atomically
 
-FEWEST, LEAST_BYTES = 64, 16_384
-"""A folder of fewer files, or of less text, is read as quickly as it is remembered."""
+MIN_FILES, MIN_BYTES = 64, 16_384
+"""A folder with fewer files and less text than this has no cache: reading the files is as fast as reading the cache."""
 CHECKSUM_BYTES = 4
-"""Of a CRC-32 before the content of an index: damage is noticed, which costs 10 ms for 10,000 cards."""
+"""The length of the CRC-32 before the content of a cache file. It detects damage, and costs 10 ms for 10,000 cards."""
 FRESH_NS = 2 * 10**9
-"""A file may be changed twice within one tick of its file system's clock: FAT's is 2 s."""
+"""The coarsest clock of a file system, FAT's: a file may change twice within 2 s without a new modification time."""
 Key = tuple[str, str | int | None]
-"""A value by which cards are found: `name` (and aliases), `url`, `sha256` (its first 8 digits), `size_bytes`, `collection`."""
+"""A value that cards are found by: `name` (and aliases), `url`, `sha256` (its first 8 digits), `size_bytes`, `collection`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a list shows of a card, all of it claimed. params and macs are counts, top1 and top5 are in percent, image_size
-    is the height of the input."""
+    """What a list shows of a card; all values are claims.
+
+    params, macs and flops are counts, top1 and top5 are in percent, image_size is the height of the input in pixels.
+    """
 
     name: str
     collection: str | None = None
@@ -62,9 +65,9 @@ class Row:
 
 @dataclass(slots=True)
 class IndexEntry:
-    """A file: its `kind` (card, collection or dataset), its name, the values by which it is found, what a list shows.
+    """A file of a zoo: its `kind` (card, collection or dataset), its name, the values that it is found by, its row in a list.
 
-    sha256 is of its bytes. `is_valid` says that it has no problems; then it can be built.
+    sha256: of its text, in hex. is_valid: whether it has no problems; only then can it be built.
     """
 
     file: str
@@ -81,12 +84,12 @@ class IndexEntry:
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """The file as a Path."""
         return Path(self.file)
 
     @property
     def document(self) -> Document:
-        """The file's data; its text is read again when somebody asks for it."""
+        """The file's data; the text is read again on first use."""
         if isinstance(self.content, bytes):
             data, start, packed_problems = json.loads(self.content)
             label = display(self.file)
@@ -98,20 +101,20 @@ class IndexEntry:
         return self.content
 
     def built(self, cls: type[Any]) -> Any:
-        """The Card, Collection or Dataset, made when it is first asked for."""
+        """Return the Card, Collection or Dataset, built on first use."""
         if self._built is None:
             self._built = from_document(cls, self.document)
         return self._built
 
     def as_row(self) -> Row:
-        """What a list shows of the card."""
+        """Return the card's row in a list."""
         return Row(*(*self.row[:-1], f"{display(self.file)}:{self.row[-1]}"))
 
 
 def scan(top: Path) -> list[IndexEntry]:
-    """The files below a folder, in their order; only those that changed are read."""
+    """Return the entries of the YAML files below a folder, in the order of their paths; reads only those that changed."""
     files = list(_files(str(top)))
-    if len(files) < FEWEST and sum(stat.st_size for _, stat in files) < LEAST_BYTES:
+    if len(files) < MIN_FILES and sum(stat.st_size for _, stat in files) < MIN_BYTES:
         return [read(Path(file), stat) for file, stat in files]
     cached = _load_entries(top)
     entries: list[IndexEntry] = []
@@ -125,7 +128,7 @@ def scan(top: Path) -> list[IndexEntry]:
 
 
 def read(path: Path, stat: os.stat_result | None = None) -> IndexEntry:
-    """One file, read now."""
+    """Read one file, and return its entry."""
     kind = kind_of(path)
     document = read_document(path)
     document_problems = problems(document, kind)
@@ -148,14 +151,14 @@ def read(path: Path, stat: os.stat_result | None = None) -> IndexEntry:
 
 
 def kind_of(path: Path) -> str:
-    """What a file is by its place: `collection.yaml`, a data set in a folder `datasets`, else a card."""
+    """Return the kind of a file by its path: `collection` for collection.yaml, `dataset` in a folder `datasets`, else `card`."""
     if path.stem == "collection":
         return "collection"
     return "dataset" if path.absolute().parent.name == "datasets" else "card"
 
 
 def _files(top: str) -> Iterator[tuple[str, os.stat_result]]:
-    """The YAML files below a folder in the order of their paths, those and folders that begin with a point left out."""
+    """Yield the YAML files below a folder in the order of their paths, without files and folders whose name starts with a dot."""
     with os.scandir(top) as entries:
         sorted_entries = sorted(entries, key=lambda entry: entry.name)
     for entry in sorted_entries:
@@ -167,11 +170,11 @@ def _files(top: str) -> Iterator[tuple[str, os.stat_result]]:
             yield entry.path, entry.stat()
 
 
-# --- what is remembered of a card ---------------------------------------------------------------------------------
+# --- what the index holds of a card -------------------------------------------------------------------------------
 
 
 def keys_in(data: Mapping[str, Any]) -> tuple[Key, ...]:
-    """The values by which a card is found; of data that is no card, those that it has all the same."""
+    """Return the values that a card is found by; for data that is not a valid card, at least its name."""
     try:
         return _keys(data)
     except (AttributeError, TypeError, ValueError, KeyError):
@@ -192,12 +195,12 @@ def _keys(data: Mapping[str, Any]) -> tuple[Key, ...]:
 
 
 def row_of(card: Card) -> Row:
-    """What a list shows of a card."""
+    """Return a card's row in a list."""
     return Row(*(*_row(card.where.document.data), str(card.where)))
 
 
 def _row(data: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The fields of Row in their order, without the last."""
+    """Return the fields of Row in their order, without the last."""
     claims = data.get("claims") or {}
     flops, results = claims.get("flops") or [], claims.get("results") or []
     macs = next((claim["value"] for claim in flops if claim.get("convention") == "macs"), None)
@@ -225,24 +228,36 @@ def _row(data: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _percent(claim: Mapping[str, Any] | None) -> float | None:
-    return None if claim is None else float(claim["value"] * (100 if claim.get("unit") == "fraction" else 1))
+    return None if claim is None else float(percent(claim["value"], claim.get("unit")))
 
 
-# --- the index on the disk ----------------------------------------------------------------------------------------
+# --- the cache on the disk ----------------------------------------------------------------------------------------
 
 
 def folder() -> Path:
-    """Where indexes lie."""
+    """Return the folder of the caches."""
     return state_folder("index")
 
 
-_CODE = ("errors.py", "runtime/spelling.py", "verification/lint.py", "verification/checks/consistency.py")
-"""What judges cards outside of the registry and the folder of rules."""
+_CODE = (
+    "errors.py",
+    "plugins.py",
+    "runtime/environment.py",
+    "runtime/spelling.py",
+    "runtime/storage.py",
+    "verification/accept.py",
+    "verification/checks/__init__.py",
+    "verification/checks/consistency.py",
+    "verification/checks/schema.py",
+    "verification/lint.py",
+    "verification/report.py",
+)
+"""The code outside of the registry and the folder of rules that the results of `zoo validate` depend on."""
 
 
 @cache
 def code_sha256() -> str:
-    """SHA-256 of all that can change what is remembered: this package's reading and judging code, its schemas, Python."""
+    """Return the SHA-256, in hex, of everything that cached results depend on: code, schemas, the version of Python."""
     zoo = Path(__file__).parents[1]
     paths = [zoo / name for name in _CODE]
     paths += sorted((zoo / "registry").glob("*.py")) + sorted((zoo / "verification" / "rules").glob("*.py"))
@@ -254,11 +269,11 @@ def code_sha256() -> str:
 
 
 def read_cache(name: str) -> Any:
-    """What was kept under that name by this very code, or None, also where the file is damaged."""
+    """Return the value that exactly this code cached under that name; None when there is none or the file is damaged."""
     try:
         content = (folder() / name).read_bytes()
         checksum, payload = content[:CHECKSUM_BYTES], memoryview(content)[CHECKSUM_BYTES:]
-        if checksum != _checksum(payload):  # marshal may hang on bytes that it did not write
+        if checksum != _checksum(payload):  # marshal may hang on damaged bytes
             return None
         stamp, value = marshal.loads(payload)
     except (OSError, ValueError, EOFError, TypeError):
@@ -267,7 +282,7 @@ def read_cache(name: str) -> Any:
 
 
 def write_cache(name: str, value: Any) -> None:
-    """Keep a value of plain data under that name; where that cannot be done, the next run finds out again."""
+    """Cache a value of plain data under that name. When writing fails, the next run computes the value again."""
     payload = marshal.dumps((code_sha256(), value))
     with suppress(OSError):
         write_atomically(folder() / name, _checksum(payload) + payload)
@@ -278,7 +293,7 @@ def _checksum(payload: bytes | memoryview) -> bytes:
 
 
 def cache_name(tops: Iterable[Path | str], suffix: str) -> str:
-    """The name under which something about some folders is kept."""
+    """Return the name of the cache file about these folders."""
     text = "\0".join(map(os.path.abspath, tops))
     return f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.{suffix}"
 

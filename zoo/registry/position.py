@@ -1,11 +1,11 @@
-"""Give the types of a place in a file: pointers, positions, marks and problems."""
+"""Define the types for places in a file: pointers, places, marks and problems."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 Pointer = tuple[str | int, ...]
-"""The way from a document's root to a value: keys and list positions."""
+"""The path from a document's root to a value: keys and list indexes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Problem:
     what: str
     hint: str = ""
     fix: tuple[str, str] | None = None
-    """What mends it without a choice: ("rename", a key's name) or ("replace", the value)."""
+    """The only possible correction, if there is one: ("rename", the key's name) or ("replace", the value)."""
 
     @property
     def key(self) -> str:
@@ -39,7 +39,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Where a value stands in the text: its key's (or item's) line and column from 1, its own first and last offset."""
+    """The position of a value in the text: line and column of its key (or item) from 1; offsets of its own start and end."""
 
     line: int
     column: int
@@ -48,12 +48,12 @@ class Mark:
 
 
 def json_pointer(pointer: Pointer) -> str:
-    """The pointer in RFC 6901's notation."""
+    """Return the pointer in the notation of RFC 6901."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in pointer)
 
 
 def position(where: str) -> tuple[str, int, int]:
-    """(file, line, column) of `file:line:column`; line and column are 1 where they are not told, file is empty for none."""
+    """Split `file:line:column` into its three parts. Line and column are 1 when they are missing; file may be empty."""
     parts = where.rsplit(":", 2)
     if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit():
         return parts[0], int(parts[1]), int(parts[2])

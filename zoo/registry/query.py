@@ -1,4 +1,4 @@
-"""Turn the text of `--where` into a condition on a card's row."""
+"""Parse the text of `--where` into a condition on a card's row."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from zoo.errors import UnknownName, UsageError
 from zoo.registry.index import Row
 
 FIELDS = tuple(item.name for item in fields(Row))
-LONGEST_CONDITION = 1000
-"""Characters of `--where`."""
+MAX_CHARACTERS = 1000
+"""The length of `--where`."""
 Condition = Callable[[Row], bool]
 
 
 def condition(text: str) -> Condition:
-    """What `--where` says as a question to a row: comparisons of fields joined by and, or, not, with units as in 50M.
+    """Return the condition in a text of `--where`: comparisons of fields, joined by and, or, not, with units as in 50M.
 
-    A comparison with a value that a card does not state is not met. Raises UsageError when the text is no condition,
-    UnknownName for a field that there is not.
+    A comparison is false for a card that does not state the value. Raises UsageError when the text is not a valid condition,
+    UnknownName for an unknown field.
     """
     if not text.strip():
         return lambda row: True
-    if len(text) > LONGEST_CONDITION:
-        raise UsageError(f"a condition of more than {LONGEST_CONDITION} characters", hint="say it shorter")
+    if len(text) > MAX_CHARACTERS:
+        what = f"--where has {len(text)} characters, more than the limit of {MAX_CHARACTERS}"
+        raise UsageError(what, hint="shorten the condition")
     plain = re.sub(r"(?<![\w.'\"])(\d+(?:\.\d+)?)([kMGB])\b", lambda match: f"{match[1]}e{_POWERS[match[2]]}", text)
     try:
         evaluate = _condition(ast.parse(plain.strip(), mode="eval").body)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise UsageError(
-            f"--where is no condition: {text}", hint='write it like "top1 > 80 and params < 50M"'
+            f"--where is not a valid condition: {text}", hint='write it like "top1 > 80 and params < 50M"'
         ) from error
     return lambda row: bool(evaluate(row))
 
@@ -90,14 +91,15 @@ def _comparison(node: ast.Compare) -> Callable[[Row], bool]:
             )
         except TypeError as error:
             raise UsageError(
-                f"{ast.unparse(node)} compares a number with a text", hint="quote texts, and only them"
+                f"--where compares a number with text: {ast.unparse(node)}",
+                hint="put text in quotes, and numbers without quotes",
             ) from error
 
     return meets
 
 
 def known_field(name: str) -> str:
-    """Return the name if a row has such a field; raises UnknownName with the nearest names."""
+    """Return the name if a row has that field; raises UnknownName with the nearest names."""
     if name not in FIELDS:
         raise UnknownName("field", name, FIELDS)
     return name

@@ -1,6 +1,6 @@
-"""Document + JSON Schema of `schemas/` -> what is wrong with it, in words, at its line and column.
+"""Validate documents against the JSON Schemas in `schemas/`, and explain each problem at its line and column.
 
-A validator in Rust says yes to what is right; what it refuses, jsonschema explains. This is the only module that uses
+A validator in Rust accepts valid documents quickly; jsonschema explains the documents that it rejects. Only this module uses
 jsonschema.
 """
 
@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import nearest
+from zoo.errors import did_you_mean, nearest
 from zoo.registry.document import Document
 from zoo.registry.position import Pointer, Problem, json_pointer
 from zoo.runtime.spelling import is_typo
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 
 FORMAT = 1
-"""The version of the card format that this zoo reads and writes: a card's `schema`."""
+"""The version of the card format that this zoo reads and writes: the card's field `schema`."""
 
 
 def problems(document: Document, kind: str) -> tuple[Problem, ...]:
-    """What is wrong with the document as a `card`, `collection`, `dataset` or `report`, in the file's order."""
+    """Return the problems of the document as a `card`, `collection`, `dataset` or `report`, in the file's order."""
     if document.problems:
         return document.problems
     version = document.data.get("schema", FORMAT)
     if isinstance(version, int) and version > FORMAT:
-        what = f"written for a newer zoo: its format is {version}, this zoo reads {FORMAT}"
-        return (Problem(("schema",), document.place(("schema",)), what, "upgrade zoo"),)
+        what = f"format {version} is newer than format {FORMAT}, the newest that this zoo reads"
+        return (Problem(("schema",), document.place(("schema",)), what, "pip install --upgrade zoo-verify"),)
     fits = _fits(document.data, kind)
     if fits:
         return ()
@@ -47,7 +47,7 @@ def problems(document: Document, kind: str) -> tuple[Problem, ...]:
 
 
 def violations(data: object, kind: str) -> tuple[str, ...]:
-    """What is wrong with plain data, for what never was a file; empty when it fits the schema."""
+    """Return the violations of the schema in plain data that is not from a file, a line each; empty when it is valid."""
     if _fits(data, kind):
         return ()
     return tuple(
@@ -58,19 +58,22 @@ def violations(data: object, kind: str) -> tuple[str, ...]:
 
 @cache
 def schema(kind: str) -> dict[str, Any]:
-    """The JSON Schema of that kind of file."""
+    """Return the JSON Schema of that kind of file."""
     text = (data_root() / "schemas" / f"{kind}.schema.json").read_text(encoding="utf-8")
     return dict(json.loads(text))
 
 
 def data_root() -> Path:
-    """The folder that holds `cards/` and `schemas/`: inside an installed package, or the repository."""
+    """Return the folder that has `cards/` and `schemas/`: inside the installed package, or the repository."""
     inside = Path(__file__).parents[1] / "_data"
     return inside if inside.is_dir() else Path(__file__).parents[2]
 
 
 def _fits(data: object, kind: str) -> bool | None:
-    """Whether the quick validator says yes; None for what it cannot judge: numbers beyond 64 bits, text that is no Unicode."""
+    """Return whether the quick validator accepts the data.
+
+    None means that it cannot decide: the data has integers of more than 64 bits, or text that is not valid Unicode.
+    """
     try:
         return bool(_quick_validator(kind).is_valid(data))
     except (ValueError, TypeError, OverflowError):
@@ -85,10 +88,10 @@ def _quick_validator(kind: str) -> Any:
 
 
 def _quick_problems(document: Document, kind: str) -> Iterator[Problem]:
-    """What only the quick validator finds: for it, as for JSON Schema, `$` is the end and not a line end before it."""
+    """Yield what only the quick validator finds: as JSON Schema requires, its `$` does not match before a final line break."""
     for error in _quick_validator(kind).iter_errors(document.data):
         pointer = tuple(error.instance_path)
-        yield Problem(pointer, document.place(pointer), str(error.message), "write it without a line end")
+        yield Problem(pointer, document.place(pointer), str(error.message), "remove the line break at its end")
 
 
 @cache
@@ -105,7 +108,7 @@ _PYTHON_TYPE_NAMES = {
     bool: "true or false",
     int: "a number",
     float: "a number",
-    type(None): "empty",
+    type(None): "nothing",
 }
 _JSON_TYPE_NAMES = {
     "object": "a mapping",
@@ -114,12 +117,12 @@ _JSON_TYPE_NAMES = {
     "boolean": "true or false",
     "integer": "a whole number",
     "number": "a number",
-    "null": "empty",
+    "null": "nothing",
 }
 
 
 def _explain(document: Document, error: Any) -> Iterator[Problem]:
-    """The schema's complaint in words; one Problem for each unknown or missing key."""
+    """Explain an error of jsonschema; yields one Problem for each unknown or missing field."""
     pointer = tuple(error.absolute_path)
     place = document.place(pointer)
     rule, expected, value = error.validator, error.validator_value, error.instance
@@ -128,7 +131,7 @@ def _explain(document: Document, error: Any) -> Iterator[Problem]:
     elif rule == "required":
         for name in expected:
             if name not in value:
-                yield Problem(pointer, place, f"the field {name!r} is missing", f"add `{name}: ...`")
+                yield Problem(pointer, place, f"missing field {name!r}", f"add `{name}: ...`")
     elif rule == "type":
         written = str(document.written(pointer)).strip() if pointer in document.marks else ""
         is_unquoted = (
@@ -138,14 +141,14 @@ def _explain(document: Document, error: Any) -> Iterator[Problem]:
         yield Problem(pointer, place, *_wrong_type(document, pointer, value, expected), fix)
     elif rule == "enum":
         near = nearest(str(value), map(str, expected))
-        what = f"{value!r} is none of {', '.join(map(str, expected))}"
+        what = f"{_short(value)} is not one of {', '.join(map(str, expected))}"
         sure = [name for name in near if isinstance(value, str) and (is_typo(value, name) or value.lower() == name)]
-        hint, fix = f"did you mean {near[0]}?" if near else "", ("replace", sure[0]) if len(sure) == 1 else None
-        yield Problem(pointer, place, what, hint, fix)
+        fix = ("replace", sure[0]) if len(sure) == 1 else None
+        yield Problem(pointer, place, what, did_you_mean(near[:1]), fix)
     else:
         is_capital = rule == "pattern" and isinstance(value, str) and bool(re.search(expected, value.lower()))
         fix = ("replace", value.lower()) if is_capital and pointer[-1:] == ("sha256",) else None
-        yield Problem(pointer, place, *_out_of_bounds(error), fix)
+        yield Problem(pointer, place, _out_of_bounds(error, pointer), _example(error), fix)
 
 
 def _unknown_keys(
@@ -154,8 +157,8 @@ def _unknown_keys(
     for name in value:
         if name not in fields:
             near = nearest(name, fields)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"the fields here are {', '.join(sorted(fields))}"
-            here, what = (*pointer, name), f"no field is called {name!r} here"
+            hint = did_you_mean(near, f"use one of {', '.join(sorted(fields))}")
+            here, what = (*pointer, name), f"unknown field {name!r}"
             sure = [field for field in near if is_typo(name, field) and field not in value]
             yield Problem(here, document.place(here), what, hint, ("rename", sure[0]) if len(sure) == 1 else None)
 
@@ -163,21 +166,46 @@ def _unknown_keys(
 def _wrong_type(document: Document, pointer: Pointer, value: object, expected: str | list[str]) -> tuple[str, str]:
     names = [_JSON_TYPE_NAMES[name] for name in ([expected] if isinstance(expected, str) else expected)]
     written = document.written(pointer).strip() if pointer in document.marks else str(value)
-    short = written if len(written) <= 60 and "\n" not in written else _PYTHON_TYPE_NAMES[type(value)]
-    what = f"{short} is {_PYTHON_TYPE_NAMES[type(value)]}, and must be {' or '.join(names)}"
+    is_short = value is not None and len(written) <= 60 and "\n" not in written
+    got = _PYTHON_TYPE_NAMES[type(value)] + (f": {written}" if is_short else "")
+    what = f"expected {' or '.join(names)}, got {got}"
     if expected == "string" and isinstance(value, (int, float)):
         return what, f'quote it: "{written}"'
     return what, ""
 
 
-def _out_of_bounds(error: Any) -> tuple[str, str]:
-    value = json.dumps(error.instance, ensure_ascii=False)
-    short = value if len(value) <= 80 else value[:77] + "..."
-    examples = error.schema.get("examples")
-    hint = f"write it like {json.dumps(examples[0], ensure_ascii=False)[:100]}" if examples else ""
+_BOUNDS = {
+    "minimum": ("at least", ""),
+    "exclusiveMinimum": ("more than", ""),
+    "maximum": ("at most", ""),
+    "minItems": ("at least", "item"),
+    "maxItems": ("at most", "item"),
+    "minLength": ("at least", "character"),
+    "maxLength": ("at most", "character"),
+}
+
+
+def _out_of_bounds(error: Any, pointer: Pointer) -> str:
+    short, limit = _short(error.instance), error.validator_value
     if error.validator == "pattern":
-        return f"{short} does not fit: {error.schema.get('description', error.validator_value)}", hint
-    words = {"minimum": "less than", "exclusiveMinimum": "not more than", "maximum": "more than"}
-    if error.validator in words:
-        return f"{short} is {words[error.validator]} {error.validator_value}", hint
-    return f"{short} breaks the rule {error.validator}: {error.validator_value}", hint
+        field = next((part for part in reversed(pointer) if isinstance(part, str)), "")
+        description = re.split(r"\.(?: (?=[A-Z])|$)", error.schema.get("description", f"it must match {limit}"))[0]
+        return f"{short} is not a valid value for {field!r}: {description[:1].lower()}{description[1:]}"
+    if error.validator in _BOUNDS:
+        words, unit = _BOUNDS[error.validator]
+        count = f"{limit} {unit}{'s' if limit != 1 else ''}" if unit else limit
+        return f"expected {words} {count}, got {short}"
+    if error.validator == "uniqueItems":
+        return f"an item is listed twice: {short}"
+    return f"{short} violates {error.validator}: {limit}"
+
+
+def _example(error: Any) -> str:
+    examples = error.schema.get("examples")
+    return f"write it like {json.dumps(examples[0], ensure_ascii=False)[:100]}" if examples else ""
+
+
+def _short(value: object) -> str:
+    """Return the value as JSON, cut to 80 characters."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:77] + "..."

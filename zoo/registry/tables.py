@@ -1,4 +1,4 @@
-"""Cards -> tables and pages: what `zoo list`, `zoo show` and `zoo compare` print. Pure."""
+"""Render cards as tables and pages, for `zoo list`, `zoo show` and `zoo compare`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from zoo.registry.index import Row, row_of
 from zoo.registry.query import FIELDS, condition, known_field
 
 DEFAULT_COLUMNS = ("name", "collection", "params", "macs", "top1", "dataset", "license")
-"""The columns of a table when none are asked for."""
+"""The columns of a table unless others are given."""
 
 
 def rows(catalog: Catalog, query: str = "", *, where: str = "", sort: str = "") -> list[Row]:
-    """A row for each card whose name has the query in it and that meets the condition, sorted by a field, `-` for the
-    largest first; what has no such value comes last. Raises UsageError for a condition that is none."""
+    """Return a row for each card whose name contains the query and that meets the condition.
+
+    sort: a field, with `-` before it for descending order; rows without a value come last. The default order is by name.
+    Raises UsageError for a condition that is not valid, UnknownName for an unknown field.
+    """
     part, meets = query.lower(), condition(where)
     entries = (entry for entry in catalog.cards.entries if part in entry.name.lower())
     matching = sorted((row for entry in entries if meets(row := entry.as_row())), key=lambda row: row.name)
@@ -32,7 +35,7 @@ def rows(catalog: Catalog, query: str = "", *, where: str = "", sort: str = "") 
 
 
 def render(rows: Sequence[Row], format_name: str, columns: Sequence[str] = ()) -> str:
-    """The rows as `text` (a table), `json`, or `names` (one a line), with these fields of Row."""
+    """Return the rows as `text` (a table), `json` or `names` (one per line), with these fields of Row."""
     names = [known_field(column) for column in columns] or list(DEFAULT_COLUMNS)
     if format_name == "json":
         data = [asdict(row) if not columns else {name: getattr(row, name) for name in names} for row in rows]
@@ -44,7 +47,7 @@ def render(rows: Sequence[Row], format_name: str, columns: Sequence[str] = ()) -
 
 
 def render_comparison(cards: Sequence[Card], format_name: str) -> str:
-    """Some cards beside each other, one field a line, an asterisk where they differ."""
+    """Return a comparison of cards: one field per line, one card per column, with an asterisk where the cards differ."""
     rows = [row_of(card) for card in cards]
     results = [{f"{c.dataset} {c.metric}": f"{c.value:g}" for c in card.results} for card in cards]
     if format_name == "json":
@@ -73,7 +76,7 @@ def render_comparison(cards: Sequence[Card], format_name: str) -> str:
 
 
 def render_card(card: Card, collection: Collection | None, format_name: str) -> str:
-    """All that a card and its family say, with places as `text`, as data as `json`."""
+    """Return everything that a card and its family say, as `text` with their file names, or as `json`."""
     if format_name == "json":
         family = dict(collection.where.document.data) if collection else None
         return (

@@ -1,4 +1,4 @@
-"""Turn the nodes of a YAML text into plain data, strictly, and note where each value stands."""
+"""Convert the nodes of a YAML text into plain data, strictly, and record the position of each value."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ if TYPE_CHECKING:
     import yaml
 from zoo.registry.position import Mark, Place, Pointer, Problem
 
-DEEPEST = 100
-"""Levels of nesting; no schema here has more than eight, `extra` holds what people write by hand."""
-MOST_VALUES = 100_000
-"""Values after aliases are expanded: what makes an alias bomb harmless."""
+MAX_DEPTH = 100
+"""Levels of nesting. No schema here has more than eight; `extra` is free, but people write it by hand."""
+MAX_VALUES = 100_000
+"""Values after aliases are expanded: the limit makes an alias bomb harmless."""
 
 
 class Plain(str):
-    """A plain scalar of a foreign document that readers of YAML 1.1 and 1.2 take for different things, as it is written.
+    """The text of a plain scalar in a foreign document that YAML 1.1 and YAML 1.2 read as different values.
 
-    `1e-4`, `no`, `2021-05-28`, `012`: written back plain, it means to every reader what it meant in the source.
+    For example `1e-4`, `no`, `2021-05-28` and `012`. Written back without quotes, it means the same as in the source to
+    every reader.
     """
 
     __slots__ = ()
 
 
 ROOT = ""
-"""The key under which `parse_foreign` puts what a document holds when that is no mapping."""
+"""The key under which `parse_foreign` stores the value of a document that is not a mapping."""
 
 
-class Unacceptable(Exception):
-    """The text may be YAML, but is not one that can be a card."""
+class UnsupportedYaml(Exception):
+    """The text may be valid YAML, but cannot be a card: nested too deeply, too many values, or keys that are not text."""
 
     def __init__(self, what: str, line: int, column: int, hint: str) -> None:
         super().__init__(what)
@@ -49,7 +50,7 @@ def yaml_loader() -> type[yaml.SafeLoader]:
 
 @cache
 def _composer() -> Any:
-    """A loader that composes nodes and does not resolve their tags, which takes half of the time: `scalar` does that."""
+    """Return a loader that composes nodes without resolving tags, which takes half of the time; `scalar` resolves them."""
     import yaml
 
     text = "tag:yaml.org,2002:str"
@@ -62,7 +63,7 @@ def _composer() -> Any:
 
 
 def compose(text: str) -> Any:
-    """Return the root node of a YAML text, None when it is empty; raises yaml.YAMLError."""
+    """Return the root node of a YAML text, None when the text is empty. Raises yaml.YAMLError."""
     loader = _composer()(text)
     try:
         return loader.get_single_node()
@@ -74,10 +75,11 @@ _DEEP_INDENTATION = re.compile(r"^[ \-?:]{250}", re.MULTILINE)
 
 
 def refuse_deep(text: str) -> None:
-    """Refuse nesting that would exhaust the C stack: the C parser composes recursively, libyaml before 0.2.6 without limit.
+    """Raise UnsupportedYaml for nesting that would exhaust the C stack.
 
-    A block level takes at least one more column of indentation (two levels share it when a list stands in a mapping),
-    a flow level a bracket, so the events are only counted when that bound is exceeded.
+    The C parser composes recursively, and libyaml before 0.2.6 has no limit. A block level needs at least one more column of
+    indentation (a list in a mapping shares it), and a flow level needs a bracket. So the function counts events only in
+    texts with that much indentation or that many brackets.
     """
     import yaml
 
@@ -86,32 +88,34 @@ def refuse_deep(text: str) -> None:
     try:
         _count_levels(text, yaml_loader())
     except yaml.scanner.ScannerError as error:
-        # libyaml's own limit, from 0.2.6 on: it looks ahead, and says so before the events tell where DEEPEST is passed
+        # libyaml 0.2.6 and newer have a limit of their own. The scanner looks ahead, so this error comes before the event
+        # that exceeds MAX_DEPTH; PyYAML's own scanner finds its line.
         if error.problem == "exceeded maximum nesting depth":
             _count_levels(text, yaml.SafeLoader)
         raise
 
 
 def _count_levels(text: str, loader: Any) -> None:
-    """Raises Unacceptable where a text passes DEEPEST."""
+    """Raise UnsupportedYaml where a text exceeds MAX_DEPTH."""
     import yaml
 
     depth = 0
     for event in yaml.parse(text, Loader=loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST:
+        if depth > MAX_DEPTH:
             mark: Any = event.start_mark
-            raise Unacceptable(f"nested deeper than {DEEPEST} levels", mark.line + 1, mark.column + 1, "flatten it")
+            what = f"nested deeper than {MAX_DEPTH} levels"
+            raise UnsupportedYaml(what, mark.line + 1, mark.column + 1, "flatten it")
 
 
 def yaml_message(text: str, error: yaml.MarkedYAMLError, line: int) -> tuple[str, str]:
-    """(what, hint) for a text that the parser refuses."""
+    """Return (what, hint) for a text that the parser rejects at a line."""
     lines = text.splitlines()
     written = lines[line - 1] if line <= len(lines) else ""
     if "\t" in written[: len(written) - len(written.lstrip())]:
-        return "a tab in the indentation, which YAML forbids", "indent with spaces"
-    context = f", {error.context}" if error.context else ""
-    return f"not YAML: {error.problem}{context}", ""
+        return "tab in the indentation, which YAML forbids", "indent with spaces"
+    context = f"{error.context}, " if error.context else ""
+    return f"invalid YAML: {context}{error.problem}", ""
 
 
 _INT = re.compile(r"[-+]?[0-9]+\Z|0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")
@@ -136,9 +140,9 @@ _IMPLICIT = tuple(
 
 
 def scalar(written: str) -> Any:
-    """The value of a plain scalar under YAML 1.2's core schema (yaml.org/spec/1.2.2, 10.3.2), less `.inf` and `.nan`.
+    """Return the value of a plain scalar under YAML 1.2's core schema (yaml.org/spec/1.2.2, 10.3.2), without `.inf` and `.nan`.
 
-    A number that no double can hold stays text: it is a digest or a version that lost its quotes.
+    A number that is too large for a double stays text: it is a digest or a version without quotes.
     """
     if written in _WORDS:
         return _WORDS[written]
@@ -157,13 +161,13 @@ UNSURE = object()
 
 
 def construct_quickly(root: Any) -> Any:
-    """The data of nodes that hold nothing to complain of, or UNSURE: then Construction looks closely."""
-    left = MOST_VALUES
+    """Return the data of nodes that have no problem, else UNSURE: then Construction finds the problems."""
+    left = MAX_VALUES
 
     def value(node: Any, depth: int) -> Any:
         nonlocal left
         left -= 1
-        if left < 0 or depth > DEEPEST or node.tag not in _IMPLICIT:
+        if left < 0 or depth > MAX_DEPTH or node.tag not in _IMPLICIT:
             raise _Unsure
         content = node.value
         if isinstance(content, str):
@@ -183,11 +187,11 @@ def construct_quickly(root: Any) -> Any:
 
 
 class _Unsure(Exception):
-    """Something that is not plainly right."""
+    """The node may have a problem."""
 
 
 def marks_of(text: str, label: str, is_foreign: bool) -> Mapping[Pointer, Mark]:
-    """Where each value of a text stands that was read before; empty where it is no YAML."""
+    """Return the position of each value of a text that was read before; empty when it is not valid YAML."""
     import yaml
 
     try:
@@ -195,13 +199,13 @@ def marks_of(text: str, label: str, is_foreign: bool) -> Mapping[Pointer, Mark]:
         construction = ForeignConstruction(label) if is_foreign else Construction(label)
         if root is not None:
             construction.value(root, () if root.id == "mapping" or not is_foreign else (ROOT,), 0)
-    except (yaml.YAMLError, ValueError, Unacceptable):
+    except (yaml.YAMLError, ValueError, UnsupportedYaml):
         return {}
     return construction.marks
 
 
 class Construction:
-    """Nodes -> plain data, with a mark for each value; collects the problems that leave the data usable."""
+    """Converts nodes into plain data, with a mark for each value, and collects the problems that leave the data usable."""
 
     def __init__(self, label: str) -> None:
         self.label = label
@@ -210,17 +214,21 @@ class Construction:
         self.values = 0
 
     def value(self, node: Any, pointer: Pointer, depth: int, at: Any = None) -> Any:
-        """Return the data of a node; `at` is the node that its mark begins at, its key's where it has one."""
+        """Return the data of a node. Its mark begins at the node `at`, which is its key's node when it has a key.
+
+        Raises UnsupportedYaml when the text exceeds MAX_VALUES or MAX_DEPTH.
+        """
         begin = (at or node).start_mark
         self.values += 1
-        if self.values > MOST_VALUES:
-            what = f"more than {MOST_VALUES} values once its aliases are expanded"
-            raise Unacceptable(what, begin.line + 1, begin.column + 1, "write the values out")
-        if depth > DEEPEST:
-            what = f"nested deeper than {DEEPEST} levels"
-            raise Unacceptable(what, begin.line + 1, begin.column + 1, "flatten it, and use no alias of itself")
+        if self.values > MAX_VALUES:
+            what = f"more than {MAX_VALUES} values after aliases are expanded"
+            raise UnsupportedYaml(what, begin.line + 1, begin.column + 1, "remove aliases")
+        if depth > MAX_DEPTH:
+            what = f"nested deeper than {MAX_DEPTH} levels"
+            hint = "flatten it, and remove aliases that contain themselves"
+            raise UnsupportedYaml(what, begin.line + 1, begin.column + 1, hint)
         if node.tag not in _IMPLICIT:
-            self._problem(pointer, begin, f"the tag {node.tag} means nothing in a card", "remove the tag")
+            self._problem(pointer, begin, f"unsupported tag {node.tag}", "remove the tag")
         self.marks[pointer] = Mark(begin.line + 1, begin.column + 1, node.start_mark.index, node.end_mark.index)
         if isinstance(node.value, str):
             return node.value if node.style else scalar(node.value)
@@ -241,8 +249,8 @@ class Construction:
                 self._problem(
                     item_pointer,
                     key.start_mark,
-                    f"the key {name!r} is here twice, first in line {first}",
-                    "remove one of the two",
+                    f"duplicate key {name!r}, first in line {first}",
+                    "remove one of them",
                 )
                 continue
             data[name] = self.value(item, item_pointer, depth + 1, key)
@@ -253,14 +261,18 @@ class Construction:
 
 
 _YAML_1_1 = {"null": type(None), "bool": bool, "int": int, "float": float}
-"""What the tags that PyYAML resolves plain scalars to are read as; any other is text or a date."""
+"""The Python type of each tag that PyYAML resolves a plain scalar to; any other tag is text or a date."""
 
 
 class ForeignConstruction(Construction):
-    """Nodes of a document that was not written for zoo -> plain data."""
+    """Converts the nodes of a document that was not written for zoo into plain data. Duplicate keys are not problems."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__(label)
+        self.duplicates: list[Problem] = []
 
     def value(self, node: Any, pointer: Pointer, depth: int, at: Any = None) -> Any:
-        """Return the data of a node, a Plain where readers of YAML 1.1 and 1.2 differ."""
+        """Return the data of a node, a Plain where YAML 1.1 and YAML 1.2 read different values."""
         data = super().value(node, pointer, depth, at)
         return _plain(node, data) if isinstance(node.value, str) and not node.style else data
 
@@ -270,7 +282,8 @@ class ForeignConstruction(Construction):
         for key, item in node.value:
             if not isinstance(key.value, str):
                 what = "a key must be text"
-                raise Unacceptable(what, key.start_mark.line + 1, key.start_mark.column + 1, "write a plain name")
+                hint = "write a plain name before the colon"
+                raise UnsupportedYaml(what, key.start_mark.line + 1, key.start_mark.column + 1, hint)
             if key.value == "<<" and not key.style:
                 merged += item.value if item.id == "sequence" else [item]
                 continue
@@ -278,9 +291,9 @@ class ForeignConstruction(Construction):
             if not key.style and not isinstance(scalar(name), str):
                 name = Plain(name)
             if name in data:
-                self._problem(
-                    (*pointer, name), key.start_mark, f"{name!r} is here twice; the last counts", "remove one"
-                )
+                what = f"duplicate key {name!r}; the last one is used"
+                place = Place(self.label, key.start_mark.line + 1, key.start_mark.column + 1)
+                self.duplicates.append(Problem((*pointer, name), place, what, "remove one of them"))
                 del data[name]
             data[name] = self.value(item, (*pointer, name), depth + 1, key)
         for base in merged:
@@ -291,7 +304,7 @@ class ForeignConstruction(Construction):
 
 
 def _plain(node: Any, data: Any) -> Any:
-    """The value of a plain scalar, or the scalar itself where YAML 1.1 reads something else in it."""
+    """Return the value of a plain scalar, or its text as a Plain when YAML 1.1 reads another value."""
     tag = node.tag.rpartition(":")[2]
     same = isinstance(data, _YAML_1_1.get(tag, str)) and tag != "timestamp"
     octal = tag == "int" and not re.match(r"[-+]?(0|[1-9][0-9]*)\Z", node.value)

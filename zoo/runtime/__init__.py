@@ -1,1 +1,1 @@
-"""Provide what every process needs: storage, environment, engines, memory, interrupts."""
+"""Provide what every process needs: storage, environment, interrupts, memory settings, engines that run work."""

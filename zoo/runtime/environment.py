@@ -1,4 +1,4 @@
-"""Say what this machine has: versions of distributions, Python, platform."""
+"""Describe this machine: versions of distributions, Python and the platform."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ DISTRIBUTION = "zoo-verify"
 
 
 def zoo_version() -> str:
-    """The version of this package."""
+    """Return the version of this package, `unknown` when it is not installed."""
     return version_of(DISTRIBUTION) or "unknown"
 
 
-@cache  # reading it takes a millisecond or more, and every fact is asked for by several
+@cache  # reading it takes a millisecond or more, and the key of every fact needs several
 def version_of(distribution: str) -> str | None:
-    """The version of an installed distribution, found without importing it; None when it is not installed."""
+    """Return the version of an installed distribution without importing it; None when it is not installed."""
     try:
         return version(distribution)
     except PackageNotFoundError:
@@ -26,7 +26,7 @@ def version_of(distribution: str) -> str | None:
 
 
 def this_environment() -> dict[str, Any]:
-    """What of this machine can change a measurement, found without importing torch."""
+    """Return the properties of this machine that can change a measurement, without importing torch."""
     libraries = ("torch", "torchvision", "timm", "safetensors", "pillow", "numpy", "huggingface_hub")
     return {
         "python": platform.python_version(),

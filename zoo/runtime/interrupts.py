@@ -1,7 +1,7 @@
-"""Ctrl-C -> KeyboardInterrupt, also where a library caught it and made an error of its own, or nothing, of it.
+"""Raise KeyboardInterrupt after a Ctrl-C, also when a library caught it or raised its own error instead.
 
-safetensors 0.8 answers a Ctrl-C in the middle of a file with "could not determine the shape": the file would be reported as
-wrong. So whoever turns an error into a finding or a message asks here first.
+When Ctrl-C arrives while safetensors 0.8 reads a file, it raises "could not determine the shape": zoo would report the
+file as wrong. So code that turns an error into a finding or a message calls `raise_if_interrupted` first.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import signal
 from typing import NoReturn
 
 _is_requested = False
-"""No Event: a second Ctrl-C while the first one sets it would wait for its lock for ever."""
+"""A plain bool, not a threading.Event: a second Ctrl-C while the first one sets the Event would wait for its lock forever."""
 
 
 def install_handler() -> None:
-    """Remembers a Ctrl-C from now on; where it is ignored, as in a background job of a shell, it stays so."""
+    """Record each Ctrl-C from now on. Where SIGINT is ignored, as in a shell's background job, it stays ignored."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
 
 
 def raise_if_interrupted() -> None:
-    """Raises KeyboardInterrupt when a Ctrl-C came and this process still runs."""
+    """Raise KeyboardInterrupt when this process received a Ctrl-C."""
     if _is_requested:
         raise KeyboardInterrupt
 

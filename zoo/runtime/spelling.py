@@ -1,12 +1,12 @@
-"""Compare names that people typed."""
+"""Recognize typing errors in names."""
 
 from __future__ import annotations
 
 
 def is_typo(first: str, second: str) -> bool:
-    """Whether a name is another one with one slip of the hand: a letter added, left out, changed, or two swapped.
+    """Return whether two names differ by one typing error: one letter added, missing or changed, or two letters swapped.
 
-    A changed digit is no slip: resnet50 and resnet51, host1 and host2 are different things. Case does not count.
+    A different digit is not a typing error: resnet50 and resnet51, host1 and host2 are different things. Case is ignored.
     """
     first, second = first.lower(), second.lower()
     if first == second or abs(len(first) - len(second)) > 1 or min(len(first), len(second)) < 4:

@@ -1,9 +1,9 @@
-"""The contract of an engine: one file per place where work can run, which does many tasks and says what came of each.
+"""The contract of an engine: a module that runs many tasks in other processes and reports the outcome of each.
 
-`run(work, tasks, options)` calls `work(task)` for every task, in other processes, and yields an Outcome for each as it
-is done; `in_order` puts them back into the order of the tasks. Both `work` and the tasks are pickled: `work` is a
-function of a module, or a functools.partial of one, and is sent to each worker once. A worker that dies loses its own
-task only, which is tried again elsewhere.
+`run(work, tasks, options)` calls `work(task)` for every task and yields an Outcome as soon as a task is done; `in_order`
+restores the order of the tasks. `work` and the tasks are pickled: `work` is a function of a module that can be imported,
+or a functools.partial of one, and each worker receives it once. A worker that dies loses its current task only, which is
+tried again in another worker.
 """
 
 from __future__ import annotations
@@ -12,29 +12,30 @@ import io
 import os
 import pickle
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
+from functools import lru_cache
+from types import FunctionType, MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
-from zoo.errors import CannotCheck
+from zoo.errors import CannotCheck, UsageError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 WORKER = "ZOO_WORKER"
-"""The variable that holds a worker's number, counted from 0, in the worker's own process."""
+"""The environment variable that holds a worker's number, counted from 0, in the worker's own process."""
 MOST_TRIES = 2
-"""How often a task is begun when its worker dies: twice, so that a machine short of memory for a moment costs nothing,
-and a task that kills its worker is not tried for ever."""
+"""How often a task is started when its worker dies: twice, so that a short lack of memory costs nothing, and a task that
+kills its worker is not tried for ever."""
 
 
 class WorkerDied(CannotCheck):
-    """The worker that did a task died each time that it was tried."""
+    """The worker process died each time that it ran the task."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Where and how widely to run: `jobs` workers; `address` of a cluster, where an engine has one."""
+    """Where to run and in how many workers: `jobs` workers; `address` of a cluster, for an engine that has one."""
 
     jobs: int = 1
     address: str | None = None
@@ -42,7 +43,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[Result]):
-    """What came of the task at that position: a value, or the error that was raised and its traceback there."""
+    """The outcome of the task at that position: its value, or the error that it raised and the worker's traceback."""
 
     position: int
     value: Result | None = None
@@ -50,7 +51,7 @@ class Outcome(Generic[Result]):
     traceback: str = ""
 
     def result(self) -> Result:
-        """The value; raises the task's error when there was one."""
+        """Return the task's value; raise the task's error when there is one."""
         if self.error is not None:
             raise self.error from (_WorkerTraceback(self.traceback) if self.traceback else None)
         return self.value  # type: ignore[return-value]  # None only where the task's result is None
@@ -59,15 +60,18 @@ class Outcome(Generic[Result]):
 class Engine(Protocol):
     """What a module in this folder offers."""
 
-    def run(self, work: Callable[[Task], Result], tasks: Sequence[Task], options: Options) -> Iterator[Outcome[Result]]:
-        """The outcome of `work(task)` for every task, as they are done. Closing the iterator ends the workers.
+    def run(
+        self, work: Callable[[Task], Result], tasks: Sequence[Task], options: Options
+    ) -> Generator[Outcome[Result], None, None]:
+        """Yield the outcome of `work(task)` for every task, as soon as each is done. Closing the iterator ends the workers.
 
-        Raises CannotCheck when the engine's own library or its cluster is not there.
+        Raises CannotCheck when the engine's library or its cluster is missing, UsageError when `work` or a task uses a
+        function or a class of the caller's `__main__`.
         """
 
 
 def in_order(outcomes: Iterable[Outcome[Result]]) -> Iterator[Outcome[Result]]:
-    """The same outcomes in the order of their tasks, each as soon as all before it are done."""
+    """Yield the same outcomes in the order of their tasks, each as soon as all outcomes before it are known."""
     early: dict[int, Outcome[Result]] = {}
     position = 0
     for outcome in outcomes:
@@ -77,28 +81,36 @@ def in_order(outcomes: Iterable[Outcome[Result]]) -> Iterator[Outcome[Result]]:
             position += 1
 
 
-def attempt(work: Callable[[Any], Any], position: int, task: Any) -> Outcome[Any]:
-    """The outcome of one task, done here: what an engine's worker calls."""
+def run_task(work: bytes, position: int, task: bytes) -> bytes:
+    """Do one task in a worker and return the pickled outcome; `work` and `task` are pickled too.
+
+    Work or a task that cannot be unpickled here, or a result that cannot be pickled, is an error of the task.
+    """
     try:
-        return Outcome(position, work(task))
+        return dumps(Outcome(position, _load_work(work)(pickle.loads(task))))
     except Exception as error:  # it is raised again where the outcome is used
         text = "".join(traceback.format_exception(error))
-        return Outcome(position, error=_sendable(error), traceback=text)
+        failed: Outcome[Any] = Outcome(position, error=_sendable(error), traceback=text)
+        return dumps(failed)
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def worker_number() -> int | None:
-    """The number of the worker that this process is, None when it is none."""
+    """Return the number of this worker process, None in a process that is not a worker."""
     number = os.environ.get(WORKER)
     return int(number) if number else None
 
 
 def dumps(value: object) -> bytes:
-    """The value pickled; read-only mappings too, which cards are full of and pickle does not know."""
+    """Pickle a value, including read-only mappings, which cards are full of and pickle does not support.
+
+    Raises UsageError for a function or a class of `__main__`: a worker does not import the caller's script, which would
+    run it again.
+    """
     buffer = io.BytesIO()
     _Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
     return buffer.getvalue()
@@ -106,11 +118,25 @@ def dumps(value: object) -> bytes:
 
 class _Pickler(pickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
-        return (_read_only, (dict(value),)) if isinstance(value, MappingProxyType) else NotImplemented
+        if isinstance(value, MappingProxyType):
+            return _read_only, (dict(value),)
+        if isinstance(value, (type, FunctionType)) and value.__module__ == "__main__":
+            raise UsageError(
+                f"workers cannot use {value.__qualname__}: it is defined in the script that runs (__main__)",
+                hint="move it into a module that can be imported, or run with one job",
+            )
+        return NotImplemented
 
 
 def _read_only(values: dict[Any, Any]) -> MappingProxyType[Any, Any]:
     return MappingProxyType(values)
+
+
+@lru_cache(maxsize=1)
+def _load_work(work: bytes) -> Callable[[Any], Any]:
+    """Unpickle the work once in each worker, so that what it keeps (a model) serves all tasks of the worker."""
+    loaded: Callable[[Any], Any] = pickle.loads(work)
+    return loaded
 
 
 class _WorkerTraceback(Exception):
@@ -123,6 +149,6 @@ class _WorkerTraceback(Exception):
 def _sendable(error: Exception) -> Exception:
     try:
         copy: Exception = pickle.loads(dumps(error))
-    except Exception:  # an exception class may refuse to be pickled in any way it likes
+    except Exception:  # pickling may fail in any way that the exception's class chooses
         copy = CannotCheck(f"{type(error).__name__}: {error}")
     return copy
