@@ -1,4 +1,4 @@
-"""Fetching in real processes that are killed, interrupted, or many at once: the file is right, and little comes twice."""
+"""Fetch in real processes that are killed, interrupted or run at once: the file is right, few bytes are sent twice."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def server() -> Iterator[FaultServer]:
 
 
 class Fetching:
-    """Starts `zoo fetch net` with a store and a card of its own."""
+    """Run `zoo fetch net` with its own store and card."""
 
     def __init__(self, folder: Path, server: FaultServer) -> None:
         self.home = folder / "home"
@@ -54,7 +54,7 @@ class Fetching:
         )
 
     def finish(self, process: subprocess.Popen[str]) -> None:
-        """Wait for the process and hold that it printed the path of a right file."""
+        """Wait for the process and check that it printed the path of the right file."""
         out, error = process.communicate(timeout=120)
         assert process.returncode == 0, error
         assert hashlib.sha256(Path(out.strip()).read_bytes()).digest() == hashlib.sha256(CONTENT).digest()
@@ -66,7 +66,7 @@ def fetching(tmp_path: Path, server: FaultServer) -> Fetching:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_killed_fetch_goes_on_in_the_next_process(fetching: Fetching, server: FaultServer, seed: int) -> None:
+def test_a_killed_fetch_is_resumed_by_the_next_process(fetching: Fetching, server: FaultServer, seed: int) -> None:
     killed = fetching.start()
     assert server.wait_for_bytes(int(random.Random(seed).uniform(0.02, 0.9) * len(CONTENT)))
     killed.kill()
@@ -77,7 +77,7 @@ def test_a_killed_fetch_goes_on_in_the_next_process(fetching: Fetching, server: 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_fetch_says_so_and_keeps_what_it_has(
+def test_an_interrupted_fetch_reports_it_and_keeps_its_bytes(
     fetching: Fetching, server: FaultServer, number: signal.Signals
 ) -> None:
     process = fetching.start()
@@ -85,7 +85,7 @@ def test_an_interrupted_fetch_says_so_and_keeps_what_it_has(
     process.send_signal(number)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert error.endswith("interrupted; what was done is kept\n")
+    assert error.endswith("interrupted; finished work is kept\n")
     (sidecar,) = (fetching.home / "partial").glob("*.json")
     assert json.loads(sidecar.read_text())["pid"] == 0
     fetching.finish(fetching.start())
@@ -99,18 +99,18 @@ def test_eight_processes_share_one_download(fetching: Fetching, server: FaultSer
     assert [name for name in files_below(fetching.home) if not name.startswith("blobs/")] == []
 
 
-def test_eight_processes_are_all_right_where_locks_do_nothing(fetching: Fetching, server: FaultServer) -> None:
+def test_eight_processes_get_the_right_file_where_locks_do_nothing(fetching: Fetching, server: FaultServer) -> None:
     together = threading.Barrier(8)
 
-    def when_all_have_asked(x: Exchange) -> None:
+    def after_all_requests(x: Exchange) -> None:
         if x.request.count < 8:
             together.wait(60)
         good(CONTENT)(x)
 
-    server.site["/net"] = when_all_have_asked
+    server.site["/net"] = after_all_requests
     for process in [fetching.start(WITHOUT_LOCKS) for _ in range(8)]:
         fetching.finish(process)
-    assert server.bytes_served >= 8 * len(CONTENT)  # so the locks did do nothing
+    assert server.bytes_served >= 8 * len(CONTENT)  # the locks did nothing
     assert [name for name in files_below(fetching.home) if not name.startswith("blobs/")] == []
 
 

@@ -1,4 +1,4 @@
-"""Facts of remote files: what a server says, with two small requests, and never as proof."""
+"""What zoo reads from a remote file with two small requests, without proof of its content."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CheckRemote = Callable[..., Findings]
 
 @pytest.fixture(autouse=True)
 def _empty_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No other test's files: what is on this machine would not be asked for."""
+    """Use an empty store: a file on this machine is not read from its server."""
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
 
 
@@ -43,7 +43,7 @@ def server() -> Iterator[FaultServer]:
 
 @pytest.fixture
 def check_remote(tmp_path: Path, run_zoo: RunZoo) -> CheckRemote:
-    """The findings of `remote`, by the last part of the key, about a card with these addresses."""
+    """Return a function that runs the check `remote` on a card with these addresses: its findings by the key's last part."""
 
     def check(
         *urls: str, claims: dict[str, Any] | None = None, builder: dict[str, Any] = BUILDER, **more: Any
@@ -63,9 +63,7 @@ def check_remote(tmp_path: Path, run_zoo: RunZoo) -> CheckRemote:
     return check
 
 
-def test_size_parameters_and_type_are_known_from_the_header_alone(
-    server: FaultServer, check_remote: CheckRemote
-) -> None:
+def test_the_header_gives_size_parameters_and_type(server: FaultServer, check_remote: CheckRemote) -> None:
     server.site["/net"] = good(CONTENT)
     findings = check_remote(server.url("/net"), claims={"params": {"value": 64482}}, dtype="float32")
     assert {key: (item["status"], item["measured"]) for key, item in findings.items()} == {
@@ -73,7 +71,7 @@ def test_size_parameters_and_type_are_known_from_the_header_alone(
         "params": ("ok", 64482),
         "dtype": ("ok", "float32"),
     }
-    assert findings["params"]["evidence"]["read"] == f"{HEADER_BYTES + 1} bytes: the header only, no tensor"
+    assert findings["params"]["evidence"]["read"] == f"{HEADER_BYTES + 1} bytes: the header without the tensors"
     assert [request.range for request in server.requests_for("/net")] == [(0, 9), (8, HEADER_BYTES)]
     assert server.bytes_served == HEADER_BYTES + 1
 
@@ -84,14 +82,16 @@ def test_a_wrong_claim_is_found_without_a_download(server: FaultServer, check_re
     assert {item["status"] for item in findings.values()} == {"wrong"}
 
 
-def test_another_architectures_file_is_found_without_a_download(server: FaultServer, check_remote: CheckRemote) -> None:
+def test_a_file_of_another_architecture_is_found_without_a_download(
+    server: FaultServer, check_remote: CheckRemote
+) -> None:
     server.site["/net"] = good(CONTENT)
     findings = check_remote(server.url("/net"), builder={**BUILDER, "entry": "resnest26d"})
     assert findings["params"]["status"] == "wrong"
     assert "the header of net.safetensors does not fit resnest26d: " in findings["params"]["reason"]
 
 
-def test_renames_hold_for_headers_too(server: FaultServer, check_remote: CheckRemote) -> None:
+def test_renames_apply_to_headers(server: FaultServer, check_remote: CheckRemote) -> None:
     from safetensors.torch import load, save
 
     content = save({f"net.{name}": value for name, value in load(CONTENT).items()})
@@ -103,14 +103,14 @@ def test_renames_hold_for_headers_too(server: FaultServer, check_remote: CheckRe
     assert findings["params"]["evidence"]["notes"] == ["`^net\\.` renamed tensors"]
 
 
-def test_of_a_pickle_only_the_size_is_asked(server: FaultServer, check_remote: CheckRemote) -> None:
+def test_only_the_size_of_a_pickle_is_read(server: FaultServer, check_remote: CheckRemote) -> None:
     server.site["/net"] = good(b"PK\x03\x04" + bytes(1000))
     findings = check_remote(server.url("/net"), format="pickle", size_bytes=1004)
     assert {key: item["status"] for key, item in findings.items()} == {"size": "ok"}
     assert server.wait_for_bytes(9) and server.bytes_served == 9
 
 
-def test_a_pickle_that_nobody_called_one_is_skipped_but_for_its_size(
+def test_a_pickle_without_a_format_in_the_card_is_skipped_except_for_its_size(
     server: FaultServer, check_remote: CheckRemote
 ) -> None:
     server.site["/net"] = good(b"PK\x03\x04" + bytes(1000))
@@ -123,33 +123,39 @@ def test_a_pickle_that_nobody_called_one_is_skipped_but_for_its_size(
     assert findings["params"]["hint"] == "zoo fetch net"
 
 
-def test_a_server_without_ranges_is_left_after_the_header(server: FaultServer, check_remote: CheckRemote) -> None:
+def test_a_server_without_ranges_is_read_up_to_the_end_of_the_header(
+    server: FaultServer, check_remote: CheckRemote
+) -> None:
     server.site["/net"] = without_ranges(CONTENT)
     findings = check_remote(server.url("/net"))
     assert (findings["size"]["status"], findings["params"]["measured"]) == ("ok", 64482)
 
 
-def test_a_server_that_does_not_tell_the_size_leaves_it_unknown(server: FaultServer, check_remote: CheckRemote) -> None:
+def test_the_size_is_unknown_when_the_server_does_not_send_it(server: FaultServer, check_remote: CheckRemote) -> None:
     server.site["/net"] = chunked(CONTENT)
     findings = check_remote(server.url("/net"))
     assert (findings["size"]["status"], findings["params"]["measured"]) == ("unknown", 64482)
-    assert findings["size"]["reason"] == "the server does not say how large the file is"
+    assert findings["size"]["reason"] == "the server does not report the size of the file"
 
 
-def test_the_next_address_is_asked_when_one_fails(server: FaultServer, check_remote: CheckRemote) -> None:
+def test_the_next_address_is_used_when_one_fails(server: FaultServer, check_remote: CheckRemote) -> None:
     server.site |= {"/gone": status(404), "/moved": redirect("/net"), "/net": good(CONTENT)}
     assert check_remote(server.url("/gone"), server.url("/moved"))["size"]["status"] == "ok"
 
 
-def test_no_answer_is_unknown_and_names_each_address(server: FaultServer, check_remote: CheckRemote) -> None:
+def test_the_findings_are_unknown_and_name_each_address_when_all_fail(
+    server: FaultServer, check_remote: CheckRemote
+) -> None:
     server.site["/torn"] = broken_after(20, CONTENT)
     findings = check_remote(server.url("/gone"), server.url("/torn"))
     assert {item["status"] for item in findings.values()} == {"unknown"}
-    assert "/gone: the server answers 404; " in findings["size"]["reason"] and "/torn: " in findings["size"]["reason"]
+    assert "/gone: the server returned 404; " in findings["size"]["reason"] and "/torn: " in findings["size"]["reason"]
 
 
 @pytest.mark.parametrize("length", [len(CONTENT) + 1, 100_000_000, 2**63])
-def test_a_header_that_cannot_be_is_refused_unread(length: int, server: FaultServer, check_remote: CheckRemote) -> None:
+def test_a_header_with_an_impossible_length_is_not_read(
+    length: int, server: FaultServer, check_remote: CheckRemote
+) -> None:
     server.site["/net"] = good(struct.pack("<Q", length) + CONTENT[8:])
     findings = check_remote(server.url("/net"))
     assert {item["status"] for item in findings.values()} == {"wrong"}
@@ -164,22 +170,26 @@ def test_a_header_that_cannot_be_is_refused_unread(length: int, server: FaultSer
         {"dtype": "F32", "shape": [3], "data_offsets": [0]},
         {"dtype": "F32", "shape": "3", "data_offsets": None},
         {"dtype": "F32"},
+        {"dtype": "F32", "shape": [float("inf")], "data_offsets": [0, 12]},
+        {"dtype": "F32", "shape": [2**63], "data_offsets": [0, 12]},
+        {"dtype": "F32", "shape": [-3, -1], "data_offsets": [0, 12]},
+        {"dtype": "F32", "shape": [3] + [1] * 64, "data_offsets": [0, 12]},
         [],
         7,
     ],
 )
-def test_a_header_that_lies_about_a_tensor_is_refused(entry: object) -> None:
+def test_a_header_with_a_wrong_entry_is_an_error(entry: object) -> None:
     with pytest.raises(WrongContent, match="header of net"):
         parse_header("net", json.dumps({"a": entry}).encode(), 12)
 
 
-@pytest.mark.parametrize("text", [b"", b"[]", b"{", b"7", b'{"a": {}}', b"\xff"])
-def test_what_is_no_header_is_refused(text: bytes) -> None:
+@pytest.mark.parametrize("text", [b"", b"[]", b"{", b"7", b'{"a": {}}', b"\xff", b"[" * 100_000])
+def test_an_invalid_header_is_an_error(text: bytes) -> None:
     with pytest.raises(WrongContent):
         parse_header("net", text, 0)
 
 
-def test_a_header_knows_the_type_that_most_elements_have() -> None:
+def test_the_main_type_of_a_header_is_that_of_most_elements() -> None:
     entries = {
         "__metadata__": {"format": "pt"},
         "a": {"dtype": "BF16", "shape": [2, 3], "data_offsets": [0, 12]},
@@ -189,7 +199,7 @@ def test_a_header_knows_the_type_that_most_elements_have() -> None:
     assert (header.main_dtype, header.dtypes) == ("bfloat16", {"a": "bfloat16", "b": "int64"})
 
 
-def test_a_file_of_the_hub_is_asked_through_its_client(
+def test_a_file_of_the_hub_is_read_with_its_client(
     check_remote: CheckRemote, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with HubServer() as hub:
@@ -204,13 +214,11 @@ def test_a_file_of_the_hub_is_asked_through_its_client(
             "dtype": "unclaimed",
         }
         assert check_remote("hf://lab/net/absent.safetensors")["size"]["reason"].endswith(
-            "lab/net has no file absent.safetensors there"
+            "lab/net has no file absent.safetensors at that revision"
         )
 
 
-def test_what_a_server_says_is_asked_only_where_it_is_wanted(
-    server: FaultServer, run_zoo: RunZoo, tmp_path: Path
-) -> None:
+def test_the_server_is_used_only_with_the_option_remote(server: FaultServer, run_zoo: RunZoo, tmp_path: Path) -> None:
     server.site["/net"] = good(CONTENT)
     weights = {
         "file": "net.safetensors",
@@ -225,6 +233,6 @@ def test_what_a_server_says_is_asked_only_where_it_is_wanted(
     checks = {finding["check"] for finding in json.loads(run_zoo("verify", *options).out)["findings"]}
     assert "remote" not in checks and server.requests == []
     findings = json.loads(run_zoo("verify", *options, "--remote").out)["findings"]
-    # The header is no proof of the file: that one is still not here, and a release would be refused.
+    # The header is no proof of the file, which is still not on this machine, so a release is refused.
     assert {item["status"] for item in findings if item["check"] == "remote"} == {"ok", "unclaimed"}
     assert {item["status"] for item in findings if item["check"] in ("files", "loading")} == {"skipped"}

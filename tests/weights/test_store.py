@@ -1,14 +1,15 @@
-"""The store: what is found where, what is measured, what is used without a network, what is refused."""
+"""The store: where files are found, how they are measured, what works without a network, what is an error."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from tests.servers.fault_server import Exchange, FaultServer, good, status
 from zoo.errors import CannotCheck, NotHere, TransferFailed, UsageError, WrongContent
 from zoo.runtime.storage import home as store_home
 from zoo.weights import store
-from zoo.weights.transfer.partial import SILENT_SECONDS, key_of
+from zoo.weights.sources import FileRange, Sources
+from zoo.weights.transfer import download
+from zoo.weights.transfer.partial import SILENT_SECONDS, Writer, is_being_written, key_of
 
 CONTENT = noise(300_000)
 LARGE = noise(9 * MIB, seed=1)
@@ -48,7 +51,7 @@ def test_the_home_is_zoo_home_or_the_users_cache(home: Path, monkeypatch: pytest
     assert store_home().name == "zoo"
 
 
-def test_a_file_without_address_is_found_beside_its_card(home: Path, tmp_path: Path) -> None:
+def test_a_file_without_an_address_is_found_beside_its_card(home: Path, tmp_path: Path) -> None:
     card = card_about(tmp_path / "cards", CONTENT)
     assert store.locate(card, card.weights[0]) is None
     (tmp_path / "cards/net.pth").write_bytes(CONTENT)
@@ -56,7 +59,7 @@ def test_a_file_without_address_is_found_beside_its_card(home: Path, tmp_path: P
     assert fetch(card).origin == "beside the card"
 
 
-def test_a_wrong_file_beside_its_card_is_measured_and_left_alone(home: Path, tmp_path: Path) -> None:
+def test_a_wrong_file_beside_its_card_is_measured_and_not_changed(home: Path, tmp_path: Path) -> None:
     card = card_about(tmp_path / "cards", CONTENT)
     (tmp_path / "cards/net.pth").write_bytes(b"other")
     measured = store.measure(card.weights[0], tmp_path / "cards/net.pth")
@@ -66,7 +69,7 @@ def test_a_wrong_file_beside_its_card_is_measured_and_left_alone(home: Path, tmp
     assert (tmp_path / "cards/net.pth").read_bytes() == b"other"
 
 
-def test_the_size_is_judged_before_the_digest(home: Path, tmp_path: Path) -> None:
+def test_the_size_is_compared_before_the_digest(home: Path, tmp_path: Path) -> None:
     weights = card_about(tmp_path / "cards", CONTENT).weights[0]
     assert store.disagreement(weights, 5, sha256(CONTENT)) == "net.pth has 5 bytes, the card says 300000"
     wrong = f"sha256 of net.pth is {sha256(b'x')}, the card says {sha256(CONTENT)}"
@@ -101,19 +104,19 @@ def test_a_stored_file_of_another_size_than_the_cards_is_not_found(
     assert store.locate(other, other.weights[0]) is None
 
 
-def test_two_names_of_one_file_are_fetched_once(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_a_file_with_two_names_is_downloaded_once(server: FaultServer, home: Path, tmp_path: Path) -> None:
     fetch(card_about(tmp_path / "cards", CONTENT, [server.url("/net")]))
     twin = card_about(tmp_path / "cards", CONTENT, [server.url("/net")], name="twin")
     assert fetch(twin).file == "twin.pth"
     assert server.connections == 1
 
 
-def test_a_weak_digest_is_checked_and_said_to_be_weak(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_a_short_digest_is_checked_and_reported_as_weak(server: FaultServer, home: Path, tmp_path: Path) -> None:
     artifact = fetch(card_about(tmp_path / "cards", CONTENT, [server.url("/net")], sha256=sha256(CONTENT)[:8]))
     assert artifact.sha256 == sha256(CONTENT)
-    assert artifact.evidence == ("weak: the card gives 8 of 64 digits",)
+    assert artifact.evidence == ("weak: the card has only 8 of 64 digits",)
     wrong = card_about(tmp_path / "others", CONTENT, [server.url("/net")], sha256="0" * 8)
-    with pytest.raises(WrongContent, match="the same"):
+    with pytest.raises(WrongContent, match="two downloads were equal"):
         fetch(wrong)
 
 
@@ -133,10 +136,10 @@ def test_a_stored_file_opens_no_socket_and_is_not_read_again(server: FaultServer
     assert (warm.returncode, warm.stdout) == (0, cold.stdout), warm.stderr
     Path(cold.stdout.strip()).parent.joinpath(".record-2.json").unlink()
     again = subprocess.run([sys.executable, "-c", trapped, *command], cwd=ROOT, capture_output=True, text=True)
-    assert again.returncode == 99  # the trap does close: without its record the file is read
+    assert again.returncode == 99  # the trap works: without its record the file is read
 
 
-def test_a_file_that_is_not_here_is_not_fetched_offline(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_a_missing_file_is_not_downloaded_offline(server: FaultServer, home: Path, tmp_path: Path) -> None:
     card = card_about(tmp_path / "cards", CONTENT, [server.url("/net")])
     with pytest.raises(NotHere) as caught:
         fetch(card, offline=True)
@@ -144,12 +147,12 @@ def test_a_file_that_is_not_here_is_not_fetched_offline(server: FaultServer, hom
     assert server.connections == 0
 
 
-def test_a_file_without_address_that_is_not_beside_its_card_is_not_here(home: Path, tmp_path: Path) -> None:
+def test_a_missing_file_without_an_address_is_an_error(home: Path, tmp_path: Path) -> None:
     with pytest.raises(NotHere, match="is not beside its card and has no address"):
         fetch(card_about(tmp_path / "cards", CONTENT))
 
 
-def test_torch_hubs_file_is_linked_without_a_network(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_a_file_of_torch_hub_is_linked_without_a_network(server: FaultServer, home: Path, tmp_path: Path) -> None:
     theirs = tmp_path / "TORCH_HOME/hub/checkpoints/net.pth"
     theirs.parent.mkdir(parents=True)
     theirs.write_bytes(CONTENT)
@@ -160,7 +163,9 @@ def test_torch_hubs_file_is_linked_without_a_network(server: FaultServer, home: 
     assert [name for name in files_below(home) if not name.startswith("blobs/")] == []
 
 
-def test_the_hugging_face_caches_file_is_found_by_its_digest(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_a_file_of_the_hugging_face_cache_is_found_by_its_digest(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
     theirs = tmp_path / "HF_HOME/hub/models--org--net/blobs" / sha256(CONTENT)
     theirs.parent.mkdir(parents=True)
     theirs.write_bytes(CONTENT)
@@ -169,7 +174,7 @@ def test_the_hugging_face_caches_file_is_found_by_its_digest(server: FaultServer
     assert artifact.path.read_bytes() == CONTENT
 
 
-def test_where_linking_is_not_possible_the_file_is_copied(
+def test_a_file_on_another_file_system_is_copied(
     server: FaultServer, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as other_disk:
@@ -179,7 +184,7 @@ def test_where_linking_is_not_possible_the_file_is_copied(
         theirs.write_bytes(CONTENT)
         artifact = fetch(card_about(tmp_path / "cards", CONTENT, [server.url("/net")]), offline=True)
         assert artifact.path.read_bytes() == CONTENT
-        assert theirs.stat().st_mode & 0o200  # theirs stays writable, it is another file
+        assert theirs.stat().st_mode & 0o200  # the original is another file and stays writable
 
 
 RECORD = {"record": 2, "sha256": "00", "size_bytes": 1, "mtime_ns": 1, "origin": "u", "stored": "today"}
@@ -195,14 +200,14 @@ RECORD = {"record": 2, "sha256": "00", "size_bytes": 1, "mtime_ns": 1, "origin":
         ),
     ],
 )
-def test_a_record_that_makes_no_sense_is_as_none(server: FaultServer, home: Path, tmp_path: Path, text: str) -> None:
+def test_an_invalid_record_is_ignored(server: FaultServer, home: Path, tmp_path: Path, text: str) -> None:
     card = card_about(tmp_path / "cards", CONTENT, [server.url("/net")])
     (fetch(card).path.parent / ".record-2.json").write_text(text)
     assert fetch(card).origin == "the store"
     assert server.connections == 1
 
 
-def test_another_tools_wrong_file_is_not_used(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_a_wrong_file_of_another_tool_is_not_used(server: FaultServer, home: Path, tmp_path: Path) -> None:
     theirs = tmp_path / "TORCH_HOME/hub/checkpoints/net.pth"
     theirs.parent.mkdir(parents=True)
     theirs.write_bytes(CONTENT[::-1])
@@ -212,7 +217,7 @@ def test_another_tools_wrong_file_is_not_used(server: FaultServer, home: Path, t
     assert [name for name in files_below(home) if not name.startswith("blobs/")] == []
 
 
-def test_a_file_that_was_changed_in_the_store_is_put_aside_and_fetched_again(
+def test_a_file_that_changed_in_the_store_is_quarantined_and_downloaded_again(
     server: FaultServer, home: Path, tmp_path: Path
 ) -> None:
     card = card_about(tmp_path / "cards", CONTENT, [server.url("/net")])
@@ -223,7 +228,7 @@ def test_a_file_that_was_changed_in_the_store_is_put_aside_and_fetched_again(
     assert (home / "quarantine" / f"{sha256(CONTENT[::-1])[:16]}-net.pth").read_bytes() == CONTENT[::-1]
 
 
-def test_a_file_that_was_only_touched_is_read_again_and_kept(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_a_file_with_another_time_is_hashed_again_and_kept(server: FaultServer, home: Path, tmp_path: Path) -> None:
     card = card_about(tmp_path / "cards", CONTENT, [server.url("/net")])
     path = fetch(card).path
     os.utime(path, (1, 1))
@@ -233,14 +238,14 @@ def test_a_file_that_was_only_touched_is_read_again_and_kept(server: FaultServer
 
 
 @pytest.mark.parametrize("name", ["../net.pth", "/etc/net.pth", "a/b", "a\\b", "..", ".record-2.json", ""])
-def test_a_name_with_a_path_in_it_is_refused(home: Path, tmp_path: Path, name: str) -> None:
+def test_a_file_name_with_a_path_is_an_error(home: Path, tmp_path: Path, name: str) -> None:
     card = card_about(tmp_path / "cards", CONTENT)
-    with pytest.raises(UsageError, match="no plain file name"):
+    with pytest.raises(UsageError, match="not a plain file name"):
         store.fetch(card, replace(card.weights[0], file=name))
 
 
-def test_a_scheme_that_no_source_has_is_named(home: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no source is called 'gopher'"):
+def test_an_unknown_scheme_is_an_error(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown source 'gopher'"):
         fetch(card_about(tmp_path / "cards", CONTENT, ["gopher://host/net"]))
 
 
@@ -249,27 +254,29 @@ def test_a_file_url_is_copied_and_verified(home: Path, tmp_path: Path) -> None:
     url = (tmp_path / "a b.bin").as_uri()
     artifact = fetch(card_about(tmp_path / "cards", LARGE, [url]))
     assert (artifact.path.read_bytes(), artifact.origin) == (LARGE, url)
-    with pytest.raises(WrongContent, match="the same"):
+    with pytest.raises(WrongContent, match="two downloads were equal"):
         fetch(card_about(tmp_path / "others", LARGE, [url], sha256=sha256(CONTENT)))
 
 
-def test_a_file_url_of_another_machine_or_of_nothing_fails(home: Path, tmp_path: Path) -> None:
-    with pytest.raises(TransferFailed, match="an absolute path on this machine"):
+def test_a_file_url_with_another_host_or_without_a_file_is_an_error(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(TransferFailed, match="not an absolute path on this machine"):
         fetch(card_about(tmp_path / "cards", CONTENT, ["file://host/net"]))
     with pytest.raises(TransferFailed, match="No such file"):
         fetch(card_about(tmp_path / "cards", CONTENT, [(tmp_path / "none").as_uri()]))
 
 
-def test_a_file_that_the_disk_has_no_room_for_is_not_begun(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_larger_than_the_free_space_is_not_downloaded(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
     petabyte = 10**15
     server.site["/net"] = status(206, {"Content-Range": f"bytes 0-99/{petabyte}", "Content-Length": 100})
     card = card_about(tmp_path / "cards", CONTENT, [server.url("/net")], size_bytes=petabyte)
-    with pytest.raises(CannotCheck, match=f"free, {petabyte} are needed"):
+    with pytest.raises(CannotCheck, match=f"not enough disk space: .* bytes free, {petabyte} needed"):
         fetch(card)
     assert (files_below(home), server.bytes_served) == ([], 0)
 
 
-def test_a_disk_that_takes_no_more_is_said_and_nothing_looks_whole(
+def test_a_failed_write_is_reported_and_leaves_no_file_in_the_store(
     server: FaultServer, home: Path, tmp_path: Path
 ) -> None:
     server.site["/net"] = good(LARGE)
@@ -284,7 +291,7 @@ def test_a_disk_that_takes_no_more_is_said_and_nothing_looks_whole(
     assert not [name for name in files_below(home) if name.startswith("blobs")]
 
 
-def test_a_store_that_cannot_be_written_is_said(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_a_store_that_is_not_writable_is_an_error(server: FaultServer, home: Path, tmp_path: Path) -> None:
     home.write_text("a file where the folder should be")
     with pytest.raises(CannotCheck, match=r"cannot write: (Not a directory|File exists)"):
         fetch(card_about(tmp_path / "cards", CONTENT, [server.url("/net")]))
@@ -292,7 +299,7 @@ def test_a_store_that_cannot_be_written_is_said(server: FaultServer, home: Path,
 
 @pytest.fixture
 def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder that everybody may read, with a store in it; pytest's own are closed to others."""
+    """Return a folder that all users may read, with a store in it: those of pytest are private."""
     with tempfile.TemporaryDirectory(prefix="shared-") as folder:
         Path(folder).chmod(0o755)
         for name, place in (("ZOO_HOME", "home"), ("TORCH_HOME", "none"), ("HF_HOME", "none")):
@@ -300,14 +307,14 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield Path(folder)
 
 
-def as_somebody_else(shared: Path) -> subprocess.CompletedProcess[str]:
-    """Fetch the card as a user who owns nothing here."""
+def as_another_user(shared: Path) -> subprocess.CompletedProcess[str]:
+    """Fetch the card as a user who owns none of the files."""
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from zoo.registry.catalog import load_catalog\nfrom zoo.weights import store\nfrom pathlib import Path\nimport os\n"
         f"cards = load_catalog([Path({str(shared / 'cards')!r})])\n"
         "card, home = cards.find('net'), os.environ['ZOO_HOME']\n"
-        f"os.environ['ZOO_HOME'] = {str(shared / 'warm')!r}\n"  # imports all, from where only root may read
+        f"os.environ['ZOO_HOME'] = {str(shared / 'warm')!r}\n"  # imports everything, which only root may read
         "store.fetch(card, card.weights[0])\n"
         "os.environ['ZOO_HOME'] = home\n"
         "os.setgid(65534); os.setuid(65534)\n"
@@ -316,41 +323,43 @@ def as_somebody_else(shared: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_another_user_uses_a_shared_store_that_he_cannot_write(server: FaultServer, shared: Path) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_can_use_a_read_only_store(server: FaultServer, shared: Path) -> None:
     path = fetch(card_about(shared / "cards", CONTENT, [server.url("/net")])).path
-    completed = as_somebody_else(shared)
+    completed = as_another_user(shared)
     assert (completed.stdout.strip(), completed.returncode) == (str(path), 0), completed.stderr
-    assert server.connections == 2  # ours, and the one that warms up
+    assert server.connections == 2  # one for this process, one for the warm-up
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_a_store_that_is_closed_to_a_user_is_said(server: FaultServer, shared: Path) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_store_that_a_user_cannot_read_is_an_error(server: FaultServer, shared: Path) -> None:
     fetch(card_about(shared / "cards", CONTENT, [server.url("/net")]))
     (shared / "home/blobs").chmod(0o700)
-    assert "CannotCheck: " in as_somebody_else(shared).stderr
+    assert "CannotCheck: " in as_another_user(shared).stderr
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_two_users_fetch_into_a_store_that_is_open_to_both(server: FaultServer, shared: Path) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_two_users_can_fetch_into_a_shared_store(server: FaultServer, shared: Path) -> None:
     home = shared / "home"
     home.mkdir()
     home.chmod(0o777)
     card_about(shared / "cards", CONTENT, [server.url("/net")])
     (home / "partial").mkdir()
     (home / "partial").chmod(0o777)
-    (home / "partial" / f"{key_of(sha256(CONTENT))}.lock").touch(0o600)
+    lock = home / "partial" / f"{key_of(sha256(CONTENT))}.lock"
+    lock.touch(0o600)
     left = leave_partial_file(home, CONTENT, [[0, 1000]], size_bytes=len(CONTENT))
     left.chmod(0o600)
     for path in (left, left.with_suffix(".json")):
         path.rename(path.with_name(path.name.replace(key_of(sha256(LARGE)), key_of(sha256(CONTENT)))))
-    completed = as_somebody_else(shared)
+    completed = as_another_user(shared)
     assert completed.returncode == 0, completed.stderr
     assert Path(completed.stdout.strip()).read_bytes() == CONTENT
+    assert lock.exists()  # it belongs to the other user
     assert (home / "blobs").stat().st_mode & 0o777 == 0o777
 
 
-def test_many_files_come_in_the_order_asked_and_one_failure_stops_no_other(
+def test_files_are_returned_in_order_and_an_error_does_not_stop_the_others(
     server: FaultServer, home: Path, tmp_path: Path
 ) -> None:
     contents = {f"n{i}": noise(1000 + i, seed=i) for i in range(6)}
@@ -364,10 +373,10 @@ def test_many_files_come_in_the_order_asked_and_one_failure_stops_no_other(
     fetched = list(store.fetch_all([(card, card.weights[0]) for card in cards], jobs=3))
     assert [file.card.name for file in fetched] == list(contents)
     assert [isinstance(file.outcome, store.Artifact) for file in fetched] == [name != "n2" for name in contents]
-    assert server.connections <= 4  # one for each job, kept open from file to file; the 404 closed one
+    assert server.connections <= 4  # one for each job, which is reused; the 404 closed one
 
 
-def test_the_plan_tells_what_is_here_and_what_is_not(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_the_plan_has_the_paths_of_the_files_on_this_machine(server: FaultServer, home: Path, tmp_path: Path) -> None:
     here = card_about(tmp_path / "cards", CONTENT, [server.url("/net")])
     path = fetch(here).path
     gone = card_about(tmp_path / "cards", LARGE, [server.url("/gone")], name="gone")
@@ -377,7 +386,7 @@ def test_the_plan_tells_what_is_here_and_what_is_not(server: FaultServer, home: 
 
 
 def leave_partial_file(home: Path, content: bytes, spans: list[list[int]], **changes: object) -> Path:
-    """A part file with its sidecar as another process would have left it; returns the part file."""
+    """Write a part file and its sidecar as another process would leave them, and return the path of the part file."""
     partial = home / "partial"
     partial.mkdir(parents=True, exist_ok=True)
     path = partial / f"{key_of(sha256(LARGE))}.12345678.part"
@@ -395,20 +404,22 @@ def leave_partial_file(home: Path, content: bytes, spans: list[list[int]], **cha
     return path
 
 
-def test_a_part_whose_writer_is_gone_is_built_upon(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_a_part_whose_writer_is_gone_is_resumed(server: FaultServer, home: Path, tmp_path: Path) -> None:
     server.site["/net"] = good(LARGE)
     leave_partial_file(home, LARGE, [[0, 5 * MIB], [6 * MIB, 8 * MIB]])
     assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")])).path.read_bytes() == LARGE
     assert server.bytes_served == len(LARGE) - 7 * MIB
 
 
-def test_a_whole_part_needs_no_server(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_a_complete_part_needs_no_server(server: FaultServer, home: Path, tmp_path: Path) -> None:
     leave_partial_file(home, LARGE, [[0, len(LARGE)]])
     assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")])).path.read_bytes() == LARGE
     assert server.connections == 0
 
 
-def test_a_part_of_a_live_writer_elsewhere_is_left_alone(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_a_part_of_a_live_writer_on_another_machine_is_not_touched(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
     server.site["/net"] = good(LARGE)
     live = leave_partial_file(home, LARGE, [[0, 5 * MIB]], pid=1)
     assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")])).path.read_bytes() == LARGE
@@ -416,7 +427,9 @@ def test_a_part_of_a_live_writer_elsewhere_is_left_alone(server: FaultServer, ho
     assert live.exists() and live.with_suffix(".json").exists()
 
 
-def test_a_part_of_a_silent_writer_elsewhere_is_copied(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_a_part_of_a_silent_writer_on_another_machine_is_copied(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
     server.site["/net"] = good(LARGE)
     silent = leave_partial_file(home, LARGE, [[0, 5 * MIB]], pid=1)
     long_ago = time.time() - 2 * SILENT_SECONDS
@@ -430,22 +443,39 @@ def test_a_part_of_a_silent_writer_elsewhere_is_copied(server: FaultServer, home
     assert [name for name in files_below(home) if not name.startswith("blobs/")] == []
 
 
-def test_a_part_that_lost_bytes_in_a_power_cut_is_found_out(server: FaultServer, home: Path, tmp_path: Path) -> None:
+def test_a_part_that_lost_bytes_in_a_power_cut_is_downloaded_again(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
     server.site["/net"] = good(LARGE)
     leave_partial_file(home, b"\0" * len(LARGE), [[0, 5 * MIB]])
     assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")])).path.read_bytes() == LARGE
 
 
-@pytest.mark.parametrize("spans", [[[0, 10**12]], [[5, 2]], [[-4, 9 * MIB]], "nonsense", [[1]], [["a", "b"]]])
-def test_a_sidecar_that_makes_no_sense_does_no_harm(
-    server: FaultServer, home: Path, tmp_path: Path, spans: object
-) -> None:
+@pytest.mark.parametrize(
+    "spans", [[[0, 10**12]], [[5, 2]], [[-4, 9 * MIB]], "nonsense", [[1]], [["a", "b"]], [[0, math.inf]]]
+)
+def test_an_invalid_sidecar_is_harmless(server: FaultServer, home: Path, tmp_path: Path, spans: object) -> None:
     server.site["/net"] = good(LARGE)
     leave_partial_file(home, b"\0" * MIB, spans)  # type: ignore[arg-type]
     assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")])).path.read_bytes() == LARGE
 
 
-def test_a_part_of_another_version_is_not_built_upon_without_a_digest(
+def test_a_sidecar_with_an_impossible_process_id_is_of_a_writer_that_is_gone(
+    server: FaultServer, home: Path, tmp_path: Path
+) -> None:
+    server.site["/net"] = good(LARGE)
+    leave_partial_file(home, LARGE, [[0, 5 * MIB]], machine=Writer.current().machine, pid=10**30)
+    assert fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")])).path.read_bytes() == LARGE
+    assert server.bytes_served == len(LARGE) - 5 * MIB
+
+
+def test_overlapping_ranges_in_a_sidecar_are_merged(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    leave_partial_file(home, LARGE, [[4 * MIB, len(LARGE)], [0, 5 * MIB]])
+    artifact = fetch(card_about(tmp_path / "cards", LARGE, [server.url("/net")]))
+    assert (artifact.size_bytes, artifact.path.read_bytes(), server.connections) == (len(LARGE), LARGE, 0)
+
+
+def test_a_part_of_another_version_is_not_resumed_without_a_digest(
     server: FaultServer, home: Path, tmp_path: Path
 ) -> None:
     url = server.url("/net")
@@ -458,7 +488,35 @@ def test_a_part_of_another_version_is_not_built_upon_without_a_digest(
     assert server.requests_for("/net")[0].headers["if-range"] == '"old"'
 
 
-def test_an_interrupted_transfer_ends_though_the_server_is_silent(
+class SlowClient:
+    """A DownloadSource that reports progress after a long silence."""
+
+    def download(self, url: str, folder: Path, *, timeout_seconds: float, on_bytes: Callable[[int], None]) -> Path:
+        for count in (1, 2):
+            (sidecar,) = folder.parent.glob("*.json")
+            os.utime(sidecar, (1, 1))
+            on_bytes(count)
+            assert is_being_written(folder.parent, key_of(sha256(CONTENT)), Writer.current())
+        folder.mkdir()
+        (folder / "net").write_bytes(CONTENT)
+        return folder / "net"
+
+    def read_range(self, url: str, start: int, stop: int, *, timeout_seconds: float) -> FileRange:
+        raise NotImplementedError
+
+    def close(self) -> None: ...
+
+
+def test_the_part_of_a_client_that_makes_progress_has_a_live_writer(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "TOUCH_SECONDS", 0.0)
+    monkeypatch.setattr(Sources, "for_url", lambda self, url: SlowClient())
+    card = card_about(tmp_path / "cards", CONTENT, ["slow://host/net"])
+    assert fetch(card).path.read_bytes() == CONTENT
+
+
+def test_an_interrupted_download_ends_although_the_server_is_silent(
     server: FaultServer, home: Path, tmp_path: Path
 ) -> None:
     server.site["/net"] = Exchange.stall

@@ -1,6 +1,6 @@
-"""The store's files -> what is kept, whether it is still right, and what may go.
+"""List the files in the store, verify them, and decide which ones `zoo cache prune` removes.
 
-A blob is told by its record (records); when it was last used is the record's time.
+The time of a file's last use is the modification time of its record, see zoo.weights.records.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ from zoo.weights.transfer.partial import Writer, partial_files, state_of
 
 DAY_SECONDS = 86_400.0
 KEPT_SECONDS = 7 * DAY_SECONDS
-"""How long broken-off downloads and wrong files are kept when nothing else is asked for: a week, to look into them."""
+"""How long interrupted downloads and quarantined files are kept by default: a week, to look into them."""
 
 
 @dataclass(frozen=True, slots=True)
 class CachedFile:
-    """A file below ZOO_HOME that prune may remove, or a folder of `files`; `used`: its last use, seconds since the epoch."""
+    """A file below ZOO_HOME that prune may remove, or a folder with `files` files.
+
+    used: the time of its last use, in seconds since the epoch.
+    """
 
     kind: Literal["blob", "partial", "quarantine", "earlier version"]
     path: Path
@@ -37,13 +40,13 @@ class CachedFile:
 
     @property
     def sha256(self) -> str:
-        """The digest under which a blob is kept."""
+        """The digest that names a blob's folder; empty for other kinds."""
         return self.path.parent.name if self.kind == "blob" else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """A download that is not whole: how much of it is here, and whether somebody is at it."""
+    """An incomplete download: how much of it is here, and the state of its writer."""
 
     file: str
     url: str
@@ -54,7 +57,7 @@ class Interrupted:
 
 @dataclass(frozen=True, slots=True)
 class CheckedBlob:
-    """A blob that was read from end to end; a wrong one has been put aside, at `quarantined`."""
+    """A blob that was hashed. A wrong one has been moved to `quarantined`."""
 
     entry: CachedFile
     sha256: str
@@ -62,13 +65,13 @@ class CheckedBlob:
 
 
 def blobs() -> tuple[CachedFile, ...]:
-    """The files of the store, in the order of their digests."""
+    """Return the files in the store, in the order of their digests."""
     paths = sorted(path for path in (home() / "blobs").glob("*/*") if not path.name.startswith("."))
     return tuple(_entry("blob", path, _used(path), origin_of(path)) for path in paths)
 
 
 def interrupted() -> tuple[Interrupted, ...]:
-    """What lies below `partial/`, in the order of the files' names."""
+    """Return the incomplete downloads in `partial/`, in the order of the files' names."""
     writer = Writer.current()
     downloads = [
         Interrupted(
@@ -80,7 +83,7 @@ def interrupted() -> tuple[Interrupted, ...]:
 
 
 def verify(entries: Iterable[CachedFile], *, jobs: int) -> Iterator[CheckedBlob]:
-    """Read each blob and hold it against the digest that it is kept under, `jobs` at a time; wrong ones are put aside."""
+    """Hash each blob, `jobs` at a time, and compare it with its folder's name; wrong ones are quarantined."""
     with ThreadPoolExecutor(max_workers=jobs) as pool:
         yield from pool.map(_check_blob, entries)
 
@@ -93,24 +96,26 @@ def removable(
     older_than_seconds: float | None,
     max_bytes: int | None,
 ) -> tuple[CachedFile, ...]:
-    """What prune removes: the rest by age; blobs by age if one is given, and the longest unused until the others fit.
+    """Return what prune removes.
 
-    rest: partial and quarantined files, which go after a week when no age is given.
+    rest: interrupted and quarantined files; they are removed after `older_than_seconds`, by default after a week.
+    blobs: they are removed after `older_than_seconds` if it is given, and while they have more than `max_bytes`, the
+    least recently used first.
     """
     age = KEPT_SECONDS if older_than_seconds is None else older_than_seconds
-    going = [entry for entry in rest if now - entry.used > age]
+    removed = [entry for entry in rest if now - entry.used > age]
     by_use = sorted(blobs, key=lambda entry: entry.used)
     left_bytes = sum(entry.size_bytes for entry in blobs)
     for entry in by_use:
         is_old = older_than_seconds is not None and now - entry.used > older_than_seconds
         if is_old or (max_bytes is not None and left_bytes > max_bytes):
-            going.append(entry)
+            removed.append(entry)
             left_bytes -= entry.size_bytes
-    return tuple(going)
+    return tuple(removed)
 
 
 def rest() -> tuple[CachedFile, ...]:
-    """Files of downloads that nobody is at, and files that were put aside."""
+    """Return the files of downloads without a live writer, and the quarantined files."""
     writer, partial, quarantine = Writer.current(), home() / "partial", home() / "quarantine"
     live = {file.path.stem for file in partial_files(partial) if state_of(file, writer) == "live"}
     paths = sorted(path for path in partial.glob("*") if not path.name.startswith(".") and path.stem not in live)
@@ -121,14 +126,14 @@ def rest() -> tuple[CachedFile, ...]:
 
 
 def of_earlier_version() -> tuple[CachedFile, ...]:
-    """What an earlier version of zoo left; prune removes it at any age."""
+    """Return what zoo 0.1 left; prune removes it at any age."""
     return tuple(
         CachedFile("earlier version", item.path, item.size_bytes, 0.0, files=item.files) for item in upgrade.leftovers()
     )
 
 
 def remove(entry: CachedFile) -> None:
-    """Remove the file, and its folder when nothing else is in it. Raises CannotCheck when the store is not ours."""
+    """Remove the file, and its folder when that is then empty. Raises CannotCheck when the store is not writable."""
     try:
         if entry.kind == "earlier version":
             upgrade.remove(entry.path)
@@ -142,14 +147,14 @@ def remove(entry: CachedFile) -> None:
             with suppress(OSError):
                 entry.path.parent.rmdir()
     except OSError as error:
-        raise CannotCheck(f"cannot be removed: {error.strerror or error}", where=str(entry.path)) from error
+        raise CannotCheck(f"cannot remove: {error.strerror or error}", where=str(entry.path)) from error
 
 
 def _check_blob(entry: CachedFile) -> CheckedBlob:
     size_bytes, sha256 = store.digest(entry.path)
     if sha256 == entry.sha256:
         return CheckedBlob(entry, sha256)
-    reason = f"it was changed in the store, where it was {entry.sha256}"
+    reason = f"the file changed in the store: its sha256 was {entry.sha256}"
     quarantined = store.quarantine(
         entry.path, entry.path.name, size_bytes=size_bytes, sha256=sha256, origin=entry.origin, reason=reason
     )
@@ -157,7 +162,7 @@ def _check_blob(entry: CachedFile) -> CheckedBlob:
 
 
 def _used(blob: Path) -> Path:
-    """The file or folder that has the time of a blob's last use; a folder has that at which its record was removed."""
+    """Return the path with the time of a blob's last use: its record, or else its folder (see upgrade.remove)."""
     paths = (record_path(blob), earlier_record_path(blob))
     return next((path for path in paths if path.exists()), blob.parent)
 

@@ -1,4 +1,4 @@
-"""A file of weights -> where other tools keep it on this machine, and taking it from there without a network."""
+"""Find a weights file in the caches of other tools on this machine, and link or copy it into the store."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from zoo.registry.card import Weights
-from zoo.weights.transfer.partial import cannot_write, check_room, folder_in_home, sync
+from zoo.weights.transfer.partial import cannot_write, check_free_space, folder_in_home, sync
 
 
 def paths(weights: Weights) -> Iterator[tuple[Path, str]]:
-    """Where else a file of that name, or of that digest, may lie: torch hub's checkpoints and the Hugging Face cache.
+    """Yield the paths of files with that name or digest in torch hub's checkpoints and the Hugging Face cache.
 
-    Source: torch.hub.get_dir and huggingface_hub.constants, read 2026-11-24. Of the latter's blobs, those in git-lfs or
-    Xet are named by their sha256.
+    Each path comes with the name of its cache. Source: torch.hub.get_dir and huggingface_hub.constants, read
+    2026-11-24. A blob of the Hugging Face cache that is in Git LFS or Xet is named by its sha256.
     """
     caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     torch_home = Path(os.environ.get("TORCH_HOME") or caches / "torch").expanduser()
@@ -34,9 +34,10 @@ def paths(weights: Weights) -> Iterator[tuple[Path, str]]:
 
 
 def link_or_copy(path: Path) -> Path:
-    """The file under a second name among what is not yet placed, or a copy where there is no linking.
+    """Link the file into the folder of partial files, or copy it where links do not work, and return the new path.
 
-    A linked file becomes read-only under both names once it is placed; the other tool can still replace or remove it.
+    A linked file becomes read-only under both names once it is in the store; the other tool can still replace or remove
+    it. Raises CannotCheck when writing fails.
     """
     folder = folder_in_home("partial")
     target = folder / f"{secrets.token_hex(8)}.part"
@@ -44,7 +45,7 @@ def link_or_copy(path: Path) -> Path:
         os.link(path.resolve(), target)
     except OSError:
         try:
-            check_room(folder, path.stat().st_size)
+            check_free_space(folder, path.stat().st_size)
             shutil.copyfile(path, target)
             sync(target)
         except OSError as error:

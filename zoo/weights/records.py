@@ -1,7 +1,7 @@
-"""A file of the store -> its record: where it came from, and the stamp by which a later change is noticed.
+"""Keep a record of each file in the store: where it came from, and the size and time that show whether it has changed.
 
-A record stands beside its file, in `.record-2.json`; its time is that of the last use. A file without one is whole and
-right as well, and only has to be read again.
+A record is beside its file, in `.record-2.json`; its modification time is the time of the last use. A file without a
+record is complete too, and is hashed again.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any
 from zoo.runtime.storage import home, write_atomically
 
 FILE_NAME, EARLIER_FILE_NAME = ".record-2.json", ".record.json"
-"""Of records, and of those of zoo 0.1, which are not trusted: their files are read again."""
+"""The names of records, and of those of zoo 0.1, which are not trusted: their files are hashed again."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlobRecord:
-    """What was measured of a file when it was put into the store, where it came from, and when that was."""
+    """The measured digest and size of a file in the store, where it came from, and when it was stored."""
 
     sha256: str
     size_bytes: int
@@ -32,24 +32,24 @@ class BlobRecord:
 
 
 def is_blob(path: Path) -> bool:
-    """Whether that is the place of a file of the store."""
+    """Return whether the path is that of a file in the store."""
     return path.parent.parent == home() / "blobs"
 
 
 def record_path(blob: Path) -> Path:
-    """Where the record of a file of the store is; its time is that of the last use."""
+    """Return the path of the record of a file in the store; its modification time is the time of the last use."""
     return blob.parent / FILE_NAME
 
 
 def earlier_record_path(blob: Path) -> Path:
-    """Return where zoo 0.1 kept the record of a file of the store."""
+    """Return the path of zoo 0.1's record of a file in the store."""
     return blob.parent / EARLIER_FILE_NAME
 
 
 def origin_of(blob: Path) -> str:
-    """Return where a file of the store came from; empty when that is not known.
+    """Return where a file in the store came from; empty when unknown.
 
-    A record of zoo 0.1 is asked too: where a file came from proves nothing of its bytes.
+    A record of zoo 0.1 counts too, since the origin proves nothing about the bytes.
     """
     record = _read_record(blob)
     if record is not None:
@@ -60,7 +60,7 @@ def origin_of(blob: Path) -> str:
 
 
 def current_record(path: Path) -> BlobRecord | None:
-    """The record of a file of the store, if the file is still as it was measured."""
+    """Return the record of a file in the store; None when the file has changed since, or has no valid record."""
     record = _read_record(path) if is_blob(path) else None
     if record is None:
         return None
@@ -68,7 +68,7 @@ def current_record(path: Path) -> BlobRecord | None:
 
 
 def write_record(blob: Path, sha256: str, origin: str) -> None:
-    """Without its record a file of the store is only read once more, so a failure to write one is none."""
+    """Write the record of a file in the store. Errors are ignored: without a record the file is only hashed again."""
     record = BlobRecord(sha256, *stamp(blob.stat()), origin, time_now())
     with suppress(OSError):
         write_atomically(record_path(blob), json.dumps({"record": 2, **asdict(record)}))
@@ -76,7 +76,7 @@ def write_record(blob: Path, sha256: str, origin: str) -> None:
 
 
 def note_use(blob: Path, sha256: str, origin: str) -> None:
-    """The time of a record is that of the last use, which `prune` goes by; others' stores cannot be marked."""
+    """Set the time of a record, which `zoo cache prune` reads. Errors are ignored: another user may own the store."""
     with suppress(OSError):
         if current_record(blob) is None:
             write_record(blob, sha256, origin)
@@ -85,12 +85,12 @@ def note_use(blob: Path, sha256: str, origin: str) -> None:
 
 
 def stamp(status: os.stat_result) -> tuple[int, int]:
-    """Size and time of the last change: what tells that a file was changed."""
+    """Return a file's size in bytes and modification time in ns, which show whether it has changed."""
     return status.st_size, status.st_mtime_ns
 
 
 def time_now() -> str:
-    """The time as records have it."""
+    """Return the current time in the format of records."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
@@ -109,8 +109,9 @@ def _read_record(blob: Path) -> BlobRecord | None:
 
 
 def _load(path: Path) -> Any:
-    """Return the JSON value in a file; None when it cannot be read. A pipe of that name would be waited for."""
+    """Return the JSON value in a file; None when it is not readable."""
     try:
+        # Reading a pipe would block.
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (OSError, ValueError, RecursionError):
         return None

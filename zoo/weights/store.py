@@ -1,14 +1,14 @@
-"""Find or fetch the weights of a card, and return an Artifact: a file on this machine with measured size and sha256.
+"""Find or download the weights of a card, and return an Artifact: a file on this machine with measured size and sha256.
 
 Below `home()`:
 
-    blobs/<sha256>/<file>           read-only, put there whole and right by one rename, or not at all; no symlinks
-    blobs/<sha256>/.record-2.json     where it came from, and the stamp by which a later change is noticed; see records
-    partial/                        what interrupted transfers left; see transfer
-    quarantine/                     files that were not what their card says, each with the reason beside it
+    blobs/<sha256>/<file>           a complete and verified file: read-only, no symlink, put there by one rename
+    blobs/<sha256>/.record-2.json   where it came from, and the size and time that show a change; see records
+    partial/                        part files of running and interrupted downloads; see transfer
+    quarantine/                     files that did not match their card, each with a JSON file that gives the reason
 
-Reading and measuring stand apart from judging: `locate` looks, `measure` reads, `disagreement` judges, `fetch` does all
-three and gets what is missing.
+`locate` finds a file, `measure` hashes it, `disagreement` compares it with the card. `fetch` does all three, and
+downloads a file that is not here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 
 from zoo.errors import CannotCheck, NotHere, TransferFailed, UsageError, WrongContent, ZooError
 from zoo.registry.card import Card, Weights
-from zoo.runtime.storage import home
+from zoo.runtime.storage import home, write_atomically
 from zoo.weights import other_caches, records
 from zoo.weights.sources import Sources, redact_url
 from zoo.weights.transfer.connections import HEAD_BYTES, DownloadContext, DownloadProgress, DownloadRequest
@@ -34,32 +34,33 @@ from zoo.weights.transfer.lock import download_lock
 from zoo.weights.transfer.partial import cannot_write, folder_in_home, sync
 from zoo.weights.transfer.policy import RetryPolicy, sniff_type
 
-TRIES_OF_A_WRONG_FILE = 3
+WRONG_FILE_TRIES = 3
 _BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A file of weights that was read from end to end; only this module makes one. All that it says was measured."""
+    """A weights file with measured size and digest. Only this module creates one."""
 
     path: Path
     file: str
-    """The file's name in the card; `path` may end in another one when two cards share a file."""
+    """The file's name in the card; `path` may have another name when two cards share a file."""
     format: str | None
     size_bytes: int
     sha256: str
-    """All 64 digits, whatever the card has of them."""
+    """All 64 digits, also when the card has fewer."""
     origin: str
-    """The URL that served it, without credentials, or `beside the card`, or another cache on this machine."""
+    """The URL that it came from, without credentials, or `beside the card`, or the name of another cache."""
     evidence: tuple[str, ...] = ()
-    """What else a report should tell: when it was measured, which mirrors failed, that the card's digest is weak."""
+    """Notes for the report: when it was measured, which mirrors failed, that the card's digest is short."""
 
 
 def locate(card: Card, weights: Weights) -> Path | None:
-    """Where the file lies on this machine, or None: beside the card when it has no URL, or in the store.
+    """Return the path of the file on this machine, or None: beside the card when it has no URL, or in the store.
 
-    Nothing is read and nothing is fetched: a file beside the card is found by its name, one in the store by the card's
-    digest or its first digits, and without a digest by the URL that it came from.
+    Neither reads nor downloads the file. A file beside the card is found by its name; a file in the store by the card's
+    digest or its first digits, or, without a digest, by the URL that it came from. Raises UsageError when the card's
+    file name has a path, CannotCheck when the store is not readable.
     """
     path = card.path.absolute().parent / _plain_name(weights)
     if not weights.urls and path.is_file():
@@ -68,10 +69,10 @@ def locate(card: Card, weights: Weights) -> Path | None:
 
 
 def measure(weights: Weights, path: Path) -> Artifact:
-    """Read the file and measure its size and sha256, without judging them.
+    """Measure the size and sha256 of the file, without comparing them with the card.
 
-    A file of the store that is unchanged since it was measured is not read again.
-    Raises CannotCheck when the file cannot be read or changes meanwhile.
+    A file in the store that has not changed since it was measured is not read again.
+    Raises CannotCheck when the file is not readable or changes at the same time.
     """
     record = records.current_record(path)
     if record is not None:
@@ -87,7 +88,7 @@ def measure(weights: Weights, path: Path) -> Artifact:
 
 
 def disagreement(weights: Weights, size_bytes: int, sha256: str) -> str:
-    """How a measured file differs from the card, size first; empty when all that the card says agrees."""
+    """Return how a measured file differs from the card, size first; empty when it matches what the card says."""
     if weights.size_bytes is not None and size_bytes != weights.size_bytes:
         return f"{weights.file} has {size_bytes} bytes, the card says {weights.size_bytes}"
     if weights.sha256 is not None and not sha256.startswith(weights.sha256):
@@ -96,9 +97,9 @@ def disagreement(weights: Weights, size_bytes: int, sha256: str) -> str:
 
 
 def digest(path: Path) -> tuple[int, str]:
-    """Size in bytes and sha256 of a file, read once through one block of memory.
+    """Return the size in bytes and the sha256 of a file, which is read once, block by block.
 
-    Raises CannotCheck when it cannot be read, or changes while it is read.
+    Raises CannotCheck when it is not readable, or changes at the same time.
     """
     hasher, block = hashlib.sha256(), memoryview(bytearray(_BLOCK_BYTES))
     try:
@@ -107,9 +108,10 @@ def digest(path: Path) -> tuple[int, str]:
             while count := file.readinto(block):
                 hasher.update(block[:count])
             if records.stamp(os.fstat(file.fileno())) != before:
-                raise CannotCheck(f"{path.name} was changed while it was read", where=str(path), hint="try again")
+                what = f"{path.name} changed while zoo was reading it"
+                raise CannotCheck(what, where=str(path), hint="run the command again")
     except OSError as error:
-        raise CannotCheck(f"{path.name} cannot be read: {error.strerror}", where=str(path)) from error
+        raise CannotCheck(f"cannot read {path.name}: {error.strerror}", where=str(path)) from error
     return before[0], hasher.hexdigest()
 
 
@@ -122,23 +124,22 @@ def fetch(
     retry_policy: RetryPolicy | None = None,
     progress: Callable[[DownloadProgress], None] | None = None,
 ) -> Artifact:
-    """The file, right by all that the card says of it, from this machine or else from its addresses in order.
+    """Return the file, which matches the card, from this machine or else from the first of its addresses that works.
 
-    A file that is in the store, beside the card, or in another tool's cache is used without any connection.
-    connections: at most so many to one server. progress: called a few times a second from the calling thread.
-    Raises NotHere (offline, or no address and no file), TransferFailed (no address brought it whole, or each try other
-    bytes), WrongContent (what is there is not what the card says), CannotCheck (disk full or not writable).
+    A file in the store, beside the card, or in another tool's cache is used without a connection.
+    connections: the most to one server. progress: called a few times a second from the calling thread.
+    Raises NotHere (offline, or no file and no address), TransferFailed (no download completed, or each had different
+    bytes), WrongContent (the file does not match the card), CannotCheck (disk full or not writable).
     """
     with Sources() as sources:
         return _fetch(card, weights, _context(sources, connections, retry_policy, progress), offline=offline)
 
 
 def quarantine(path: Path, file: str, *, size_bytes: int, sha256: str, origin: str, reason: str) -> Path:
-    """Move a wrong file to the quarantine, with the reason beside it; the same bytes again take the same place.
+    """Move a wrong file to the quarantine, write the reason beside it, and return its new path.
 
-    file: the name to keep it under, after the beginning of its digest.
-
-    Raises CannotCheck when it cannot be moved.
+    Its name there is the beginning of its digest and `file`, so equal files replace each other.
+    Raises CannotCheck when writing fails.
     """
     target = folder_in_home("quarantine") / f"{sha256[:16]}-{file}"
     explanation = {
@@ -150,7 +151,7 @@ def quarantine(path: Path, file: str, *, size_bytes: int, sha256: str, origin: s
     }
     try:
         path.replace(target)
-        target.with_name(f"{target.name}.json").write_text(json.dumps(explanation), encoding="utf-8")
+        write_atomically(target.with_name(f"{target.name}.json"), json.dumps(explanation))
     except OSError as error:
         raise cannot_write(target.parent, error) from error
     return target
@@ -158,7 +159,7 @@ def quarantine(path: Path, file: str, *, size_bytes: int, sha256: str, origin: s
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """One file that was asked for, and what came of it."""
+    """A requested file, and its artifact or error."""
 
     card: Card
     weights: Weights
@@ -167,7 +168,7 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One file that would be fetched: where it is already, or None."""
+    """A file that `fetch_all` would return: its path if it is on this machine, else None."""
 
     card: Card
     weights: Weights
@@ -175,12 +176,12 @@ class Planned:
 
 
 def plan(files: Sequence[tuple[Card, Weights]]) -> tuple[Planned, ...]:
-    """What fetch_all would find here and what it would have to get; nothing is read and nothing is fetched."""
+    """Return which files are on this machine and which ones `fetch_all` would download, without reading any."""
     return tuple(Planned(card, weights, locate(card, weights)) for card, weights in files)
 
 
 def free_bytes() -> int:
-    """Room on the disk that holds the store."""
+    """Return the free space on the disk of the store, in bytes."""
     return shutil.disk_usage(next(path for path in (home(), *home().parents) if path.exists())).free
 
 
@@ -193,9 +194,9 @@ def fetch_all(
     retry_policy: RetryPolicy | None = None,
     progress: Callable[[DownloadProgress], None] | None = None,
 ) -> Generator[Fetched, None, None]:
-    """See fetch: `jobs` files at a time, given in the order of `files`; a failure stops none of the others.
+    """Yield the result of `fetch` for each file, in the order of `files`; `jobs` files are fetched at a time.
 
-    progress: called from several threads.
+    An error of one file does not stop the others. progress: called from several threads.
     """
 
     def fetch_one(pair: tuple[Card, Weights]) -> Fetched:
@@ -254,13 +255,13 @@ def _from_store(weights: Weights) -> Artifact | None:
         if artifact.sha256 == path.parent.name:
             records.note_use(path, artifact.sha256, artifact.origin)
             return artifact
-        reason = f"it was changed in the store, where it was {path.parent.name}"
+        reason = f"the file changed in the store: its sha256 was {path.parent.name}"
         _quarantine_artifact(path, artifact, reason)
     return None
 
 
 def _from_other_caches(weights: Weights) -> Artifact | None:
-    """A file that another tool keeps on this machine, if it is the right one, linked or copied into the store."""
+    """Link or copy a matching file from another tool's cache into the store; None when there is none."""
     if weights.sha256 is None:
         return None
     for path, origin in other_caches.paths(weights):
@@ -273,9 +274,10 @@ def _from_other_caches(weights: Weights) -> Artifact | None:
 
 
 def _from_addresses(weights: Weights, request: DownloadRequest, context: DownloadContext) -> Artifact:
-    """The file from the network. A wrong one is put aside and asked for again, from the next address if there is one.
+    """Download the file. A wrong one is quarantined and downloaded again, from the next address if there is one.
 
-    The same wrong bytes twice are the publisher's; other bytes each time are damaged on the way.
+    Two downloads with the same wrong bytes mean that the publisher's file is wrong; different bytes each time mean that
+    the connection damages them.
     """
     urls, digests, notes = list(weights.urls), set[str](), list[str]()
     while True:
@@ -283,7 +285,7 @@ def _from_addresses(weights: Weights, request: DownloadRequest, context: Downloa
         artifact = _artifact(weights, downloaded.part.path, downloaded.size_bytes, downloaded.sha256, downloaded.url)
         artifact = replace(artifact, evidence=(*artifact.evidence, *notes, *downloaded.notes))
         downloaded.part.close()
-        if not downloaded.part.path.exists():  # we were taken for dead, and it was taken over
+        if not downloaded.part.path.exists():  # another process considered this one gone, and took the part over
             if stored := _from_store(weights):
                 return stored
             continue
@@ -291,40 +293,43 @@ def _from_addresses(weights: Weights, request: DownloadRequest, context: Downloa
         looks_like = sniff_type(_head(downloaded.part.path)) if wrong or weights.sha256 is None else ""
         if not wrong and not looks_like:
             return _place(downloaded.part.path, artifact)
-        reason = wrong + f"; it is {looks_like}" * bool(looks_like)
+        reason = "; ".join(filter(None, (wrong, f"it is {looks_like}" if looks_like else "")))
         quarantined = _quarantine_artifact(downloaded.part.path, artifact, reason)
         if looks_like:
             urls = [url for url in urls if redact_url(url) != downloaded.url]
         if (looks_like and not urls) or downloaded.sha256 in digests:
             raise _wrong_file(weights, artifact, looks_like, quarantined)
-        if len(digests) == TRIES_OF_A_WRONG_FILE - 1:
-            raise _damaged(weights, artifact, quarantined)
+        if len(digests) == WRONG_FILE_TRIES - 1:
+            raise _damaged_download(weights, artifact, quarantined)
         digests.add(downloaded.sha256)
-        notes.append(f"not from {downloaded.url}: {reason}")
+        notes.append(f"tried {downloaded.url}: {reason}")
         urls = urls[1:] + urls[:1] if redact_url(urls[0]) == downloaded.url else urls
 
 
 def _wrong_file(weights: Weights, artifact: Artifact, looks_like: str, quarantined: Path) -> WrongContent:
     if looks_like:
-        what = f"{artifact.origin} has {looks_like}, in place of {weights.file}"
-        return WrongContent(
-            what, where=str(weights.where), hint=f"look at {quarantined}, and correct the address in the card"
-        )
+        what = f"{artifact.origin} has {looks_like} instead of {weights.file}"
+        hint = f"look at {quarantined}, then correct the address in the card"
+        return WrongContent(what, where=str(weights.where), hint=hint)
     what = (
-        f"the publisher's {weights.file} is not what the card says, two downloads were the same:"
-        f" {artifact.size_bytes} bytes, sha256 {artifact.sha256}; the card says {weights.size_bytes or 'nothing'}"
-        f" and {weights.sha256}"
+        f"the publisher's {weights.file} does not match the card (two downloads were equal): it has"
+        f" {artifact.size_bytes} bytes, sha256 {artifact.sha256}; the card says {_claimed(weights)}"
     )
-    hint = "ask the publisher; if the file was changed on purpose, put its size_bytes and sha256 into the card"
-    return WrongContent(what, where=str(weights.where["sha256"]), hint=f"{hint} (it is kept as {quarantined})")
+    hint = f"if the publisher changed the file on purpose, correct size_bytes and sha256 in the card; see {quarantined}"
+    return WrongContent(what, where=str(weights.where["sha256"]), hint=hint)
 
 
-def _damaged(weights: Weights, artifact: Artifact, quarantined: Path) -> TransferFailed:
+def _claimed(weights: Weights) -> str:
+    size = "" if weights.size_bytes is None else f"{weights.size_bytes} bytes"
+    return ", ".join(filter(None, (size, "" if weights.sha256 is None else f"sha256 {weights.sha256}")))
+
+
+def _damaged_download(weights: Weights, artifact: Artifact, quarantined: Path) -> TransferFailed:
     what = (
-        f"the download of {weights.file} is damaged: {TRIES_OF_A_WRONG_FILE} tries brought {TRIES_OF_A_WRONG_FILE}"
-        f" different files, none with sha256 {weights.sha256}"
+        f"downloads of {weights.file} are damaged: {WRONG_FILE_TRIES} tries returned {WRONG_FILE_TRIES} different"
+        f" files, none with {_claimed(weights)}"
     )
-    hint = f"try again, from another network or without a proxy; the last one is kept as {quarantined}"
+    hint = f"try another network, or no proxy; the last download is {quarantined}"
     return TransferFailed(what, where=artifact.origin, hint=hint)
 
 
@@ -333,15 +338,15 @@ def _not_here(card: Card, weights: Weights) -> NotHere:
         return NotHere(
             f"{weights.file} is not on this machine", where=str(weights.where), hint=f"run `zoo fetch {card.name}`"
         )
-    hint = f"put it beside {card.path}, or give its address under `urls`"
+    hint = f"put it beside {card.path}, or add its address to `urls`"
     return NotHere(f"{weights.file} is not beside its card and has no address", where=str(weights.where), hint=hint)
 
 
 def _place(path: Path, artifact: Artifact) -> Artifact:
-    """Move a whole, right and synced file to its place in the store, and write the record of it."""
+    """Move a verified file that is flushed to the disk into the store, and write its record."""
     target = folder_in_home("blobs", artifact.sha256) / artifact.file
     try:
-        with suppress(PermissionError):  # a link to somebody else's file
+        with suppress(PermissionError):  # a link to another user's file
             path.chmod(0o444)
         path.replace(target)
         sync(target.parent)
@@ -353,8 +358,8 @@ def _place(path: Path, artifact: Artifact) -> Artifact:
 
 
 def _quarantine_artifact(path: Path, artifact: Artifact, reason: str) -> Path:
-    return quarantine(path, artifact.file, size_bytes=artifact.size_bytes, sha256=artifact.sha256, origin=artifact.origin,
-                     reason=reason)  # fmt: skip
+    size_bytes, sha256, origin = artifact.size_bytes, artifact.sha256, artifact.origin
+    return quarantine(path, artifact.file, size_bytes=size_bytes, sha256=sha256, origin=origin, reason=reason)
 
 
 def _head(path: Path) -> bytes:
@@ -366,16 +371,16 @@ def _artifact(
     weights: Weights, path: Path, size_bytes: int, sha256: str, origin: str, evidence: tuple[str, ...] = ()
 ) -> Artifact:
     if weights.sha256 is not None and len(weights.sha256) < len(sha256):
-        evidence = (*evidence, f"weak: the card gives {len(weights.sha256)} of 64 digits")
+        evidence = (*evidence, f"weak: the card has only {len(weights.sha256)} of 64 digits")
     if weights.sha256 is None:
-        evidence = (*evidence, "unverified: the card gives no digest")
+        evidence = (*evidence, "unverified: the card has no sha256")
     return Artifact(path, weights.file, weights.format, size_bytes, sha256, origin, evidence)
 
 
 def _plain_name(weights: Weights) -> str:
     if weights.file in {"", ".", ".."} or "/" in weights.file or "\\" in weights.file or weights.file.startswith("."):
         raise UsageError(
-            f"{weights.file!r} is no plain file name",
+            f"{weights.file!r} is not a plain file name",
             where=str(weights.where["file"]),
             hint="give a name without a path",
         )
@@ -383,9 +388,9 @@ def _plain_name(weights: Weights) -> str:
 
 
 def _stored_paths(weights: Weights) -> list[Path]:
-    """Files of the store that may be this one, by digest and size, else by origin.
+    """Return the paths in the store that may be this file, by digest and size, or without a digest by origin.
 
-    Raises CannotCheck when the store cannot be looked into.
+    Raises CannotCheck when the store is not readable.
     """
     name, blobs = _plain_name(weights), home() / "blobs"
     try:
@@ -398,11 +403,11 @@ def _stored_paths(weights: Weights) -> list[Path]:
         else:
             paths = [path for folder in _folders(blobs, weights.sha256) for path in _files(folder, name)]
         return [path for path in paths if weights.size_bytes in (None, path.stat().st_size)]
-    except FileNotFoundError:  # pruned meanwhile
+    except FileNotFoundError:  # pruned at the same time
         return []
     except OSError as error:
-        hint = "have its owner open it to you, or set ZOO_HOME to a folder of yours"
-        raise CannotCheck(f"the store cannot be read: {error.strerror}", where=str(blobs), hint=hint) from error
+        hint = "ask its owner for read access, or set ZOO_HOME to another folder"
+        raise CannotCheck(f"cannot read the store: {error.strerror}", where=str(blobs), hint=hint) from error
 
 
 def _folders(blobs: Path, digits: str) -> list[Path]:
@@ -410,7 +415,7 @@ def _folders(blobs: Path, digits: str) -> list[Path]:
 
 
 def _files(folder: Path, preferred: str) -> list[Path]:
-    """The files of a blob's folder, the preferred name first: all its names are of the same bytes."""
+    """Return the files in a blob's folder, which all have the same bytes, the preferred name first."""
     if not folder.is_dir():
         return []
     names = sorted(path for path in folder.iterdir() if not path.name.startswith("."))

@@ -1,7 +1,7 @@
-"""A file of weights -> its tensors by the architecture's names, and whether they fit a module, key by key.
+"""Read the tensors of a weights file by the architecture's names, and compare them with a module, key by key.
 
-Only `weights_only` loading and safetensors are used: nothing is executed from a pickle. What a file wraps its tensors in
-is taken off, and every such step is noted, so that a finding can tell.
+Only `weights_only` loading and safetensors are used: no code in a pickle is executed. Wrappers and prefixes around the
+tensors are removed, and each such step is noted for the findings.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
-"""What training scripts store a state dict under, the first that is there: averaged weights before the last ones, as
-timm's load_state_dict prefers them (timm/models/_helpers.py, 1.0.31, seen 2026-11-24)."""
+"""The keys under which training scripts store a state dict; the first one in a file is used. Averaged weights come
+before the last ones, as in timm's load_state_dict (timm/models/_helpers.py, 1.0.31, seen 2026-11-24)."""
 PREFIXES = ("module.", "_orig_mod.")
-"""What torch.nn.DataParallel and torch.compile put before every name."""
-MOST_HEADER_BYTES = 25_000_000
-"""A longer safetensors header is refused, not parsed: a tensor takes about 100 bytes of it. huggingface_hub stops there
-too (constants.py, SAFETENSORS_MAX_HEADER_LENGTH, 2.4.0, seen 2026-11-24)."""
-MOST_NAMES = 4
-"""How many of the keys that differ a message names."""
+"""The prefixes that torch.nn.DataParallel and torch.compile add to every name."""
+MAX_HEADER_BYTES = 25_000_000
+"""A longer safetensors header is rejected, not parsed: a tensor takes about 100 bytes of it. huggingface_hub has the
+same limit (constants.py, SAFETENSORS_MAX_HEADER_LENGTH, 2.4.0, seen 2026-11-24)."""
+MAX_NAMES = 4
+"""How many of the differing keys a message names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The tensors of a file on the CPU, by the names that they have once everything around them is taken off.
+    """The tensors of a file on the CPU, by the architecture's names.
 
-    format: `safetensors` or `pickle`, by the bytes. notes: what was taken off or renamed, for people.
+    format: `safetensors` or `pickle`, by the bytes. notes: the wrappers, prefixes and renames, for people.
     """
 
     tensors: Mapping[str, Tensor]
@@ -49,10 +49,10 @@ class Contents:
 
 
 def read(artifact: Artifact, renames: Sequence[Rename] = ()) -> Contents:
-    """The tensors of a file, read without executing anything.
+    """Read the tensors of a file without executing any code.
 
-    Raises WrongContent when the file is damaged, holds no state dict, would run code when unpickled, or when two of its
-    tensors would get one name.
+    Raises WrongContent when the file is damaged, does not contain a state dict, would run code when unpickled, or when
+    two of its tensors would get the same name.
     """
     if is_safetensors(artifact.path):
         tensors, renamed = under_own_names(_read_safetensors(artifact.path), renames)
@@ -62,26 +62,25 @@ def read(artifact: Artifact, renames: Sequence[Rename] = ()) -> Contents:
     wrappers = [name for name in WRAPPERS if isinstance(stored.get(name), Mapping)]
     if wrappers:
         stored = stored[wrappers[0]]
-        notes = (f"taken from `{wrappers[0]}`", *(f"not from `{name}`" for name in wrappers[1:]))
+        notes = (f"read from `{wrappers[0]}`", *(f"ignored `{name}`" for name in wrappers[1:]))
     tensors, renamed = under_own_names(_only_tensors(stored, artifact.file), renames)
     return Contents(tensors, "pickle", (*notes, *renamed))
 
 
 def under_own_names(named: Mapping[str, T], renames: Sequence[Rename]) -> tuple[dict[str, T], tuple[str, ...]]:
-    """What is given by a file's names, by the architecture's, and a note for each step that was taken.
+    """Return the values by the architecture's names instead of the file's, and a note for each step.
 
-    Raises WrongContent when a rename is no regular expression, or gives two tensors one name.
+    Common prefixes are removed, then the renames are applied in order. Raises WrongContent when a rename is not a valid
+    regular expression, or gives two tensors the same name.
     """
     values, notes = dict(named), list[str]()
     while prefix := next((item for item in PREFIXES if values and all(name.startswith(item) for name in values)), ""):
         values = {name.removeprefix(prefix): value for name, value in values.items()}
-        notes.append(f"`{prefix}` taken off every name")
+        notes.append(f"removed `{prefix}` from every name")
     for rename in renames:
         count, values = len(values), _apply(rename, values)
         step = (
-            "renamed tensors"
-            if rename.replacement is not None
-            else f"left out {count - len(values)} of {count} tensors"
+            "renamed tensors" if rename.replacement is not None else f"removed {count - len(values)} of {count} tensors"
         )
         notes.append(f"`{rename.pattern}` {step}")
     return values, tuple(notes)
@@ -93,13 +92,13 @@ def _apply(rename: Rename, named: Mapping[str, T]) -> dict[str, T]:
     names = {name: _substituted(rename, name) for name in named}
     twice = [name for name, count in Counter(names.values()).items() if count > 1]
     if twice:
-        what = f"the rename {rename.pattern!r} gives two tensors one name: {_listed(twice)}"
+        what = f"the rename {rename.pattern!r} gives two tensors the same name: {_listed(twice)}"
         raise WrongContent(what, where=str(rename.where))
     return {names[name]: value for name, value in named.items()}
 
 
 def others(artifact: Artifact, renames: Sequence[Rename] = ()) -> Mapping[str, Mapping[str, Tensor]]:
-    """What a training script's file has beside the tensors that `read` takes, by the name that it stores them under."""
+    """Return the further state dicts of a training script's file, which `read` ignores, by their keys in the file."""
     if is_safetensors(artifact.path):
         return {}
     stored = _read_pickle(artifact.path)
@@ -108,14 +107,16 @@ def others(artifact: Artifact, renames: Sequence[Rename] = ()) -> Mapping[str, M
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether the file begins as safetensors does: 8 bytes of header length, then a JSON object
-    (github.com/huggingface/safetensors, README, "Format", seen 2026-11-24)."""
+    """Return whether the file begins as safetensors: 8 bytes with the header's length, then a JSON object.
+
+    Source: github.com/huggingface/safetensors, README, "Format", seen 2026-11-24.
+    """
     with path.open("rb") as file:
         return file.read(9)[8:9] == b"{"
 
 
 def main_dtype(tensors: Mapping[str, Tensor]) -> str:
-    """The type that most of the elements have, as `float32`; `none` when there are no tensors."""
+    """Return the type of most elements, as `float32`; `none` without tensors."""
     elements: Counter[str] = Counter()
     for tensor in tensors.values():
         elements[_dtype(tensor)] += tensor.numel()
@@ -123,28 +124,29 @@ def main_dtype(tensors: Mapping[str, Tensor]) -> str:
 
 
 def refuse_unsound(tensors: Mapping[str, Tensor], file: str) -> None:
-    """Raises WrongContent naming the tensors of `file` that hold NaN or Inf."""
+    """Raise WrongContent with the names of the tensors of `file` that contain NaN or Inf."""
     broken = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not _is_finite(tensor)]
     if broken:
+        verb = "contain" if len(broken) > 1 else "contains"
         raise WrongContent(
-            f"{_counted(broken, 'tensor')} of {file} {'hold' if len(broken) > 1 else 'holds'} NaN or Inf: {_listed(broken)}",
-            hint="ask the publisher for sound weights",
+            f"{_counted(broken, 'tensor')} of {file} {verb} NaN or Inf: {_listed(broken)}",
+            hint="ask the publisher for corrected weights",
         )
 
 
 def zeros(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """The names of tensors of numbers that are zero everywhere."""
+    """Return the names of the floating-point tensors whose elements are all zero."""
     return tuple(name for name, value in tensors.items() if value.is_floating_point() and not bool(value.any()))
 
 
 def fit(module: nn.Module, tensors: Mapping[str, Tensor], file: str) -> None:
-    """Put the tensors into the module; raises WrongContent naming the keys and shapes that differ."""
+    """Load the tensors into the module. Raises WrongContent with the keys and shapes that differ."""
     refuse_misfit(module, tensors, file)
     module.load_state_dict(dict(tensors), strict=True)
 
 
 def refuse_misfit(module: nn.Module, tensors: Mapping[str, Tensor], file: str) -> None:
-    """Raises WrongContent naming the keys and shapes that differ between the tensors of `file` and the module's."""
+    """Raise WrongContent with the keys and shapes that differ between the tensors of `file` and the module's."""
     different = misfit(shapes(module.state_dict()), shapes(tensors))
     if different:
         raise WrongContent(f"the tensors of {file} do not fit the architecture: {different}")
@@ -154,27 +156,27 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def shapes(tensors: Mapping[str, Tensor]) -> Shapes:
-    """The shape of each tensor, by name."""
+    """Return the shape of each tensor, by name."""
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
 def parameters(tensor_shapes: Shapes) -> int:
-    """How many elements the tensors have that are no statistics of a batch norm: about the parameters."""
+    """Return the number of elements without the statistics of batch norms: about the number of parameters."""
     statistics = ("running_mean", "running_var", "num_batches_tracked")
     return sum(prod(shape) for name, shape in tensor_shapes.items() if not name.endswith(statistics))
 
 
 def misfit(expected: Shapes, actual: Shapes) -> str:
-    """How the tensors of a file differ from an architecture's, the first few of each kind named; empty when they fit.
+    """Return how the tensors of a file differ from an architecture's, with the first few names; empty when they fit.
 
-    A missing `num_batches_tracked` is none: files of torch before 0.4.1 have no such counters, torch itself fills them in
-    (torch/nn/modules/batchnorm.py, version 2), and nothing reads them in eval mode.
+    A missing `num_batches_tracked` does not count: files of torch before 0.4.1 have no such counters, torch itself adds
+    them (torch/nn/modules/batchnorm.py, version 2), and nothing reads them in eval mode.
     """
     differing = {
         "missing": [name for name in expected if name not in actual and not name.endswith("num_batches_tracked")],
-        "too many": [name for name in actual if name not in expected],
+        "unexpected": [name for name in actual if name not in expected],
         "of another shape": [
-            f"{name} is {actual[name]}, not {shape}"
+            f"{name} is {list(actual[name])}, not {list(shape)}"
             for name, shape in expected.items()
             if name in actual and actual[name] != shape
         ],
@@ -183,10 +185,13 @@ def misfit(expected: Shapes, actual: Shapes) -> str:
 
 
 def difference(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> str:
-    """How two files' tensors differ in names or values; empty when they are equal, the wider rounded to the narrower."""
+    """Return how two files' tensors differ in names or values; empty when they are equal.
+
+    Where the types differ, the wider one is rounded to the narrower.
+    """
     names = set(first).symmetric_difference(second)
     if names:
-        return f"{_counted(sorted(names), 'tensor')} in one of them only: {_listed(sorted(names))}"
+        return f"{_counted(sorted(names), 'tensor')} only in one of them: {_listed(sorted(names))}"
     differing = [name for name in first if not _same_bits(*_in_one_type(first[name], second[name]))]
     if differing:
         verb = "differ" if len(differing) > 1 else "differs"
@@ -195,9 +200,9 @@ def difference(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> str
 
 
 def write_safetensors(source: Artifact, target: Path, renames: Sequence[Rename] = ()) -> None:
-    """The tensors of a file of weights as safetensors, proved equal: names, types, shapes and every bit.
+    """Write the tensors of a weights file as safetensors, and verify names, types, shapes and every bit of the copy.
 
-    Raises WrongContent when the source cannot be loaded safely, or has a tensor that safetensors cannot hold.
+    Raises WrongContent when the source cannot be loaded safely, or has a tensor that safetensors does not support.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -206,12 +211,12 @@ def write_safetensors(source: Artifact, target: Path, renames: Sequence[Rename] 
     try:
         save_file(state, target, metadata={"format": "pt"})
     except (SafetensorError, RuntimeError, ValueError, TypeError, KeyError) as error:
-        raise WrongContent(f"{source.file} cannot be written as safetensors: {error}") from error
+        raise WrongContent(f"cannot write {source.file} as safetensors: {error}") from error
     _refuse_difference(state, target, source.file)
 
 
 def _in_own_memory(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors each in memory of its own, as safetensors asks for: a view, and the second of two in one place, are copied."""
+    """Return the tensors without shared memory, which safetensors rejects: views and duplicates are copied."""
     separate: dict[str, Tensor] = {}
     places: set[int] = set()
     for name, value in state.items():
@@ -231,11 +236,13 @@ def _refuse_difference(state: Mapping[str, Tensor], path: Path, source: str) -> 
         differing |= {name for name in names & set(state) if not _same_bits(state[name], written.get_tensor(name))}
     if differing:
         first = sorted(differing)[0]
-        raise WrongContent(f"{len(differing)} tensors of {source} came out differently as safetensors, first {first}")
+        raise WrongContent(
+            f"{_counted(differing, 'tensor')} of {source} changed in the safetensors file, first {first}"
+        )
 
 
 def _same_bits(first: Tensor, second: Tensor) -> bool:
-    """Whether two tensors are equal in type, shape and every bit; unlike ==, NaN equals itself and 0 is not -0."""
+    """Return whether two tensors have equal type, shape and bits. Unlike with ==, NaN equals itself and 0 is not -0."""
     import torch
 
     if first.dtype != second.dtype or first.shape != second.shape:
@@ -261,22 +268,23 @@ def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
     try:
         tensors: Mapping[str, Tensor] = load_file(path)
     except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, AttributeError) as error:
-        raise WrongContent(f"{path.name} is no sound safetensors file: {error}") from error
+        raise WrongContent(f"{path.name} is not a valid safetensors file: {error}") from error
     return tensors
 
 
 def header_bytes(file: str, head: bytes, size_bytes: int | None) -> int:
-    """The length in bytes of the header that the first 8 bytes of a safetensors file announce.
+    """Return the length of a safetensors header in bytes, from the first 8 bytes of the file (`head`).
 
-    Raises WrongContent when it is longer than the file or than any sound one.
+    Raises WrongContent when the header is longer than the file or than MAX_HEADER_BYTES.
     """
+    if len(head) < 8:
+        raise WrongContent(f"{file} is not a valid safetensors file: it has only {len(head)} bytes")
     length = int.from_bytes(head[:8], "little")
-    if len(head) < 8 or (size_bytes is not None and length + 8 > size_bytes):
-        raise WrongContent(
-            f"{file} is no sound safetensors file: its header says {length} bytes, the file has {size_bytes}"
-        )
-    if length > MOST_HEADER_BYTES:
-        raise WrongContent(f"the header of {file} has {length} bytes, which no sound safetensors file needs")
+    if size_bytes is not None and length + 8 > size_bytes:
+        what = f"{file} is not a valid safetensors file: its header has {length} bytes, the whole file {size_bytes}"
+        raise WrongContent(what)
+    if length > MAX_HEADER_BYTES:
+        raise WrongContent(f"the header of {file} has {length} bytes, more than the limit of {MAX_HEADER_BYTES}")
     return length
 
 
@@ -290,20 +298,20 @@ def _read_pickle(path: Path) -> Mapping[Any, Any]:
     try:
         # timm's training checkpoints hold their arguments beside the tensors; a Namespace does nothing.
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of an odd pickle protocol: a damaged file is told as one below
+            warnings.simplefilter("ignore")  # about an unusual pickle protocol: damaged files are reported below
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).partition("\n")[0][:200]
         raise WrongContent(
             f"{path.name} cannot be loaded without executing code, which zoo never does: {reason}",
-            hint="ask the publisher for safetensors, or for a file of tensors alone",
+            hint="ask the publisher for a safetensors file, or for a file with only tensors",
         ) from error
     except _DAMAGE as error:
         raise WrongContent(
-            f"{path.name} is no sound file of weights: {str(error).partition(chr(10))[0][:200]}"
+            f"{path.name} is not a valid weights file: {str(error).partition(chr(10))[0][:200]}"
         ) from error
     if not isinstance(state, Mapping):
-        raise WrongContent(f"{path.name} holds a {type(state).__name__}, not a state dict")
+        raise WrongContent(f"{path.name} contains a {type(state).__name__}, not a state dict")
     return state
 
 
@@ -311,7 +319,7 @@ _DAMAGE = (
     *(RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError),
     *(OverflowError, ImportError, struct.error),
 )
-"""What torch.load raises on damaged files, besides UnpicklingError: it does not say; these were seen on flipped bytes."""
+"""What torch.load raises for damaged files besides UnpicklingError, as seen with flipped bytes; undocumented."""
 
 
 def _only_tensors(stored: Mapping[Any, Any], file: str) -> dict[str, Tensor]:
@@ -319,7 +327,7 @@ def _only_tensors(stored: Mapping[Any, Any], file: str) -> dict[str, Tensor]:
 
     wrong = [str(name) for name, value in stored.items() if not isinstance(value, torch.Tensor)]
     if wrong:
-        raise WrongContent(f"{file} holds more than tensors: {_listed(wrong)}")
+        raise WrongContent(f"{file} contains values that are not tensors: {_listed(wrong)}")
     return {str(name): value.detach() for name, value in stored.items()}
 
 
@@ -327,7 +335,7 @@ def _has(rename: Rename, name: str) -> bool:
     try:
         return re.search(rename.pattern, name) is not None
     except re.error as error:
-        raise WrongContent(f"{rename.pattern!r} is no pattern: {error}", where=str(rename.where)) from error
+        raise WrongContent(f"{rename.pattern!r} is not a valid pattern: {error}", where=str(rename.where)) from error
 
 
 def _substituted(rename: Rename, name: str) -> str:
@@ -335,12 +343,13 @@ def _substituted(rename: Rename, name: str) -> str:
         return re.sub(rename.pattern, rename.replacement or "", name)
     except (re.error, IndexError) as error:
         raise WrongContent(
-            f"{rename.pattern!r} -> {rename.replacement!r} is no substitution: {error}", where=str(rename.where)
+            f"{rename.pattern!r} -> {rename.replacement!r} is not a valid substitution: {error}",
+            where=str(rename.where),
         ) from error
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    # torch has no isfinite for types of one byte
+    # torch has no isfinite for one-byte types
     return bool((tensor.float() if tensor.element_size() == 1 else tensor).isfinite().all())
 
 
@@ -348,10 +357,10 @@ def _dtype(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _counted(names: Sequence[str], noun: str) -> str:
+def _counted(names: Sized, noun: str) -> str:
     return f"{len(names)} {noun}{'s' if len(names) != 1 else ''}"
 
 
 def _listed(names: Iterable[str]) -> str:
     names = list(names)
-    return ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
+    return ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")

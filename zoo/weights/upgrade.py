@@ -1,7 +1,7 @@
-"""Find what zoo 0.1 left below ZOO_HOME: it is never read, said once, and removed by `zoo cache prune`.
+"""Find the files that zoo 0.1 left below ZOO_HOME: zoo reports them once, and `zoo cache prune` removes them.
 
-Only files whose names zoo 0.1 gave are meant: what else lies in those folders is the user's. Weights stay; a file of the
-store whose record is outdated is hashed once more.
+Only files with the names that zoo 0.1 wrote count: all others in those folders belong to the user. Weights stay; a file
+in the store with a record of zoo 0.1 is hashed once more.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ FILE_NAMES = {
     "index": re.compile(r"[0-9a-f]{32}\.(?:cards|verdicts)"),
     "reports": re.compile(r"[0-9a-f]{64}/\d{4}-\d\d-\d\dT\d{6}Z\.json"),
 }
-"""The files that zoo 0.1.0 wrote beside the weights, by the folder directly below ZOO_HOME: paths inside that folder."""
+"""The paths of the files that zoo 0.1.0 wrote, inside their folder directly below ZOO_HOME."""
 
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A folder of zoo 0.1 with how many files of its own are in it, or the record of a file of weights."""
+    """A folder of zoo 0.1 with the number and size of its own files, or the record of a weights file."""
 
     path: Path
     files: int
@@ -36,21 +36,21 @@ class Leftover:
 
 
 def leftovers() -> tuple[Leftover, ...]:
-    """Return what zoo 0.1 left, less what cannot be read."""
+    """Return what zoo 0.1 left, as far as it is readable."""
     folders = [_measure(home() / name) for name in FILE_NAMES]
     return (*(folder for folder in folders if folder.files), *_outdated_records())
 
 
 def has_report(card_sha256: str) -> bool:
-    """Whether zoo 0.1 left a report about the card of that digest."""
+    """Return whether zoo 0.1 left a report about the card with that digest."""
     folder = home() / "reports"
     return any(path.parent.name == card_sha256 for path in _files(folder))
 
 
 def remove(path: Path) -> None:
-    """Remove a leftover: the record, or the files of zoo 0.1 in the folder with each folder that is then empty.
+    """Remove a leftover: a record, or the files of zoo 0.1 in a folder and each folder that is then empty.
 
-    Raises OSError when it cannot be removed.
+    Raises OSError when that fails.
     """
     if path.name not in FILE_NAMES:
         _remove_record(path)
@@ -60,14 +60,14 @@ def remove(path: Path) -> None:
         file.unlink(missing_ok=True)
         parents |= dict.fromkeys(file.parents[: len(file.relative_to(path).parts)])
     for folder in sorted(parents, key=lambda folder: -len(folder.parts)):
-        with suppress(OSError):  # something of the user's is in it, or it is a link
+        with suppress(OSError):  # it contains a file of the user, or it is a link
             folder.rmdir()
 
 
 def notice() -> str:
-    """Return a line about what zoo 0.1 left, once for each ZOO_HOME; empty when there is nothing to say.
+    """Return a line about what zoo 0.1 left, once for each ZOO_HOME; empty when there is nothing to report.
 
-    Never raises. Where nothing can be written it stays silent, since nothing could be removed either.
+    Never raises. The result is empty where ZOO_HOME is not writable, since nothing can be removed there either.
     """
     try:
         marker = state_folder("upgrade-notice")
@@ -75,25 +75,25 @@ def notice() -> str:
         if not left:
             return ""
         write_atomically(marker, "")
-    except (OSError, RuntimeError):  # a home of no user
+    except (OSError, RuntimeError):  # RuntimeError: the user has no home folder
         return ""
     files, size_bytes = sum(item.files for item in left), sum(item.size_bytes for item in left)
     return (
-        f"not used any more: {files:,} {'files' if files != 1 else 'file'} ({size_bytes / 1e6:,.1f} MB) that zoo 0.1"
-        f" left in {home()}; run `zoo cache prune`"
+        f"{home()} has {files:,} {'files' if files != 1 else 'file'} ({size_bytes / 1e6:,.1f} MB) of zoo 0.1 that this"
+        " version does not use; run `zoo cache prune`"
     )
 
 
 def _measure(folder: Path) -> Leftover:
     sizes: list[int] = []
     for file in _files(folder):
-        with suppress(OSError):  # removed meanwhile
+        with suppress(OSError):  # removed by another process
             sizes.append(file.stat().st_size)
     return Leftover(folder, len(sizes), sum(sizes))
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files of zoo 0.1 in one of its folders; none when it is not there or cannot be read."""
+    """Yield the files of zoo 0.1 in one of its folders; none when the folder does not exist or is not readable."""
     pattern = FILE_NAMES[folder.name]
     for place, _, names in os.walk(folder):
         for name in names:
@@ -110,7 +110,7 @@ def _outdated_records() -> Iterator[Leftover]:
 
 
 def _remove_record(path: Path) -> None:
-    """The folder keeps the record's time, which is that of the last use of the weights."""
+    """Remove the record, and set its folder's time to the record's, which is the time of the last use."""
     status = path.stat()
     path.unlink()
     os.utime(path.parent, ns=(status.st_atime_ns, status.st_mtime_ns))

@@ -1,11 +1,11 @@
-"""The contract of a source: a URL of one scheme -> its bytes.
+"""The contract of a source, which reads the bytes of URLs of one scheme.
 
-A source is one file here, named for its scheme, with a function `connect() -> Source`. It only moves bytes. It is told
-neither the digest nor the size that the card promises, so it has no way to skip their verification: `transfer` writes
-what it gives and hashes what was written, whatever the source says about it.
+A source is one file in this folder, named after its scheme, with a function `open_source()`. It only moves bytes. It
+does not know the digest or the size in the card, so it cannot skip their verification: `transfer` writes the bytes and
+hashes what it wrote, whatever the source reports.
 
-There are two kinds. A `Streams` source opens a URL at an offset, and `transfer` does everything else: parts,
-connections, tries, resuming. A `Downloads` source has a client of its own, which puts the whole file into a folder.
+There are two kinds. A `StreamSource` opens a URL at an offset, and `transfer` does everything else: part files,
+connections, retries, resuming. A `DownloadSource` has its own client, which downloads the whole file into a folder.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from zoo.errors import TransferFailed, UnknownName
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """Which bytes a URL stands for, as far as its server tells: two equal versions that say anything are one file."""
+    """What a server says about the identity of a file's bytes: equal versions that are known mean equal bytes."""
 
     size_bytes: int | None = None
     etag: str = ""
     """A strong entity tag with its quotes; a weak one (`W/`) does not promise equal bytes and is left out."""
     modified: str = ""
-    """The date of the last change as the server wrote it."""
+    """The date of the last change, as the server wrote it."""
 
     @property
     def is_known(self) -> bool:
@@ -39,33 +39,36 @@ class Version:
         return bool(self.etag or self.modified)
 
 
-class Reply(Protocol):
-    """An open body, from `start` on. `is_partial` says that the server sends ranges and sent the one that was asked."""
+class Response(Protocol):
+    """An open body of a file that begins at offset `start`, in bytes.
+
+    `is_partial`: the server supports ranges and sent the requested one.
+    """
 
     start: int
     version: Version
     is_partial: bool
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes; empty at the end. Raises Fault when the body breaks off or stalls."""
+        """Return up to `size` bytes, or none at the end. Raises SourceError when the body breaks off or stalls."""
 
     def interrupt(self) -> None:
-        """Ends a read that another thread is in."""
+        """End a `read` that another thread is waiting in."""
 
     def close(self) -> None:
-        """Drops the connection if the body was not read to its end."""
+        """Close the connection if the body was not read to its end."""
 
 
 @dataclass(frozen=True, slots=True)
-class Peek:
-    """A few bytes of a file, and its whole size where the server tells."""
+class FileRange:
+    """Some bytes of a file, and the size of the whole file where the server reports it."""
 
     data: bytes
     size_bytes: int | None
 
 
 @runtime_checkable
-class Streams(Protocol):
+class StreamSource(Protocol):
     """A source that opens a URL at an offset."""
 
     def open(
@@ -76,36 +79,41 @@ class Streams(Protocol):
         stop: int | None = None,
         version: Version | None = None,
         timeout_seconds: float,
-    ) -> Reply:
-        """The body from `start` up to `stop`, or all of it where the server has no ranges or the version is gone.
+    ) -> Response:
+        """Open the bytes from `start` up to `stop`, or the whole file.
 
-        `timeout_seconds` without a byte is a stall. `start=0, stop=None` asks for the whole body, without a range.
-        Raises Fault.
+        The response is the whole file when the server does not support ranges or no longer has `version`. With
+        `start=0, stop=None` the request has no range. The body stalls when no byte arrives for `timeout_seconds`.
+        Raises SourceError.
         """
 
     def close(self) -> None:
-        """Lets go of idle connections."""
+        """Close idle connections."""
 
 
 @runtime_checkable
-class Downloads(Protocol):
-    """A source whose own client fetches a whole file."""
+class DownloadSource(Protocol):
+    """A source whose own client downloads a whole file."""
 
-    def download(self, url: str, folder: Path, *, timeout_seconds: float, arrived: Callable[[int], None]) -> Path:
-        """Puts the file somewhere below `folder` and returns where; `arrived` is called with counts of bytes.
+    def download(self, url: str, folder: Path, *, timeout_seconds: float, on_bytes: Callable[[int], None]) -> Path:
+        """Download the file into `folder` or below it, and return its path.
 
-        What is below `folder` from an earlier try may be built upon. Raises Fault.
+        Calls `on_bytes` with the number of bytes downloaded so far. May resume from what an earlier try left in
+        `folder`. Raises SourceError.
         """
 
-    def peek(self, url: str, start: int, stop: int, *, timeout_seconds: float) -> Peek:
-        """The bytes from start up to stop, or fewer at the end of the file. Raises Fault."""
+    def read_range(self, url: str, start: int, stop: int, *, timeout_seconds: float) -> FileRange:
+        """Return the bytes from `start` up to `stop`, or fewer at the end of the file. Raises SourceError."""
 
     def close(self) -> None:
-        """Lets go of what the client holds."""
+        """Release what the client holds."""
 
 
-class Fault(TransferFailed):
-    """A source could not move bytes. What `is_passing` is worth another try, after `wait_seconds` if a server says so."""
+class SourceError(TransferFailed):
+    """A source could not move bytes.
+
+    `is_temporary`: another try may succeed, after `wait_seconds` if the server sent a Retry-After header.
+    """
 
     def __init__(
         self,
@@ -113,33 +121,40 @@ class Fault(TransferFailed):
         *,
         where: str = "",
         hint: str = "",
-        is_passing: bool = False,
+        is_temporary: bool = False,
         wait_seconds: float | None = None,
     ) -> None:
         super().__init__(what, where=where, hint=hint)
-        self.is_passing = is_passing
+        self.is_temporary = is_temporary
         self.wait_seconds = wait_seconds
+
+
+class SourceModule(Protocol):
+    """What a module in this folder offers."""
+
+    def open_source(self) -> StreamSource | DownloadSource:
+        """Return a source with connections of its own; the caller closes it."""
 
 
 _SECRET = re.compile(r"(?i)((?:^|&)[^=&]*(?:token|key|secret|signature|sig|password|auth|credential)[^=&]*=)[^&]*")
 
 
 def redact_url(url: str) -> str:
-    """The URL as it may stand in messages and files: without user, password, fragment and values that look secret."""
+    """Return the URL without user, password, fragment and values that look secret, fit for messages and files."""
     try:
         parts = urlsplit(url)
-    except ValueError:  # brackets that hold no address: it is no URL, and nothing will be fetched from it
-        return url
+    except ValueError:  # brackets that hold no address: not a valid URL, so nothing is ever fetched from it
+        return re.sub(r"//[^/]*@", "//", re.split("[?#]", url)[0])
     return urlunsplit(
         (parts.scheme, parts.netloc.rpartition("@")[2], parts.path, _SECRET.sub(r"\1...", parts.query), "")
     )
 
 
 class Sources:
-    """The sources in use, one for each scheme, each with its own connections."""
+    """The open sources, one for each scheme, each with its own connections. Leaving the context closes them."""
 
     def __init__(self) -> None:
-        self._open: dict[str, Streams | Downloads] = {}
+        self._open: dict[str, StreamSource | DownloadSource] = {}
         self._lock = threading.Lock()
 
     def __enter__(self) -> Sources:
@@ -151,13 +166,13 @@ class Sources:
         for source in self._open.values():
             source.close()
 
-    def of(self, url: str) -> Streams | Downloads:
-        """The source for the scheme of that URL. Raises UnknownName when there is none."""
+    def for_url(self, url: str) -> StreamSource | DownloadSource:
+        """Return the source for the URL's scheme. Raises UnknownName for an unknown scheme."""
         scheme = url.partition(":")[0].lower() if ":" in url.partition("/")[0] else ""
         name = "https" if scheme == "http" else scheme
         with self._lock:
             if name not in self._open:
                 if name not in plugins.names("sources"):
                     raise UnknownName("source", scheme, plugins.names("sources"), where=redact_url(url))
-                self._open[name] = plugins.load("sources", name).connect()
+                self._open[name] = plugins.load("sources", name).open_source()
             return self._open[name]

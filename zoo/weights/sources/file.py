@@ -1,4 +1,4 @@
-"""file: URLs: another place on this machine."""
+"""Read file: URLs, which name files on this machine."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from zoo.weights.sources import Fault, Version
+from zoo.weights.sources import SourceError, Version
 
 
-def connect() -> FileSource:
-    """A source of local files."""
+def open_source() -> FileSource:
+    """Return a source of local files."""
     return FileSource()
 
 
 def path_of(url: str) -> Path:
-    """The path that `file:///folder/name` or `file://localhost/folder/name` stands for. Raises Fault for another host.
+    """Return the path in `file:///folder/name` or `file://localhost/folder/name`.
 
-    Source: RFC 8089, section 2.
+    Raises SourceError for another host or a relative path. Source: RFC 8089, section 2.
     """
     parts = urlsplit(url)
     path = Path(unquote(parts.path))
     if parts.netloc not in ("", "localhost") or not path.is_absolute():
-        raise Fault(
-            "a file: address names an absolute path on this machine", where=url, hint="write file:///folder/name"
+        raise SourceError(
+            "not an absolute path on this machine", where=url, hint="write the address as file:///folder/name"
         )
     return path
 
 
 class FileSource:
-    """A Streams source; a local file always has ranges."""
+    """A StreamSource of local files, which always support ranges."""
 
     def open(
         self,
@@ -40,24 +40,24 @@ class FileSource:
         stop: int | None = None,
         version: Version | None = None,
         timeout_seconds: float,
-    ) -> FileReply:
-        """See Streams. A file that is no longer the one of `version` is given whole."""
+    ) -> FileResponse:
+        """Open the file, see StreamSource. The whole file is read when it no longer has `version`."""
         try:
             file = path_of(url).open("rb", buffering=0)
             status = os.fstat(file.fileno())
         except OSError as error:
-            raise Fault(f"the file cannot be read: {error.strerror}", where=url) from error
+            raise SourceError(f"cannot read the file: {error.strerror}", where=url) from error
         current = Version(status.st_size, etag=f'"{status.st_mtime_ns}-{status.st_ino}"')
-        return FileReply(
+        return FileResponse(
             file, start if version in (None, current) else 0, current, is_partial=version in (None, current)
         )
 
     def close(self) -> None:
-        """Nothing is kept."""
+        """Do nothing: no file stays open."""
 
 
-class FileReply:
-    """See Reply."""
+class FileResponse:
+    """The Response of a FileSource."""
 
     def __init__(self, file: io.FileIO, start: int, version: Version, *, is_partial: bool) -> None:
         self._file = file
@@ -67,12 +67,12 @@ class FileReply:
         self.is_partial = is_partial
 
     def read(self, size: int) -> bytes:
-        """See Reply."""
+        """Return up to `size` bytes, see Response."""
         return self._file.read(size) or b""
 
     def interrupt(self) -> None:
-        """A local read ends by itself."""
+        """Do nothing: a local read does not wait."""
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._file.close()

@@ -1,7 +1,8 @@
-"""https: and http: URLs, through requests: ranges, redirects, proxies, CA bundle and `.netrc` as requests does them.
+"""Read https: and http: URLs with requests, which handles redirects, proxies, CA bundles and `.netrc`.
 
-`understand` decides what a reply means; the rest asks and reads. A server that answers a range with something unusable
-(416, another range, a compressed body) is asked again for the whole: `open` gives either what was asked or all.
+`interpret` decides what a response means; the rest sends requests and reads bodies. When a response to a range request
+is unusable (416, another range, a compressed body), the whole file is requested: `open` returns the range or the whole
+file.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from zoo.weights.sources import Fault, Version, redact_url
+from zoo.weights.sources import SourceError, Version, redact_url
 
 if TYPE_CHECKING:
     import requests
@@ -23,19 +24,22 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS = 15.0
 _POOL = 64
-"""Idle connections that are kept: more than any sensible number of files at once times connections of each."""
+"""The number of idle connections to keep: more than any sensible number of parallel files times their connections."""
 _GONE = frozenset({401, 403, 404, 410})
-"""What a signed address answers once it has expired; the original one is asked again before that is believed."""
+"""The statuses of an expired signed address. Only when the original address returns one too, the file is missing."""
 
 
-def connect() -> HttpSource:
-    """A source with its own connections."""
+def open_source() -> HttpSource:
+    """Return a source with its own connections."""
     return HttpSource()
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
-    """What status and headers say: the body begins at `start`; `is_usable` is false when another question is needed."""
+class Interpretation:
+    """What status and headers mean: the body begins at `start`, in bytes.
+
+    `is_usable` is false when another request is needed, `is_encoded` true when the body is compressed.
+    """
 
     start: int
     is_partial: bool
@@ -44,40 +48,40 @@ class Meaning:
     is_encoded: bool = False
 
 
-def understand(status: int, headers: Mapping[str, str], *, start: int, is_range: bool, url: str = "") -> Meaning:
-    """What a final reply means for somebody who asked for the bytes from `start` on, as a range or not.
+def interpret(status: int, headers: Mapping[str, str], *, start: int, is_range: bool, url: str = "") -> Interpretation:
+    """Return what a final response means, when the bytes from `start` on were requested, as a range or not.
 
-    Raises Fault for a status that brings no body of the file; `headers` finds names in any case.
+    headers: a mapping that ignores case. Raises SourceError for a status without the file's content.
     Source: RFC 9110, sections 8.8 (validators), 10.2.3 (Retry-After), 13.1.5 (If-Range), 14 (ranges), 15 (statuses).
     """
     is_encoded = headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity")
     if status == 206 and is_range:
-        match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", headers.get("Content-Range", "").strip())
+        match = re.fullmatch(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", headers.get("Content-Range", "").strip())
         if match is None or int(match[1]) != start or is_encoded:
-            return Meaning(0, False, Version(), is_usable=False)
-        return Meaning(start, True, _version(headers, int(match[3])))
+            return Interpretation(0, False, Version(), is_usable=False)
+        return Interpretation(start, True, _version(headers, int(match[3])))
     if status == 416 and is_range:
-        return Meaning(0, False, Version(), is_usable=False)
+        return Interpretation(0, False, Version(), is_usable=False)
     if status == 200:
         length = headers.get("Content-Length", "")
-        size_bytes = int(length) if length.isdigit() and not is_encoded else None
-        return Meaning(0, False, _version(headers, size_bytes), is_encoded=is_encoded)
-    raise _refusal(status, headers, redact_url(url))
+        size_bytes = int(length) if re.fullmatch(r"[0-9]{1,19}", length) and not is_encoded else None
+        return Interpretation(0, False, _version(headers, size_bytes), is_encoded=is_encoded)
+    raise _error_of(status, headers, redact_url(url))
 
 
 def retry_after(text: str, now: datetime) -> float | None:
-    """Seconds to wait that a Retry-After header asks for, as a number or as a date; None when it says neither."""
+    """Return the seconds to wait in a Retry-After header, a number or a date; None when it is neither."""
     if re.fullmatch(r"\d+", text.strip()):
         return float(text)
     try:
         when = parsedate_to_datetime(text)
-    except ValueError:
+        return max(0.0, (when.replace(tzinfo=when.tzinfo or timezone.utc) - now).total_seconds())
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, (when.replace(tzinfo=when.tzinfo or timezone.utc) - now).total_seconds())
 
 
 class HttpSource:
-    """A Streams source over one requests.Session; its methods may be called from several threads."""
+    """A StreamSource with one requests.Session. Its methods may be called from several threads."""
 
     def __init__(self) -> None:
         import requests
@@ -97,8 +101,8 @@ class HttpSource:
         stop: int | None = None,
         version: Version | None = None,
         timeout_seconds: float,
-    ) -> HttpReply:
-        """See Streams. An address that a redirect led to is used again, until it fails once."""
+    ) -> HttpResponse:
+        """Open the URL, see StreamSource. The target of a redirect is used again until it fails once."""
         is_range = start > 0 or stop is not None
         headers = {"Accept-Encoding": "identity"}
         if is_range:
@@ -107,17 +111,17 @@ class HttpSource:
                 headers["If-Range"] = version.etag or version.modified
         response = self._get(url, headers, timeout_seconds)
         try:
-            meaning = understand(response.status_code, response.headers, start=start, is_range=is_range, url=url)
-        except Fault:
+            interpretation = interpret(response.status_code, response.headers, start=start, is_range=is_range, url=url)
+        except SourceError:
             response.close()
             raise
-        if meaning.is_usable:
-            return HttpReply(response, meaning)
+        if interpretation.is_usable:
+            return HttpResponse(response, interpretation)
         response.close()
         return self.open(url, timeout_seconds=timeout_seconds)
 
     def close(self) -> None:
-        """Lets go of idle connections."""
+        """Close idle connections."""
         self._session.close()
 
     def _get(self, url: str, headers: Mapping[str, str], timeout_seconds: float) -> requests.Response:
@@ -139,51 +143,58 @@ class HttpSource:
         try:
             return self._session.get(url, headers=headers, stream=True, timeout=timeouts)
         except requests.exceptions.TooManyRedirects as error:
-            raise Fault("the address leads in a circle of redirects", where=redact_url(url)) from error
+            raise SourceError("too many redirects", where=redact_url(url)) from error
         except requests.exceptions.SSLError as error:
-            hint = "if a proxy of yours signs for it, name its certificate in REQUESTS_CA_BUNDLE"
-            raise Fault(
-                f"the server cannot prove that it is {urlsplit(url).hostname}", where=redact_url(url), hint=hint
-            ) from error
+            hint = "if your proxy has a certificate of its own, set REQUESTS_CA_BUNDLE to its file"
+            what = f"cannot make a secure connection to {urlsplit(url).hostname}: {_reason(error)}"
+            raise SourceError(what, where=redact_url(url), hint=hint) from error
         except requests.exceptions.Timeout as error:
-            raise Fault(f"no answer within {timeouts[1]:g} s", where=redact_url(url), is_passing=True) from error
+            raise SourceError(
+                f"no response within {timeouts[1]:g} s", where=redact_url(url), is_temporary=True
+            ) from error
         except requests.exceptions.ConnectionError as error:
-            raise Fault(f"no connection: {_reason(error)}", where=redact_url(url), is_passing=True) from error
+            raise SourceError(f"cannot connect: {_reason(error)}", where=redact_url(url), is_temporary=True) from error
         except requests.exceptions.RequestException as error:
-            raise Fault(f"the address cannot be asked for: {type(error).__name__}", where=redact_url(url)) from error
+            raise SourceError(f"the request failed: {_words(error)}", where=redact_url(url)) from error
+        except ValueError as error:  # requests and urllib3 raise it for some redirects
+            raise SourceError(
+                "the address, or one that it redirects to, is not valid", where=redact_url(url)
+            ) from error
 
 
-class HttpReply:
-    """See Reply."""
+class HttpResponse:
+    """The Response of an HttpSource."""
 
-    def __init__(self, response: requests.Response, meaning: Meaning) -> None:
+    def __init__(self, response: requests.Response, interpretation: Interpretation) -> None:
         self._response = response
-        self._is_encoded = meaning.is_encoded
-        self.start = meaning.start
-        self.is_partial = meaning.is_partial
-        self.version = meaning.version
+        self._is_encoded = interpretation.is_encoded
+        self.start = interpretation.start
+        self.is_partial = interpretation.is_partial
+        self.version = interpretation.version
 
     def read(self, size: int) -> bytes:
-        """See Reply."""
+        """Return up to `size` bytes, see Response."""
         import urllib3
 
         try:
             data: bytes = self._response.raw.read(size, decode_content=self._is_encoded)
         except urllib3.exceptions.ReadTimeoutError as error:
-            raise Fault("the body stalled", where=redact_url(self._response.url), is_passing=True) from error
+            raise SourceError(
+                "the server stopped sending", where=redact_url(self._response.url), is_temporary=True
+            ) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise Fault(
-                f"the body broke off: {_reason(error)}", where=redact_url(self._response.url), is_passing=True
+            raise SourceError(
+                f"the connection broke off: {_reason(error)}", where=redact_url(self._response.url), is_temporary=True
             ) from error
         return data
 
     def interrupt(self) -> None:
-        """See Reply."""
+        """End a `read` that another thread is waiting in."""
         with suppress(ValueError, RuntimeError, OSError):  # what urllib3 raises when the body has just ended
             self._response.raw.shutdown()
 
     def close(self) -> None:
-        """See Reply."""
+        """Close the connection if the body was not read to its end."""
         self._response.close()
 
 
@@ -192,20 +203,20 @@ def _version(headers: Mapping[str, str], size_bytes: int | None) -> Version:
     return Version(size_bytes, "" if etag.startswith("W/") else etag, headers.get("Last-Modified", "").strip())
 
 
-def _refusal(status: int, headers: Mapping[str, str], where: str) -> Fault:
+def _error_of(status: int, headers: Mapping[str, str], where: str) -> SourceError:
     if status == 429 or status == 408 or status >= 500:
         wait_seconds = retry_after(headers.get("Retry-After", ""), datetime.now(timezone.utc))
-        return Fault(f"the server answers {status}", where=where, is_passing=True, wait_seconds=wait_seconds)
+        return SourceError(f"the server returned {status}", where=where, is_temporary=True, wait_seconds=wait_seconds)
     hint = ""
     if status in (401, 403):
-        hint = "if the address needs a login, put it into ~/.netrc"
+        hint = "if the address needs a login, add it to ~/.netrc"
     if status in (404, 410):
-        hint = "the file has gone from there: put another address under `urls` in the card"
-    return Fault(f"the server answers {status}", where=where, hint=hint)
+        hint = "the file is no longer at this address: correct `urls` in the card"
+    return SourceError(f"the server returned {status}", where=where, hint=hint)
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause in few words: urllib3's own texts hold objects, and addresses with their secrets."""
+    """Return the innermost cause in a few words: urllib3's own messages contain objects, and addresses with secrets."""
     while True:
         inner = getattr(error, "reason", None) or error.__cause__ or error.__context__
         inner = inner or next((part for part in error.args if isinstance(part, BaseException)), None)
@@ -214,4 +225,9 @@ def _reason(error: BaseException) -> str:
         error = inner
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    return _words(error)
+
+
+def _words(error: BaseException) -> str:
+    """Return the name of an error's class in words: `invalid header` for InvalidHeader."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).removesuffix("Error").strip().lower()

@@ -1,1 +1,1 @@
-"""Download one file over several connections, resumable, hashed while it arrives."""
+"""Download one file over several connections, resume it, and hash it while it arrives."""

@@ -1,7 +1,7 @@
-"""One address of a file + a part -> the rest of the file in that part, brought by several connections.
+"""Download the missing ranges of a part file from one address over several connections.
 
-They write their segments in place while one thread hashes behind them, and one has the disk take what came. A
-connection that fails gives its segment back; one that is slow shares it.
+Each connection writes its segment of the file in place, while one thread hashes the part and another flushes it to the
+disk. A connection that fails gives its segment back; the segment of a slow connection is split.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 
 from zoo.errors import WrongContent
 from zoo.runtime import malloc
-from zoo.weights.sources import Fault, Reply, Sources, Streams, Version, redact_url
-from zoo.weights.transfer.followers import Hashing, Syncing
-from zoo.weights.transfer.partial import SMALL_BYTES, Part, check_room
+from zoo.weights.sources import Response, SourceError, Sources, StreamSource, Version, redact_url
+from zoo.weights.transfer.followers import Flusher, Hasher
+from zoo.weights.transfer.partial import SMALL_BYTES, Part, check_free_space
 from zoo.weights.transfer.policy import (
     FAST_BYTES_PER_SECOND,
-    LEAST_BLOCK_BYTES,
-    LEAST_SEGMENT_BYTES,
+    MIN_BLOCK_BYTES,
+    MIN_SEGMENT_BYTES,
     RAMP_BYTES,
     RAMP_SECONDS,
     RetryPolicy,
@@ -37,34 +37,34 @@ from zoo.weights.transfer.policy import (
 from zoo.weights.transfer.spans import Span, gaps
 
 LARGE_BYTES = 32 << 20
-"""From here on what memory costs is felt, see malloc."""
+"""From this size on the cost of allocating memory is noticeable, see zoo.runtime.malloc."""
 PROGRESS_BYTES = 64 << 10
-"""A try that brought this much did get on, and the next failure counts as the first."""
+"""A try that moved so many bytes made progress, and the next failure counts as the first one."""
 HEAD_BYTES = 1024
 TICK_SECONDS = 0.2
 TOUCH_SECONDS = 5.0
-"""How often a sidecar is written though little came, so that its writer is known to live."""
+"""How often the sidecar is written although few bytes arrived, so that other processes see a live writer."""
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadRequest:
-    """A file to transfer. `identity` is the digest as far as it is known; with one, all addresses hold equal bytes."""
+    """A file to download. `sha256`: the digits that the card gives; with any, all addresses must have equal bytes."""
 
     model: str
     file: str
     urls: tuple[str, ...]
     size_bytes: int | None = None
-    identity: str = ""
+    sha256: str = ""
 
     @property
-    def identity_or_url(self) -> str:
-        """What part files of it are kept under: the digest, else the first address."""
-        return self.identity or redact_url(self.urls[0])
+    def identity(self) -> str:
+        """What identifies the file among the part files: the digest, else the first address."""
+        return self.sha256 or redact_url(self.urls[0])
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadProgress:
-    """How far a transfer is; `note` says what it waits for, if it waits."""
+    """How far a download is; `note` says what it is doing or waiting for, if it is not receiving bytes."""
 
     model: str
     file: str
@@ -75,23 +75,23 @@ class DownloadProgress:
 
 @dataclass(frozen=True, slots=True)
 class DownloadContext:
-    """What transfers of one run share."""
+    """What the downloads of one run share."""
 
     sources: Sources
     connections: int = 8
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     stop: threading.Event = field(default_factory=threading.Event)
-    """Set to end every transfer soon; what is done is kept."""
+    """Set it to stop every download soon; the finished ranges are kept."""
     report_progress: Callable[[DownloadProgress], None] = lambda progress: None
 
 
 class VersionChanged(Exception):
-    """The server has another version than the bytes that are here are of."""
+    """The server has another version of the file than the part."""
 
 
 @dataclass(slots=True, eq=False)
 class _Segment:
-    """What one connection is at: bytes from `position` up to `stop`, or to the end where the size is not known."""
+    """The range of one connection: from `position` up to `stop`, or to the end of the file when its size is unknown."""
 
     position: int
     stop: int | None
@@ -100,52 +100,56 @@ class _Segment:
 
 
 class Connections:
-    """The connections that bring one version of a file from one address into a part."""
+    """The connections that download one version of a file from one address into a part."""
 
     def __init__(
-        self, part: Part, source: Streams, url: str, request: DownloadRequest, context: DownloadContext, limit: int
+        self, part: Part, source: StreamSource, url: str, request: DownloadRequest, context: DownloadContext, limit: int
     ) -> None:
         self._part, self._source, self._url, self._request, self._context = part, source, url, request, context
         self._limit = limit
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
-        self._active = 0
-        self._replies: set[Reply] = set()
+        self._active: set[threading.Thread] = set()
+        self._responses: set[Response] = set()
         self._is_over = False
         self._failure: BaseException | None = None
         self._note = ""
         self._in_progress: list[_Segment] = []
-        self.last_fault: Fault | None = None
+        self.last_error: SourceError | None = None
         size_bytes = part.size_bytes if part.size_bytes is not None else request.size_bytes
         self._pending_spans = (
-            [Span(part.frontier, sys.maxsize)] if size_bytes is None else list(gaps(part.done_spans, size_bytes))
+            [Span(part.prefix_bytes, sys.maxsize)] if size_bytes is None else list(gaps(part.done_spans, size_bytes))
         )
         self._has_accepted = False
         self._extra_connections, self._ramp_started, self._ramp_start_bytes = 0, 0.0, 0
         self._is_one_enough = False
-        self._block = LEAST_BLOCK_BYTES
+        self._block = MIN_BLOCK_BYTES
 
     def run(self) -> str:
-        """Bring what is missing; the sha256 of all of it. The calling thread tells of progress and feels Ctrl-C."""
+        """Download the missing ranges and return the sha256 of the whole file, in hex.
+
+        The calling thread reports progress and receives Ctrl-C. Raises SourceError when the address fails, WrongContent
+        when the file has another size, VersionChanged, and CannotCheck when the disk fails.
+        """
         if sum(span.size_bytes for span in self._pending_spans) > LARGE_BYTES:
             malloc.keep_freed()
-        hashing, syncing = Hashing(self._part), Syncing(self._part)
-        hashing.start()
-        syncing.start()
+        hasher, flusher = Hasher(self._part), Flusher(self._part)
+        hasher.start()
+        flusher.start()
         try:
             self._start_connections(1)
             self._watch()
             if self._failure is not None:
                 raise self._failure
-            self._report_progress("checking")
-            syncing.end()
-            sha256 = hashing.finish()
+            self._report_progress("verifying")
+            flusher.finish()
+            sha256 = hasher.result()
             self._report_progress("")
             return sha256
         finally:
-            self._end()
-            hashing.abandon()
-            syncing.abandon()
+            self._stop()
+            hasher.cancel()
+            flusher.cancel()
 
     def _watch(self) -> None:
         touched = time.monotonic()
@@ -167,13 +171,13 @@ class Connections:
             DownloadProgress(self._request.model, self._request.file, self._part.done_bytes, total, note)
         )
 
-    def _end(self) -> None:
-        """Make every connection stop. One that still waits for an answer finds that all is over when it comes."""
+    def _stop(self) -> None:
+        """Stop every connection. One that waits for the server's response stops when the response arrives."""
         with self._changed:
             self._is_over = True
             self._changed.notify_all()
-            for reply in self._replies:
-                reply.interrupt()
+            for response in self._responses:
+                response.interrupt()
         for thread in self._threads:
             thread.join(timeout=1.0)
 
@@ -182,11 +186,11 @@ class Connections:
             for _ in range(count):
                 thread = threading.Thread(target=self._work, daemon=True, name=f"fetch {self._request.file}")
                 self._threads.append(thread)
-                self._active += 1
+                self._active.add(thread)
                 thread.start()
 
     def _start_extra_connections(self, now: float) -> None:
-        """More connections, as soon as the first one alone does not bring what a machine can hash and write."""
+        """Start more connections once it is known that the first one is slower than the machine can hash and write."""
         moved_bytes, seconds = self._part.done_bytes - self._ramp_start_bytes, now - self._ramp_started
         if moved_bytes < RAMP_BYTES and seconds < RAMP_SECONDS:
             return
@@ -199,13 +203,13 @@ class Connections:
     def _work(self) -> None:
         try:
             self._transfer_segments()
-        except BaseException as error:  # carried to the thread that runs the connections, which raises it
+        except BaseException as error:  # `run` raises it in its own thread
             with self._changed:
                 self._failure = self._failure or error
                 self._is_over = True
         finally:
             with self._changed:
-                self._active -= 1
+                self._active.discard(threading.current_thread())
                 self._changed.notify_all()
 
     def _transfer_segments(self) -> None:
@@ -215,20 +219,21 @@ class Connections:
                 self._transfer(segment)
                 self._put_back(segment)
                 failures = 0
-            except Fault as fault:
-                self.last_fault = fault
+            except SourceError as error:
+                self.last_error = error
                 failures = 1 if segment.moved_bytes >= PROGRESS_BYTES else failures + 1
-                if self._put_back(segment) and not segment.moved_bytes:
-                    return  # a connection too many: the others get on without it
-                seconds = wait_seconds(failures, fault, self._context.retry_policy, random.random())
+                self._put_back(segment)
+                if not segment.moved_bytes and self._leave_to_others():
+                    return
+                seconds = wait_seconds(failures, error, self._context.retry_policy, random.random())
                 if seconds is None:
                     raise
-                self._pause(seconds, fault)
+                self._pause(seconds, error)
 
     def _next_segment(self) -> _Segment | None:
-        """The next segment, in the order of the file, or half of what a slow connection is at; None when all is done.
+        """Return the next segment in the order of the file, else half of a slow connection's; None when all are done.
 
-        Until a server has answered, there is one taker.
+        Before the server's first response only one connection is active.
         """
         with self._changed:
             while not self._is_over:
@@ -252,7 +257,7 @@ class Connections:
         return _Segment(span.start, min(span.stop, span.start + most))
 
     def _split_slowest(self) -> _Segment | None:
-        """The second half of the segment that would take longest, if it is worth a request."""
+        """Return the second half of the largest slow segment; None when no segment is slow."""
         now = time.monotonic()
         slow = [
             segment
@@ -267,74 +272,87 @@ class Connections:
         segment.stop = middle = (segment.position + (stop or 0)) // 2
         return _Segment(middle, stop)
 
-    def _put_back(self, segment: _Segment) -> bool:
-        """Put what is left of a segment back; says whether there are other connections."""
+    def _put_back(self, segment: _Segment) -> None:
+        """Give back what is left of a segment."""
         with self._changed:
             self._in_progress.remove(segment)
             stop = sys.maxsize if segment.stop is None else segment.stop
             if segment.position < stop:
                 self._pending_spans.insert(0, Span(segment.position, stop))
             self._changed.notify_all()
-            return self._active > 1
 
-    def _pause(self, seconds: float, fault: Fault) -> None:
+    def _leave_to_others(self) -> bool:
+        """Return whether this connection may end because others are active: the server may allow no more connections.
+
+        It is removed in the same step, so that of several connections that fail at once the last one stays.
+        """
         with self._changed:
-            self._note = f"{fault.what}; again in {seconds:.0f} s"
+            if len(self._active) < 2:
+                return False
+            self._active.discard(threading.current_thread())
+            return True
+
+    def _pause(self, seconds: float, error: SourceError) -> None:
+        with self._changed:
+            self._note = f"{error.what}; retrying in {seconds:.0f} s"
             self._changed.wait_for(lambda: self._is_over, seconds)
             self._note = ""
 
     def _transfer(self, segment: _Segment) -> None:
-        reply = self._open(segment)
+        response = self._open(segment)
         with self._changed:
-            self._replies.add(reply)
+            self._responses.add(response)
         try:
             if self._is_over:
                 return
-            self._accept(segment, reply)
-            self._copy_body(segment, reply)
+            self._accept(segment, response)
+            self._copy_body(segment, response)
         finally:
             with self._changed:
-                self._replies.discard(reply)
-            reply.close()
+                self._responses.discard(response)
+            response.close()
 
-    def _open(self, segment: _Segment) -> Reply:
+    def _open(self, segment: _Segment) -> Response:
         stop = segment.stop
         if stop is None and self._limit > 1:
-            stop = segment.position + LEAST_SEGMENT_BYTES
+            stop = segment.position + MIN_SEGMENT_BYTES
         if segment.position == 0 and stop == self._request.size_bytes:
-            stop = None  # all of it: no range needed
+            stop = None  # the whole file needs no range
         stall_seconds = self._context.retry_policy.stall_seconds
         return self._source.open(
             self._url, start=segment.position, stop=stop, version=self._part.version, timeout_seconds=stall_seconds
         )
 
-    def _accept(self, segment: _Segment, reply: Reply) -> None:
-        """Hold a reply against what is known; the first one says how large the file is and how many may help."""
-        expected, size_bytes = self._request.size_bytes, reply.version.size_bytes
+    def _accept(self, segment: _Segment, response: Response) -> None:
+        """Compare a response with the request and the part. The first one gives the size and number of connections.
+
+        Raises WrongContent for another size than the card's, VersionChanged for another version than the part's.
+        """
+        expected, size_bytes = self._request.size_bytes, response.version.size_bytes
         if expected is not None and size_bytes is not None and size_bytes != expected:
-            raise self._wrong_size(f"{size_bytes} bytes", reply)
-        if not reply.is_partial:
-            self._accept_whole(segment, reply)
+            raise self._wrong_size(f"{size_bytes} bytes", response)
+        if not response.is_partial:
+            self._accept_whole(segment, response)
             return
-        if not is_same_version(self._part.version, reply.version):
+        if not is_same_version(self._part.version, response.version):
             raise VersionChanged
         with self._changed:
             is_first, self._has_accepted = not self._has_accepted, True
             if is_first:
-                self._set_version(reply.version)
+                self._set_version(response.version)
                 if segment.stop is None and size_bytes is not None:
-                    segment.stop = min(segment.position + LEAST_SEGMENT_BYTES, size_bytes)
+                    segment.stop = min(segment.position + MIN_SEGMENT_BYTES, size_bytes)
                     self._pending_spans = [span for span in (Span(segment.stop, size_bytes),) if span.size_bytes]
-                left_bytes = sum(span.size_bytes for span in self._pending_spans) + LEAST_SEGMENT_BYTES
+                left_bytes = sum(span.size_bytes for span in self._pending_spans) + MIN_SEGMENT_BYTES
                 self._extra_connections = connection_count(left_bytes, self._limit) - 1
                 self._ramp_started, self._ramp_start_bytes = time.monotonic(), self._part.done_bytes
 
-    def _accept_whole(self, segment: _Segment, reply: Reply) -> None:
+    def _accept_whole(self, segment: _Segment, response: Response) -> None:
         if self._part.done_spans:
             raise VersionChanged
-        self._set_version(reply.version)
+        self._set_version(response.version)
         with self._changed:
-            size_bytes = reply.version.size_bytes
+            size_bytes = response.version.size_bytes
             segment.position, segment.stop = 0, self._request.size_bytes if size_bytes is None else size_bytes
             self._pending_spans.clear()
 
@@ -342,15 +360,15 @@ class Connections:
         self._part.version = version
         self._part.size_bytes = version.size_bytes if version.size_bytes is not None else self._request.size_bytes
         if self._part.size_bytes is not None:
-            check_room(self._part.path.parent, self._part.size_bytes - self._part.done_bytes)
+            check_free_space(self._part.path.parent, self._part.size_bytes - self._part.done_bytes)
         if self._part.size_bytes is None or self._part.size_bytes > SMALL_BYTES:
             self._part.save()
 
-    def _copy_body(self, segment: _Segment, reply: Reply) -> None:
+    def _copy_body(self, segment: _Segment, response: Response) -> None:
         block = self._block
         while not self._is_over and (segment.stop is None or segment.position < segment.stop):
             started = time.monotonic()
-            data = reply.read(block if segment.stop is None else min(block, segment.stop - segment.position))
+            data = response.read(block if segment.stop is None else min(block, segment.stop - segment.position))
             if not data or self._is_over:
                 break
             now = time.monotonic()
@@ -363,15 +381,16 @@ class Connections:
         if segment.stop is None:
             self._part.size_bytes = segment.stop = segment.position
         elif segment.position < segment.stop:
-            what = f"the body ended {segment.stop - segment.position} bytes too early"
-            raise Fault(what, where=redact_url(self._url), is_passing=True)
-        elif reply.version.size_bytes is None and reply.read(1):
-            raise self._wrong_size(f"more than {segment.stop} bytes", reply)
+            what = f"the response ended {segment.stop - segment.position} bytes too early"
+            raise SourceError(what, where=redact_url(self._url), is_temporary=True)
+        elif response.version.size_bytes is None and response.read(1):
+            raise self._wrong_size(f"more than {segment.stop} bytes", response)
 
     def _advance(self, segment: _Segment, data: bytes) -> tuple[int, bytes]:
-        """Where the data go, and as much of them as the segment still has: its end may have become another's meanwhile.
+        """Move the segment's position. Return the offset of the data, and the data up to the segment's end.
 
-        No byte is written twice, so that what is hashed from memory is what the file has.
+        The end may have moved since the read, when the segment was split. No byte is written twice, so that the blocks
+        hashed from memory are equal to the file.
         """
         with self._changed:
             start = segment.position
@@ -381,10 +400,10 @@ class Connections:
             segment.moved_bytes += len(data)
         return start, data
 
-    def _wrong_size(self, size: str, reply: Reply) -> WrongContent:
+    def _wrong_size(self, size: str, response: Response) -> WrongContent:
         head = b""
-        with suppress(Fault):
-            head = reply.read(HEAD_BYTES) if reply.start == 0 and not self._part.done_spans else b""
-        it_is = f" and is {sniff_type(head)}" if head and sniff_type(head) else ""
-        what = f"the file there has {size}{it_is}, the card says {self._request.size_bytes}"
+        with suppress(SourceError):
+            head = response.read(HEAD_BYTES) if response.start == 0 and not self._part.done_spans else b""
+        kind = f" and is {sniff_type(head)}" if head and sniff_type(head) else ""
+        what = f"the file at this address has {size}{kind}, the card says {self._request.size_bytes}"
         return WrongContent(what, where=redact_url(self._url), hint="correct the address or size_bytes in the card")

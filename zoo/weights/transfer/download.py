@@ -1,60 +1,62 @@
-"""Addresses of one file -> its bytes on this disk, with size and sha256; what an earlier process left is built upon.
+"""Download one file from its addresses, resume what an earlier process left, and return its size and sha256.
 
-`transfer` tries the addresses in order, each with several connections or its source's own client. Each writer has a part
-file of its own, with a sidecar that says which ranges of which version are there, so that nothing depends on working locks;
-and no sidecar is ever trusted for the content: only the final hash is, and that is judged elsewhere (store).
+`transfer` tries the addresses in order, each with several connections or its source's own client. Each process writes a
+part file of its own, with a sidecar that records the finished ranges and the version, so nothing depends on working
+locks. A sidecar proves nothing about the content: only the final hash does, and zoo.weights.store compares it with the
+card.
 """
 
 from __future__ import annotations
 
 import random
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from zoo.errors import TransferFailed, UnknownName, WrongContent, ZooError
-from zoo.weights.sources import Downloads, Fault, Version, redact_url
+from zoo.weights.sources import DownloadSource, SourceError, Version, redact_url
 from zoo.weights.transfer.connections import (
+    TOUCH_SECONDS,
     Connections,
     DownloadContext,
     DownloadProgress,
     DownloadRequest,
     VersionChanged,
 )
-from zoo.weights.transfer.followers import Hashing
-from zoo.weights.transfer.partial import CLIENT_SUFFIX, Part, Writer, check_room
+from zoo.weights.transfer.followers import Hasher
+from zoo.weights.transfer.partial import CLIENT_SUFFIX, Part, Writer, check_free_space
 from zoo.weights.transfer.policy import wait_seconds
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadedFile:
-    """A whole file as its server sent it, in a part file, measured and on the disk, not judged."""
+    """A whole file as its server sent it, in a part file that is flushed to the disk: measured, but not compared."""
 
     part: Part
     size_bytes: int
     sha256: str
     url: str
-    resumed_bytes: int
     notes: tuple[str, ...]
 
 
 def may_resume(part: Part, url: str, request: DownloadRequest) -> bool:
-    """Whether the bytes in a part may be the beginning of what this address has.
+    """Return whether the bytes in a part may belong to the file at this address.
 
-    Either the digest is known, so that a mistake comes out at the end, or the server can tell that it is the same file.
+    Either the digest is known, so that the final hash finds a mistake, or the server can confirm the version.
     """
     is_size_right = request.size_bytes in (None, part.size_bytes) or part.size_bytes is None
-    return is_size_right and (bool(request.identity) or (part.url == redact_url(url) and part.version.is_known))
+    return is_size_right and (bool(request.sha256) or (part.url == redact_url(url) and part.version.is_known))
 
 
 def transfer(request: DownloadRequest, folder: Path, context: DownloadContext) -> DownloadedFile:
-    """The file from the first of its addresses that has it, in a part file below `folder`.
+    """Download the file from the first of its addresses that has it, into a part file in `folder`.
 
-    Raises WrongContent when an address has something else (another size, a page, a pointer) and no other has the file,
-    TransferFailed when none could be asked or the body never came whole, CannotCheck when the disk refuses.
+    Raises WrongContent when an address has another file (by its size) and no address has the right one, TransferFailed
+    when no download completed, CannotCheck when the disk is full or not writable.
     """
-    part = Part.resume(folder, request.file, request.identity_or_url, Writer.current())
+    part = Part.resume(folder, request.file, request.identity, Writer.current())
     failures: list[ZooError] = []
     for url in request.urls:
         attempt = _Attempt(part, url, request, context)
@@ -64,53 +66,52 @@ def transfer(request: DownloadRequest, folder: Path, context: DownloadContext) -
             failures.append(error)
             part = attempt.part
         except BaseException:
-            attempt.part.leave()
+            attempt.part.release()
             raise
         else:
             part = attempt.part
-            notes = tuple(f"not from {error.where or request.file}: {error.what}" for error in failures)
-            return DownloadedFile(part, part.done_bytes, sha256, redact_url(url), attempt.resumed_bytes, notes)
-    part.leave()
+            notes = tuple(f"tried {error.where or request.file}: {error.what}" for error in failures)
+            return DownloadedFile(part, part.done_bytes, sha256, redact_url(url), notes)
+    part.release()
     raise _all_failed(request, failures)
 
 
 class _Attempt:
-    """One address: as often from the beginning as the file there changes, within reason."""
+    """The download from one address, which starts again when the file changes on the server."""
 
     def __init__(self, part: Part, url: str, request: DownloadRequest, context: DownloadContext) -> None:
         self.part = part
         self.url = url
-        self.resumed_bytes = 0
+        self._saved_at = 0.0
         self._request = request
         self._context = context
 
     def run(self) -> str:
-        """The sha256 of the whole file, which is then in `part`."""
-        source = self._context.sources.of(self.url)
-        if isinstance(source, Downloads):
+        """Download the file into `part` and return its sha256. Raises what `transfer` does, for one address."""
+        source = self._context.sources.for_url(self.url)
+        if isinstance(source, DownloadSource):
             return self._download_by_client(source)
         if self.part.done_spans and not may_resume(self.part, self.url, self._request):
             self.part = self.part.replace_with_empty()
         if self.part.url != redact_url(self.url):
             self.part.url, self.part.version = redact_url(self.url), Version(self.part.size_bytes)
-        fault = Fault(
-            "the file there changes faster than it can be read", where=redact_url(self.url), hint="try again later"
+        error = SourceError(
+            "the file on the server changes during each download", where=redact_url(self.url), hint="try again later"
         )
         for restart in range(self._context.retry_policy.tries):
             limit = self._context.connections if restart < 2 else 1
-            self.resumed_bytes = self.part.done_bytes
             connections = Connections(self.part, source, self.url, self._request, self._context, limit)
             try:
                 return connections.run()
             except VersionChanged:
-                fault = connections.last_fault or fault
+                error = connections.last_error or error
                 self.part = self.part.replace_with_empty()
                 self.part.url = redact_url(self.url)
-        raise fault
+        raise error
 
-    def _download_by_client(self, source: Downloads) -> str:
+    def _download_by_client(self, source: DownloadSource) -> str:
         folder = self.part.path.with_suffix(CLIENT_SUFFIX)
-        check_room(folder.parent, self._request.size_bytes or 0)
+        check_free_space(folder.parent, self._request.size_bytes or 0)
         self.part.save()
         try:
             path = self._retry(
@@ -118,45 +119,48 @@ class _Attempt:
                     self.url,
                     folder,
                     timeout_seconds=self._context.retry_policy.stall_seconds,
-                    arrived=self._report_progress,
+                    on_bytes=self._report_progress,
                 )
             )
-            self.part = self.part.replace_with(path)
+            self.part = self.part.replace_with_file(path)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         self.part.url = redact_url(self.url)
-        hashing = Hashing(self.part)
-        hashing.start()
+        hasher = Hasher(self.part)
+        hasher.start()
         self.part.sync()
-        return hashing.finish()
+        return hasher.result()
 
     def _retry(self, download: Callable[[], Path]) -> Path:
         failures = 0
         while True:
             try:
                 return download()
-            except Fault as fault:
+            except SourceError as error:
                 failures += 1
-                seconds = wait_seconds(failures, fault, self._context.retry_policy, random.random())
+                seconds = wait_seconds(failures, error, self._context.retry_policy, random.random())
                 if seconds is None:
                     raise
                 if self._context.stop.wait(seconds):
-                    raise KeyboardInterrupt from fault
+                    raise KeyboardInterrupt from error
 
     def _report_progress(self, done_bytes: int) -> None:
         if self._context.stop.is_set():
             raise KeyboardInterrupt
+        if time.monotonic() - self._saved_at > TOUCH_SECONDS:  # else other processes would take over the part
+            self._saved_at = time.monotonic()
+            self.part.save()
         self._context.report_progress(
             DownloadProgress(self._request.model, self._request.file, done_bytes, self._request.size_bytes)
         )
 
 
 def _all_failed(request: DownloadRequest, failures: Sequence[ZooError]) -> ZooError:
-    """One error for all the addresses; that a file is wrong says more than that another could not be asked."""
+    """Return one error for all addresses: WrongContent if any is one, since it says more than a failed request."""
     wrong = [error for error in failures if isinstance(error, WrongContent)]
     last = (wrong or failures)[-1]
     if len(failures) == 1:
         return last
     each = "".join(f"\n  {error.where}: {error.what}" for error in failures)
     kind = WrongContent if wrong else TransferFailed
-    return kind(f"{request.file} could not be had from any of {len(failures)} addresses:{each}", hint=last.hint)
+    return kind(f"cannot download {request.file} from any of its {len(failures)} addresses:{each}", hint=last.hint)

@@ -22,46 +22,51 @@ LOCK_POLL_SECONDS = 0.1
 
 @contextmanager
 def download_lock(request: DownloadRequest, context: DownloadContext) -> Iterator[None]:
-    """One process at a time for one file, where locks work; only to save bandwidth, nothing here depends on it."""
-    key, writer, waited_seconds = key_of(request.identity_or_url), Writer.current(), 0.0
+    """Wait until no other process downloads the file, where file locks work. The lock only saves bandwidth.
+
+    A lock whose holder has written nothing for SILENT_SECONDS is ignored. Raises CannotCheck when the store is not
+    writable.
+    """
+    key, writer, waited_seconds = key_of(request.identity), Writer.current(), 0.0
     path = folder_in_home("partial") / f"{key}.lock"
     while (file := _try_lock(path)) is None:
         context.report_progress(
-            DownloadProgress(request.model, request.file, 0, request.size_bytes, "another process is fetching it")
+            DownloadProgress(request.model, request.file, 0, request.size_bytes, "waiting for another zoo process")
         )
         if context.stop.wait(LOCK_POLL_SECONDS):
             raise KeyboardInterrupt
         waited_seconds += LOCK_POLL_SECONDS
         if waited_seconds > SILENT_SECONDS and not is_being_written(path.parent, key, writer):
-            break  # whoever holds the lock does nothing
+            break
     try:
         yield
     finally:
         if file is not None:
             with suppress(OSError):
-                path.unlink()
+                if os.path.samestat(path.stat(), os.fstat(file)):  # another user's lock stays
+                    path.unlink()
             os.close(file)
 
 
 def _try_lock(path: Path) -> int | None:
-    """The open lock file when the lock is ours now, or where locks do not work; None when somebody else has it."""
+    """Return an open file when this process has the lock or locks do not work; None when another process has it."""
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except PermissionError:  # another user's, or a store that we may not write: that is said when it is written
+    except PermissionError:  # another user's lock, or a read-only store, which the first write reports
         return os.open(os.devnull, os.O_RDONLY)
     except OSError as error:
         raise cannot_write(path.parent, error) from error
     if _acquire(file):
         with suppress(OSError):
-            if path.stat().st_ino == os.fstat(file).st_ino:
+            if os.path.samestat(path.stat(), os.fstat(file)):
                 return file
-        # whoever had it has removed the file that was locked: ask for the new one
+        # the previous holder has removed the locked file: the next try locks the new one
     os.close(file)
     return None
 
 
 def _acquire(file: int) -> bool:
-    """Whether the lock is ours now; true as well where there are no locks."""
+    """Return whether this process has the lock now; also true where locks do not work."""
     import fcntl
 
     try:

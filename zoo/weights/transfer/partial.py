@@ -1,11 +1,11 @@
-"""Write one part file with its sidecar, which says which ranges of which version of a file are here, to resume from them.
+"""Write a part file and its sidecar, which records the finished ranges and the version, to resume from them.
 
-    <key>.<writer>.part     the bytes, each at its place
-    <key>.<writer>.json     address, version, size, finished ranges, and who writes
+    <key>.<writer>.part     the bytes, at their offsets
+    <key>.<writer>.json     the sidecar: address, version, size, finished ranges and writer
 
-Two processes never write to one part file, so no lock is needed: on some cluster file systems a lock says yes to
-everybody (huggingface_hub#4306, seen 2026-11-24). A part is taken over by renaming it when its writer is certainly gone,
-and by copying what it finished when its writer is merely silent.
+Two processes never write to one part file, so no lock is needed: on some cluster file systems several processes get the
+same lock (huggingface_hub#4306, seen 2026-11-24). A process takes over a part by renaming it when the writer is gone,
+and by copying its finished ranges when the writer is silent, since a silent writer may go on.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,26 +32,26 @@ from zoo.weights.sources import Version
 from zoo.weights.transfer.spans import RecentBlocks, Span, joined
 
 HASH_BLOCK_BYTES = NOTIFY_BYTES = 1 << 20
-LEAST_SAVE_BYTES, MOST_SAVE_BYTES, SAVES = 256 << 10, 8 << 20, 64
-"""The sidecar is written every 64th of the file, within bounds: what a kill can lose is then about 2 %."""
+MIN_SAVE_BYTES, MAX_SAVE_BYTES, SAVES = 256 << 10, 8 << 20, 64
+"""The sidecar is written after each 64th of the file, within these bounds, so a killed process loses about 2 %."""
 SMALL_BYTES = 4 << 20
-"""Up to here a file that is killed may as well begin anew; it gets a sidecar when it takes long."""
+"""A file up to this size gets a sidecar only when its download takes long: starting again costs little."""
 CLIENT_SUFFIX = ".client"
-"""Of the folder beside a part file in which a source's own client works."""
+"""The suffix of the folder beside a part file in which a source's own client works."""
 SILENT_SECONDS = 60.0
 """A live writer touches its sidecar every few seconds, also while it waits for a server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Who writes: `machine` differs between hosts, boots and containers, which count their process ids anew."""
+    """The process that writes a part. `machine` differs between hosts, boots and containers, as process ids do."""
 
     machine: str
     pid: int
 
     @classmethod
     def current(cls) -> Writer:
-        """This process."""
+        """Return the writer for this process."""
         marks = [socket.gethostname()]
         with suppress(OSError):
             marks.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
@@ -61,7 +62,7 @@ class Writer:
 
 @dataclass(frozen=True, slots=True)
 class PartialFile:
-    """What a sidecar says of a part file."""
+    """A part file with the content of its sidecar. `silent_seconds`: since its writer touched the sidecar."""
 
     sidecar: Path
     file: str
@@ -77,68 +78,73 @@ class PartialFile:
         return self.sidecar.with_suffix(".part")
 
     def remove(self) -> None:
-        """Remove all that there is of it."""
+        """Remove the part file, its sidecar and its client's folder."""
         _remove(self.path, self.sidecar)
         shutil.rmtree(self.sidecar.with_suffix(CLIENT_SUFFIX), ignore_errors=True)
 
     @property
     def done_bytes(self) -> int:
-        """How much of the file is there."""
+        """The number of finished bytes."""
         return sum(span.size_bytes for span in self.done_spans)
 
 
 def writer_state(
     writer: Writer, this_process: Writer, silent_seconds: float, is_running: bool
 ) -> Literal["gone", "silent", "live"]:
-    """Whether the writer of a part is still at it; a process id means something on its own machine only."""
+    """Return the state of a part's writer. `is_running` counts only for a process id of this machine."""
     if writer.pid == 0 or (writer.machine == this_process.machine and not is_running):
         return "gone"
     return "silent" if silent_seconds > SILENT_SECONDS else "live"
 
 
 def partial_files(folder: Path, key: str = "*") -> Iterator[PartialFile]:
-    """The sidecars below a folder that can be read and have their part file, in the order of their names.
+    """Yield the part files in a folder that have a valid sidecar, in the order of their names.
 
-    Silence is told against the clock of the folder's file system, which other machines may share.
+    `silent_seconds` is measured by the clock of the folder's file system, which other machines may share.
     """
     sidecars = sorted(folder.glob(f"{key}.*.json"))
     now = _file_system_time(folder) if sidecars else 0.0
     for sidecar in sidecars:
-        with suppress(OSError, ValueError, KeyError, TypeError):
+        with suppress(OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            if not sidecar.is_file():  # reading a pipe would block
+                continue
             data = json.loads(sidecar.read_text(encoding="utf-8"))
-            longest = sidecar.with_suffix(".part").stat().st_size
-            spans = (Span(max(0, int(start)), min(int(stop), longest)) for start, stop in data["done"])
             size_bytes = None if data["size_bytes"] is None else int(data["size_bytes"])
             yield PartialFile(
                 sidecar,
                 str(data["file"]),
                 str(data["url"]),
                 Version(size_bytes, str(data["etag"]), str(data["modified"])),
-                tuple(span for span in spans if span.size_bytes > 0),
+                _valid_spans(data["done"], sidecar.with_suffix(".part").stat().st_size),
                 Writer(str(data["machine"]), int(data["pid"])),
                 now - sidecar.stat().st_mtime,
             )
 
 
+def _valid_spans(pairs: Iterable[tuple[int, int]], size_bytes: int) -> tuple[Span, ...]:
+    spans = (Span(max(0, int(start)), min(int(stop), size_bytes)) for start, stop in pairs)
+    return reduce(joined, (span for span in spans if span.size_bytes > 0), ())
+
+
 def key_of(identity: str) -> str:
-    """The short name of what a file is known by, under which its part files stand."""
+    """Return the beginning of the names of a file's part files, for the digest or URL that identifies the file."""
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 def state_of(partial_file: PartialFile, writer: Writer) -> Literal["gone", "silent", "live"]:
-    """See writer_state; looks whether the writer's process runs."""
+    """Return the state of a part file's writer, seen from this process (`writer`)."""
     return writer_state(partial_file.writer, writer, partial_file.silent_seconds, _is_running(partial_file.writer.pid))
 
 
 def is_being_written(folder: Path, key: str, writer: Writer) -> bool:
-    """Whether some live process is at a file of that key."""
+    """Return whether a live process writes a part file with that key."""
     return any(state_of(partial_file, writer) == "live" for partial_file in partial_files(folder, key))
 
 
 class Part:
-    """A file that is being written. `write` and `save` may be called from several threads.
+    """A part file that this process writes. `write` and `save` may be called from several threads.
 
-    Making one raises CannotCheck when the folder cannot be written.
+    The constructor raises CannotCheck when the folder is not writable.
     """
 
     def __init__(self, path: Path, file: str, key: str, writer: Writer) -> None:
@@ -162,9 +168,9 @@ class Part:
 
     @classmethod
     def resume(cls, folder: Path, file: str, identity: str, writer: Writer) -> Part:
-        """A part of this process's own, with what a writer that is gone or silent had finished of the same file.
+        """Return a new part of this process, with the ranges that a writer that is gone or silent had finished.
 
-        identity: what the file is known by. Raises CannotCheck when nothing can be written there.
+        identity: the digest or URL that identifies the file. Raises CannotCheck when the folder is not writable.
         """
         key = key_of(identity)
         try:
@@ -181,21 +187,21 @@ class Part:
 
     @property
     def sidecar(self) -> Path:
-        """The file that says what is there."""
+        """The path of the sidecar."""
         return self.path.with_suffix(".json")
 
     @property
     def done_bytes(self) -> int:
-        """How much of the file is there."""
+        """The number of finished bytes."""
         return sum(span.size_bytes for span in self.done_spans)
 
     @property
-    def frontier(self) -> int:
-        """Up to where the file is there from its beginning on."""
+    def prefix_bytes(self) -> int:
+        """The number of bytes that are finished from the beginning of the file without a gap."""
         return self.done_spans[0].stop if self.done_spans and self.done_spans[0].start == 0 else 0
 
     def write(self, offset: int, data: bytes) -> None:
-        """Put bytes at their place, then count them as there. Raises CannotCheck when the disk does not take them."""
+        """Write bytes at an offset, then record them as finished. Raises CannotCheck when writing fails."""
         view, position = memoryview(data), offset
         try:
             while view:
@@ -210,65 +216,66 @@ class Part:
             if done_bytes - self._notified_bytes >= NOTIFY_BYTES or done_bytes == self.size_bytes:
                 self._notified_bytes = done_bytes
                 self.changed.notify_all()
-        step = max(LEAST_SAVE_BYTES, min(MOST_SAVE_BYTES, (self.size_bytes or 0) // SAVES))
+        step = max(MIN_SAVE_BYTES, min(MAX_SAVE_BYTES, (self.size_bytes or 0) // SAVES))
         if done_bytes - self._saved_bytes >= step and (self.size_bytes is None or self.size_bytes > SMALL_BYTES):
             self.save()
 
     def read_into(self, block: memoryview, offset: int) -> int:
-        """Fill the block from what was written; returns how many bytes that were. Raises CannotCheck when it fails."""
+        """Read bytes at an offset into the block, and return their number. Raises CannotCheck when reading fails."""
         try:
             count = os.preadv(self._fd, [block], offset)
         except OSError as error:
-            raise CannotCheck(f"what was written cannot be read: {error.strerror}", where=str(self.path)) from error
+            raise CannotCheck(f"cannot read the file: {error.strerror}", where=str(self.path)) from error
         if count == 0:
-            raise CannotCheck("what was written is not there any more", where=str(self.path), hint="try again")
+            what = f"the file ends at byte {offset}, although zoo has written more"
+            raise CannotCheck(what, where=str(self.path), hint="run the command again")
         return count
 
-    def save(self, *, is_left: bool = False) -> None:
-        """Write the sidecar, unless another thread is doing so. With `is_left` it says that nobody writes any more."""
-        if not self._saving.acquire(blocking=is_left):
+    def save(self, *, is_released: bool = False) -> None:
+        """Write the sidecar, unless another thread is doing so. `is_released`: the part has no writer any more."""
+        if not self._saving.acquire(blocking=is_released):
             return
         try:
             with self.changed:
                 self._saved_bytes, done_spans = self.done_bytes, self.done_spans
             version = replace(self.version, size_bytes=self.size_bytes)
-            writer = replace(self.writer, pid=0) if is_left else self.writer
+            writer = replace(self.writer, pid=0) if is_released else self.writer
             _write_sidecar(self.sidecar, _sidecar_data(self.file, self.url, version, done_spans, writer))
         finally:
             self._saving.release()
 
     def sync(self) -> None:
-        """Wait until the bytes that were written so far are on the disk."""
+        """Flush the bytes that were written so far to the disk. Raises CannotCheck when that fails."""
         try:
             os.fsync(self._fd)
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
-    def leave(self) -> None:
-        """Stop writing and leave what is there to whoever comes next."""
+    def release(self) -> None:
+        """Stop writing and keep the finished bytes for the next download to resume from."""
         if self.done_spans:
-            self.save(is_left=True)
+            self.save(is_released=True)
             self._close()
         else:
             self.discard()
 
     def close(self) -> None:
-        """Stop writing and forget the sidecar; the file stays, for somebody to move."""
+        """Stop writing and remove the sidecar. The part file stays, for the caller to move."""
         self._close()
         _remove(self.sidecar)
 
     def discard(self) -> None:
-        """Stop writing and remove everything."""
+        """Stop writing and remove the part file and the sidecar."""
         self.close()
         _remove(self.path)
 
     def replace_with_empty(self) -> Part:
-        """An empty part in place of this one, which is removed, not emptied: others may hold it open."""
+        """Return a new empty part and remove this one. It is not truncated, since others may have it open."""
         self.discard()
         return Part(_new_path(self.path.parent, self.key), self.file, self.key, self.writer)
 
-    def replace_with(self, path: Path) -> Part:
-        """A part in place of this one that is the file at `path`, moved here, all of it there."""
+    def replace_with_file(self, path: Path) -> Part:
+        """Return a new part with the whole file at `path`, which is moved, and remove this one."""
         self.discard()
         target = _new_path(self.path.parent, self.key)
         try:
@@ -281,23 +288,26 @@ class Part:
         return part
 
     def _close(self) -> None:
-        """A thread that is late then finds no file, rather than the next one to get this number."""
+        """Close the descriptor. A thread that writes later gets an error, not another file with the same number."""
         descriptor, self._fd = self._fd, -1
         os.close(descriptor)
 
 
 def cannot_write(place: Path, error: OSError) -> CannotCheck:
-    """The error for a disk that is full, a store that is read-only, a folder that is a file."""
+    """Return the error for a failed write: the disk is full, the store is read-only, or a folder is a file."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        hint = "make room with `zoo cache prune`, or set ZOO_HOME to a place with more"
-        return CannotCheck(f"the disk is full: {error.strerror}", where=str(place), hint=hint)
-    return CannotCheck(f"cannot write: {error.strerror}", where=str(place), hint="set ZOO_HOME to a folder of yours")
+        return CannotCheck(f"the disk is full: {error.strerror}", where=str(place), hint=_FREE_SPACE_HINT)
+    hint = "set ZOO_HOME to a folder that you can write to"
+    return CannotCheck(f"cannot write: {error.strerror}", where=str(place), hint=hint)
+
+
+_FREE_SPACE_HINT = "free some space with `zoo cache prune`, or set ZOO_HOME to a folder on a larger disk"
 
 
 def make_folder(folder: Path, top: Path) -> Path:
-    """Make a folder below `top`, open to the same people as `top` is, so that users can share it; returns it.
+    """Create a folder below `top` with the permissions of `top`, so that users can share it, and return it.
 
-    Raises CannotCheck when it cannot be made.
+    Raises CannotCheck when that fails.
     """
     try:
         if folder == top:
@@ -305,26 +315,26 @@ def make_folder(folder: Path, top: Path) -> Path:
         elif not folder.is_dir():
             mode = stat.S_IMODE(make_folder(folder.parent, top).stat().st_mode)
             folder.mkdir(exist_ok=True)
-            with suppress(PermissionError):  # somebody else was faster
+            with suppress(PermissionError):  # another user has just created it
                 folder.chmod(mode)
     except OSError as error:
         raise cannot_write(folder, error) from error
     return folder
 
 
-def check_room(folder: Path, needed_bytes: int) -> None:
-    """Raises CannotCheck when the disk below a folder has less room than that."""
-    free = shutil.disk_usage(folder).free
-    if free < needed_bytes:
-        what = f"the disk has {free} bytes free, {needed_bytes} are needed"
-        hint = "make room with `zoo cache prune`, or set ZOO_HOME to a place with more"
-        raise CannotCheck(what, where=str(folder), hint=hint)
+def check_free_space(folder: Path, needed_bytes: int) -> None:
+    """Raise CannotCheck when the disk of a folder has less free space than `needed_bytes`."""
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < needed_bytes:
+        what = f"not enough disk space: {free_bytes} bytes free, {needed_bytes} needed"
+        raise CannotCheck(what, where=str(folder), hint=_FREE_SPACE_HINT)
 
 
 def _take_over(cls: type[Part], old: PartialFile, key: str, writer: Writer, *, is_copied: bool) -> Part | None:
-    """The partial file as a part of ours, or None when somebody else was faster or it is another user's.
+    """Return the partial file as a part of this process, or None when another process or user has it.
 
-    Who renames the part file has it; our sidecar is there before, so that nobody finds it without a live writer.
+    The process that renames the part file owns it. The new sidecar is written before the rename, so that no process
+    sees the part without a live writer.
     """
     if not os.access(old.path, os.R_OK if is_copied else os.R_OK | os.W_OK):
         return None
@@ -372,8 +382,10 @@ def _sidecar_data(file: str, url: str, version: Version, done_spans: Iterable[Sp
 
 
 def _write_sidecar(sidecar: Path, data: Mapping[str, Any]) -> None:
-    """Over the one before, in one write: a torn one is no JSON and is ignored, and one that cannot be written costs only
-    a chance to go on later. A rename would have the disk wait for each (ext4 flushes a file that replaces another).
+    """Overwrite the sidecar in one write, and ignore errors, which cost only a chance to resume.
+
+    An incomplete sidecar is invalid JSON, which readers ignore. It is not replaced by a rename, because each rename
+    would wait for the disk: ext4 flushes a file that replaces another.
     """
     with suppress(OSError):
         file = os.open(sidecar, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -393,7 +405,7 @@ def _is_running(pid: int) -> bool:
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # a damaged sidecar may have a number that is no process id
         return False
     except PermissionError:
         return True
@@ -401,7 +413,7 @@ def _is_running(pid: int) -> bool:
 
 
 def _file_system_time(folder: Path) -> float:
-    """The time now as the file system has it."""
+    """Return the time of a folder's file system, in seconds since the epoch; 0 when the folder is not writable."""
     mark = folder / f".{secrets.token_hex(4)}.now"
     try:
         mark.touch()
@@ -419,7 +431,7 @@ def _remove(*paths: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file or a folder is on the disk."""
+    """Flush a file or a folder to the disk. Raises OSError when that fails."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -428,5 +440,5 @@ def sync(path: Path) -> None:
 
 
 def folder_in_home(*names: str) -> Path:
-    """Return the folder of these names below ZOO_HOME, made if need be; raises CannotCheck when it cannot be made."""
+    """Return the folder of these names below ZOO_HOME, created if necessary. Raises CannotCheck when that fails."""
     return make_folder(home().joinpath(*names), home())
