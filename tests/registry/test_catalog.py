@@ -13,6 +13,7 @@ from zoo.errors import CardError, UnknownName
 from zoo.registry import index
 from zoo.registry.catalog import Catalog, Member, load_catalog
 from zoo.registry.document import Document, read
+from zoo.registry.files import FoundFile
 from zoo.registry.index import IndexEntry
 from zoo.registry.schema import data_root
 from zoo.verification import lint
@@ -46,9 +47,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are read, in order."""
     names: list[str] = []
 
-    def counted(path: Path) -> Document:
+    def counted(path: Path, found: FoundFile | None = None) -> Document:
         names.append(path.name)
-        return read(path)
+        return read(path, found)
 
     monkeypatch.setattr(index, "read_document", counted)
     return names

@@ -1,4 +1,4 @@
-"""What `zoo verify --check accuracy` and `zoo eval` say, from counts to words."""
+"""The findings of the check `accuracy`, and the table of `zoo eval`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.helpers.project import RunZoo, replace_once
 
 @pytest.fixture(autouse=True)
 def _fresh_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is known from another test."""
+    """Give each test an empty cache of facts."""
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
 
 
@@ -49,20 +49,20 @@ def test_claimed_and_measured_may_differ_by_rounding_and_tolerance(
     assert top1(run_zoo, claiming(digits_zoo, value, more))[1]["status"] == status
 
 
-def test_a_sample_that_decides_nothing_says_how_many_images_would(run_zoo: RunZoo, digits_zoo: Path) -> None:
+def test_a_sample_without_a_verdict_says_how_many_images_are_needed(run_zoo: RunZoo, digits_zoo: Path) -> None:
     code, finding = top1(run_zoo, digits_zoo, "--limit", 100)
     assert (code, finding["status"]) == (3, "unknown")
     assert finding["evidence"]["images"] == 100 and finding["evidence"]["split_images"] == 360
     interval, more = finding["evidence"]["interval"], finding["evidence"]["more_images"]
     assert interval["low"] <= finding["measured"] <= interval["high"]
     assert finding["reason"] == (
-        f"100 of 360 images say {round(interval['low'], 4):g} to {round(interval['high'], 4):g}; "
-        f"about {more} more images would decide"
+        f"100 of 360 images give {round(interval['low'], 4):g} to {round(interval['high'], 4):g}; "
+        f"about {more} more are needed for a verdict"
     )
     assert finding["hint"] == f"evaluate {100 + more} images (--limit), or all 360"
 
 
-def test_a_sample_refutes_a_claim_that_is_far_off(run_zoo: RunZoo, digits_zoo: Path) -> None:
+def test_a_sample_refutes_a_claim_that_is_far_from_the_truth(run_zoo: RunZoo, digits_zoo: Path) -> None:
     code, finding = top1(run_zoo, claiming(digits_zoo, "60.0"), "--limit", 100)
     assert (code, finding["status"]) == (1, "wrong")
     assert finding["evidence"]["images"] == 100
@@ -79,7 +79,7 @@ def test_early_stop_ends_the_evaluation_of_a_clearly_wrong_card(run_zoo: RunZoo,
     assert finding["evidence"]["images"] <= 90 and finding["evidence"]["interval"]["low"] > 60.055
 
 
-def test_early_stop_lets_a_right_card_be_measured_whole(run_zoo: RunZoo, digits_zoo: Path) -> None:
+def test_early_stop_measures_the_whole_split_of_a_correct_card(run_zoo: RunZoo, digits_zoo: Path) -> None:
     code, finding = top1(run_zoo, digits_zoo, "--early-stop")
     assert (code, finding["status"], finding["evidence"]["images"]) == (0, "ok", 360)
 
@@ -91,7 +91,7 @@ def test_a_claim_of_another_unit_is_judged_in_its_own(run_zoo: RunZoo, digits_zo
     assert (code, finding["measured"]) == (0, 0.997222)
 
 
-def test_a_metric_that_zoo_has_no_evaluator_for_is_skipped(run_zoo: RunZoo, digits_zoo: Path) -> None:
+def test_a_metric_without_an_evaluator_is_skipped(run_zoo: RunZoo, digits_zoo: Path) -> None:
     replace_once(digits_zoo / "digits" / "resnest_digits.yaml", "metric: top5", "metric: box_ap")
     ran = run_zoo("verify", "resnest_digits", "--cards", digits_zoo, "--check", "accuracy", "--format", "json")
     assert {item["status"] for item in json.loads(ran.out)["findings"]} == {"ok", "skipped"}
@@ -127,17 +127,21 @@ def test_eval_on_another_split_has_no_claim(run_zoo: RunZoo, digits_zoo: Path) -
     assert score["top1"]["claimed"] is None and score["top1"]["percent"] > 90
 
 
-def test_eval_of_damaged_weights_says_so_and_exits_with_3(run_zoo: RunZoo, digits_zoo: Path) -> None:
+def test_eval_of_damaged_weights_reports_them_and_exits_with_3(run_zoo: RunZoo, digits_zoo: Path) -> None:
     file = digits_zoo / "digits" / "resnest_digits-9fd38cd8.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     ran = run_zoo("eval", "resnest_digits", "--cards", digits_zoo, "--format", "markdown")
-    assert ran.code == 3 and ran.out.startswith("| model ") and "needs files" in ran.out
+    assert (
+        ran.code == 3
+        and ran.out.startswith("| model ")
+        and "files resnest_digits-9fd38cd8.safetensors/sha256 is wrong" in ran.out
+    )
 
 
 @pytest.mark.parametrize(("on", "message"), [
-    ("digit", "no data set is called 'digit'"), ("digits/test", "digits has no split 'test'"),
+    ("digit", "unknown data set 'digit'"), ("digits/test", "digits has no split 'test'"),
 ])  # fmt: skip
-def test_eval_on_what_no_card_describes_is_a_usage_error(
+def test_eval_on_an_unknown_data_set_or_split_is_a_usage_error(
     run_zoo: RunZoo, digits_zoo: Path, on: str, message: str
 ) -> None:
     ran = run_zoo("eval", "resnest_digits", "--on", on, "--cards", digits_zoo)

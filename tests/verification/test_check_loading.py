@@ -1,4 +1,4 @@
-"""Loading: real files of every kind that goes wrong, and what is found about each."""
+"""The findings of the check `loading` about real files: correct, wrong, damaged and malicious ones."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def fresh(builder: Mapping[str, Any] = BUILDER) -> State:
     import timm
 
     torch.manual_seed(1)
-    options = {key: tuple(value) if isinstance(value, list) else value for key, value in builder["options"].items()}
+    options: Any = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in builder["options"].items()
+    }
     return timm.create_model(builder["entry"], **options).state_dict()
 
 
@@ -47,7 +49,7 @@ def state() -> State:
 
 @pytest.fixture
 def loading(tmp_path: Path, run_zoo: RunZoo) -> Loading:
-    """The finding of `loading`, by its key, about a card with these files and the true digests of them."""
+    """Return the findings of `loading`, by key, about a card with these files and their true digests."""
 
     def verify(
         *files: bytes | Path, others: Mapping[str, Mapping[str, Any]] | None = None, **more: Any
@@ -92,18 +94,18 @@ def test_a_missing_key_is_named(loading: Loading, state: State) -> None:
     assert finding["reason"] == "the tensors of 0.bin do not fit resnest14d: 1 missing: fc.bias"
 
 
-def test_a_key_too_many_is_named(loading: Loading, state: State) -> None:
+def test_an_additional_tensor_is_named(loading: Loading, state: State) -> None:
     finding = loading(save({**state, "aux.weight": torch.ones(2)}))["0.bin"]
-    assert (finding["status"], finding["reason"].split(": ", 1)[1]) == ("wrong", "1 too many: aux.weight")
+    assert (finding["status"], finding["reason"].split(": ", 1)[1]) == ("wrong", "1 unexpected: aux.weight")
 
 
 def test_a_wrong_shape_is_named_with_both_shapes(loading: Loading, state: State) -> None:
     finding = loading(save({**state, "fc.weight": torch.ones(5, 32), "fc.bias": torch.ones(5)}))["0.bin"]
     assert finding["status"] == "wrong"
-    assert "2 of another shape: fc.weight is (5, 32), not (4, 32), fc.bias is (5,), not (4,)" in finding["reason"]
+    assert "2 of another shape: fc.weight is [5, 32], not [4, 32], fc.bias is [5], not [4]" in finding["reason"]
 
 
-def test_weights_of_another_model_are_known_by_its_shapes(loading: Loading) -> None:
+def test_weights_of_another_model_are_recognised_by_their_shapes(loading: Loading) -> None:
     builder = {"library": "timm", "entry": "resnest26d", "options": BUILDER["options"]}
     content = fresh(builder)
     params = sum(
@@ -124,31 +126,31 @@ def test_weights_of_another_model_are_known_by_its_shapes(loading: Loading) -> N
     }
     finding = loading(save(content), others=others)["0.bin"]
     assert finding["status"] == "wrong"
-    assert finding["reason"].endswith("; these are right's shapes")
+    assert finding["reason"].endswith("; they fit right")
 
 
-def test_averaged_weights_are_taken_where_there_are_no_others_and_that_is_said(loading: Loading, state: State) -> None:
+def test_averaged_weights_are_used_and_noted_when_there_are_no_others(loading: Loading, state: State) -> None:
     finding = loading(saved({"epoch": 3, "state_dict_ema": state}))["0.bin"]
-    assert (finding["status"], finding["evidence"]["notes"]) == ("ok", ["taken from `state_dict_ema`"])
+    assert (finding["status"], finding["evidence"]["notes"]) == ("ok", ["read from `state_dict_ema`"])
 
 
-def test_averaged_weights_come_before_the_last_ones_and_that_is_said(loading: Loading, state: State) -> None:
+def test_averaged_weights_are_preferred_and_noted(loading: Loading, state: State) -> None:
     broken = {name: torch.zeros(0) for name in state}
     finding = loading(saved({"state_dict": broken, "state_dict_ema": state}))["0.bin"]
     assert finding["status"] == "ok"
-    assert finding["evidence"]["notes"] == ["taken from `state_dict_ema`", "not from `state_dict`"]
+    assert finding["evidence"]["notes"] == ["read from `state_dict_ema`", "ignored `state_dict`"]
 
 
 @pytest.mark.parametrize("wrapper", ["state_dict", "model", "model_ema"])
-def test_what_a_training_script_wraps_its_tensors_in_is_taken_off(wrapper: str, loading: Loading, state: State) -> None:
+def test_the_wrapper_of_a_training_script_is_removed(wrapper: str, loading: Loading, state: State) -> None:
     finding = loading(saved({wrapper: state, "optimizer": {"lr": 0.1}}))["0.bin"]
-    assert (finding["status"], finding["evidence"]["notes"]) == ("ok", [f"taken from `{wrapper}`"])
+    assert (finding["status"], finding["evidence"]["notes"]) == ("ok", [f"read from `{wrapper}`"])
 
 
-def test_the_prefix_of_data_parallel_is_taken_off_and_that_is_said(loading: Loading, state: State) -> None:
+def test_the_prefix_of_data_parallel_is_removed_and_noted(loading: Loading, state: State) -> None:
     finding = loading(saved({"state_dict": {f"module.{name}": value for name, value in state.items()}}))["0.bin"]
     assert finding["status"] == "ok"
-    assert finding["evidence"]["notes"] == ["taken from `state_dict`", "`module.` taken off every name"]
+    assert finding["evidence"]["notes"] == ["read from `state_dict`", "removed `module.` from every name"]
 
 
 def test_foreign_names_are_renamed(loading: Loading, state: State) -> None:
@@ -159,23 +161,23 @@ def test_foreign_names_are_renamed(loading: Loading, state: State) -> None:
     assert finding["evidence"]["notes"] == [r"`^net\.` renamed tensors", r"`^stage(\d)` renamed tensors"]
 
 
-def test_tensors_that_only_training_uses_are_left_out_where_the_card_says_so(loading: Loading, state: State) -> None:
+def test_tensors_that_only_training_uses_are_dropped_if_the_card_says_so(loading: Loading, state: State) -> None:
     content = {**state, "aux.weight": torch.ones(2), "aux.bias": torch.ones(2)}
     finding = loading(save(content), rename=[{"pattern": r"^aux\."}])["0.bin"]
     assert finding["status"] == "ok"
-    assert finding["evidence"]["notes"] == [rf"`^aux\.` left out 2 of {len(content)} tensors"]
+    assert finding["evidence"]["notes"] == [rf"`^aux\.` removed 2 of {len(content)} tensors"]
 
 
 @pytest.mark.parametrize(
     ("rename", "reason"),
     [
-        ({"pattern": "^(.*)", "replacement": "same"}, "gives two tensors one name: same"),
-        ({"pattern": "(", "replacement": ""}, "is no substitution"),
-        ({"pattern": "a", "replacement": r"\3"}, "is no substitution"),
-        ({"pattern": "("}, "is no pattern"),
+        ({"pattern": "^(.*)", "replacement": "same"}, "gives two tensors the same name: same"),
+        ({"pattern": "(", "replacement": ""}, "is not a valid substitution"),
+        ({"pattern": "a", "replacement": r"\3"}, "is not a valid substitution"),
+        ({"pattern": "("}, "is not a valid pattern"),
     ],
 )
-def test_a_rename_that_cannot_be_is_found_at_its_line(
+def test_an_invalid_rename_is_reported_at_its_line(
     rename: dict[str, str], reason: str, loading: Loading, state: State
 ) -> None:
     finding = loading(save(state), rename=[rename])["0.bin"]
@@ -183,32 +185,34 @@ def test_a_rename_that_cannot_be_is_found_at_its_line(
     assert "net.yaml:" in finding["where"]
 
 
-def test_half_precision_loads_and_is_held_against_the_claim(loading: Loading, state: State) -> None:
+def test_half_precision_loads_and_is_compared_with_the_claim(loading: Loading, state: State) -> None:
     half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     assert loading(save(half))["0.bin"]["evidence"]["dtype"] == "float16"
     finding = loading(save(half), dtype="float32")["0.bin"]
-    assert (finding["status"], finding["reason"]) == ("wrong", "the tensors are float16, the card says float32")
+    assert (finding["status"], finding["reason"]) == ("wrong", "the tensors are float16, but the card claims float32")
 
 
-def test_a_pickle_that_is_said_to_be_safetensors_is_found(loading: Loading, state: State) -> None:
+def test_a_pickle_that_the_card_calls_safetensors_is_wrong(loading: Loading, state: State) -> None:
     finding = loading(saved(state), format="safetensors")["0.bin"]
-    assert (finding["status"], finding["reason"]) == ("wrong", "the file is pickle, the card says safetensors")
+    assert (finding["status"], finding["reason"]) == ("wrong", "the file is pickle, but the card claims safetensors")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_one_number_that_is_none_is_found_and_its_tensor_named(value: float, loading: Loading, state: State) -> None:
+def test_one_value_that_is_not_finite_is_wrong_and_its_tensor_named(
+    value: float, loading: Loading, state: State
+) -> None:
     broken = state["layer1.0.conv1.weight"].clone()
     broken.view(-1)[-1] = value
     finding = loading(save({**state, "layer1.0.conv1.weight": broken}))["0.bin"]
     assert finding["status"] == "wrong"
-    assert finding["reason"] == "1 tensor of 0.bin holds NaN or Inf: layer1.0.conv1.weight"
+    assert finding["reason"] == "1 tensor of 0.bin contains NaN or Inf: layer1.0.conv1.weight"
 
 
 def test_a_layer_that_is_zero_everywhere_is_suspect(loading: Loading, state: State) -> None:
     zero = torch.zeros_like(state["fc.weight"])
     finding = loading(save({**state, "fc.weight": zero, "fc.bias": torch.zeros(4)}))["0.bin"]
     assert finding["status"] == "suspect"
-    assert finding["reason"].startswith("zero everywhere: fc.weight;")
+    assert finding["reason"].startswith("all values are zero in fc.weight;")
     assert set(finding["evidence"]["zero"]) >= {"fc.bias", "fc.weight"}
 
 
@@ -218,13 +222,13 @@ def test_files_older_than_the_counters_of_batch_norm_load(loading: Loading, stat
     assert loading(saved(old))["0.bin"]["status"] == "ok"
 
 
-def test_a_truncated_zip_is_no_sound_file(loading: Loading, state: State) -> None:
+def test_a_truncated_zip_is_wrong(loading: Loading, state: State) -> None:
     finding = loading(saved(state)[:-200])["0.bin"]
-    assert finding["status"] == "wrong" and "0.bin is no sound file of weights" in finding["reason"]
+    assert finding["status"] == "wrong" and "0.bin is not a valid weights file" in finding["reason"]
 
 
 class Payload:
-    """Unpickled in the usual way it writes a file."""
+    """An object whose unpickling creates a file."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -252,7 +256,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(
 
 
 def exchanged(archive: bytes, data: bytes) -> bytes:
-    """The archive with another data.pkl."""
+    """Return the archive with another data.pkl."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(archive)) as old, zipfile.ZipFile(buffer, "w") as new:
         for name in old.namelist():
@@ -264,20 +268,20 @@ def header(text: bytes, length: int | None = None) -> bytes:
     return struct.pack("<Q", len(text) if length is None else length) + text
 
 
-def test_a_header_that_lies_about_its_own_length_is_refused(loading: Loading, state: State) -> None:
+def test_a_header_with_a_wrong_length_is_refused(loading: Loading, state: State) -> None:
     content = save(state)
     finding = loading(struct.pack("<Q", len(content) * 2) + content[8:])["0.bin"]
-    assert finding["status"] == "wrong" and f"its header says {len(content) * 2} bytes" in finding["reason"]
+    assert finding["status"] == "wrong" and f"its header has {len(content) * 2} bytes" in finding["reason"]
 
 
 @pytest.mark.parametrize("offsets", [[0, 400], [0, 4], [4, 12], [-8, 0]])
-def test_a_header_that_lies_about_a_tensor_is_refused(offsets: list[int], loading: Loading) -> None:
+def test_a_header_with_wrong_offsets_of_a_tensor_is_refused(offsets: list[int], loading: Loading) -> None:
     text = json.dumps({"a": {"dtype": "F32", "shape": [2], "data_offsets": offsets}}).encode()
     finding = loading(header(text) + bytes(8))["0.bin"]
-    assert finding["status"] == "wrong" and "is no sound safetensors file" in finding["reason"]
+    assert finding["status"] == "wrong" and "is not a valid safetensors file" in finding["reason"]
 
 
-def test_a_header_of_100_megabytes_is_refused_unread(tmp_path: Path, loading: Loading) -> None:
+def test_a_header_of_100_megabytes_is_refused_without_reading_it(tmp_path: Path, loading: Loading) -> None:
     (tmp_path / "zoo").mkdir()
     path = tmp_path / "zoo" / "0.bin"
     with path.open("wb") as file:  # the file is sparse: it takes no room
@@ -285,11 +289,11 @@ def test_a_header_of_100_megabytes_is_refused_unread(tmp_path: Path, loading: Lo
         file.truncate(100_000_100)
     finding = loading(path)["0.bin"]
     assert finding["status"] == "wrong"
-    assert finding["reason"] == "the header of 0.bin has 100000000 bytes, which no sound safetensors file needs"
+    assert finding["reason"] == "the header of 0.bin has 100000000 bytes, more than the limit of 25000000"
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00" * 5, b"{", b"just text", b"PK\x03\x04", b"\x80\x02N."])
-def test_what_is_no_file_of_weights_is_refused(content: bytes, tmp_path: Path) -> None:
+def test_a_file_without_weights_is_refused(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(WrongContent):
         read(content, tmp_path)
 
@@ -297,7 +301,9 @@ def test_what_is_no_file_of_weights_is_refused(content: bytes, tmp_path: Path) -
 @pytest.mark.parametrize(
     "make", [saved, lambda state: saved(state, legacy=True), save], ids=["zip", "legacy", "safetensors"]
 )
-def test_damaged_files_are_refused_or_read_and_never_surprise(make: Callable[[State], bytes], tmp_path: Path) -> None:
+def test_damaged_files_are_refused_or_read_without_another_error(
+    make: Callable[[State], bytes], tmp_path: Path
+) -> None:
     whole = make({"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(2).half()})
     numbers = random.Random(5)
     refused = 0
@@ -327,12 +333,12 @@ def test_two_files_of_one_card_with_equal_tensors_are_ok(loading: Loading, state
     }
 
 
-def test_two_files_of_one_card_with_other_tensors_are_found(loading: Loading, state: State) -> None:
+def test_two_files_of_one_card_with_different_tensors_are_wrong(loading: Loading, state: State) -> None:
     by_key = loading(save(state), save({**state, "fc.bias": state["fc.bias"] + 1}))
     assert (by_key["0.bin"]["status"], by_key["1.bin"]["status"]) == ("ok", "ok")
     assert (by_key["tensors"]["status"], by_key["tensors"]["reason"]) == (
         "wrong",
-        "1.bin is not 0.bin: 1 tensor differs: fc.bias",
+        "1.bin differs from 0.bin: 1 tensor differs: fc.bias",
     )
 
 

@@ -1,4 +1,4 @@
-"""The published page's own resnest200e: it carries resnest101e's file, and nobody needs a network to see it."""
+"""zoo validate finds without a network that the published page gives resnest101e's file to resnest200e."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_card_with_another_models_file_is_found_and_the_other_is_named(run_zoo
     assert "193,782,911" in wrong["size-params"]["reason"]
 
 
-def test_the_model_whose_file_it_is_stays_right(run_zoo: RunZoo, tmp_path: Path) -> None:
+def test_the_model_that_the_file_belongs_to_stays_ok(run_zoo: RunZoo, tmp_path: Path) -> None:
     card = tmp_path / "resnest200e.yaml"
     card.write_text(AS_PUBLISHED)
     ran = run_zoo("validate", "resnest101e", card, "--format", "json")

@@ -42,7 +42,7 @@ def whole() -> report.Report:
     return report.make([subject], [finding(Status.OK, "b"), finding(Status.SKIPPED, "a")], options={"strict": True})
 
 
-def test_a_report_comes_back_from_json_as_it_was(tmp_path: Path) -> None:
+def test_a_report_survives_json(tmp_path: Path) -> None:
     original = whole()
     file = tmp_path / "report.json"
     file.write_text(original.to_json())
@@ -57,13 +57,13 @@ def test_findings_are_sorted_and_strictness_is_the_reports_own() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"report": 1}', '{"report": 3}', "\x00"])
-def test_what_is_no_report_is_refused_by_name(text: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_report_is_refused(text: str, tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     file.write_text(text)
     with pytest.raises(UsageError, match="not a report"):
         report.read(file)
 
 
-def test_a_report_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be read"):
+def test_a_missing_report_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot read the report"):
         report.read(tmp_path / "none.json")

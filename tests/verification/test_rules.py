@@ -1,4 +1,4 @@
-"""The consistency rules: each is made to find something at its line, and what is legitimate is never wrong."""
+"""Each consistency rule finds its problem at the right line, and legitimate cards are never wrong."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ CASES = [
     # (rule, status, pattern, replacement, a word of the reason)
     ("size-params", "suspect", r"size_bytes: \d+", "size_bytes: 60010000", "half precision"),
     ("size-params", "suspect", r"size_bytes: \d+", "size_bytes: 136800000", "auxiliary head"),
-    ("size-params", "suspect", r"size_bytes: \d+", "size_bytes: 40000000", "fewer bits"),
-    ("size-params", "wrong", r"size_bytes: \d+", "size_bytes: 83000000", "smaller than what it holds"),
-    ("size-params", "wrong", r"size_bytes: \d+", "size_bytes: 9000000", "smaller than what it holds"),
+    ("size-params", "suspect", r"size_bytes: \d+", "size_bytes: 40000000", "fewer bits per parameter"),
+    ("size-params", "wrong", r"size_bytes: \d+", "size_bytes: 83000000", "smaller than its content"),
+    ("size-params", "wrong", r"size_bytes: \d+", "size_bytes: 9000000", "smaller than its content"),
     (
         "size-params",
         "wrong",
         r"size_bytes: \d+",
         "dtype: float32\n    size_bytes: 83000000",
-        "smaller than what it holds",
+        "smaller than its content",
     ),
     ("file-size", "suspect", r"size_bytes: \d+", "size_bytes: 133", "LFS pointer"),
     ("hash-in-name", "wrong", r'sha256: "\w+"', 'sha256: "01234567"', "says 3a3b3c3d"),
-    ("hash-in-name", "suspect", r'sha256: "\w+"', f'sha256: "{"01234567" * 8}"', "named the file after other bytes"),
-    ("flops-params", "wrong", r"value: 4800000000,", "value: 4800000,", "every parameter is used"),
+    ("hash-in-name", "suspect", r'sha256: "\w+"', f'sha256: "{"01234567" * 8}"', "named after other bytes"),
+    ("flops-params", "wrong", r"value: 4800000000,", "value: 4800000,", "uses every parameter"),
     ("flops-params", "wrong", r"value: 4800000000,", "value: 4.8,", "lost its unit"),
     ("flops-params", "wrong", r"value: 4800000000,", "value: 9000000000000000,", "positions"),
     ("flops-params", "suspect", r"value: 4800000000,", "value: 90000000,", "counter"),
@@ -44,13 +44,13 @@ CASES = [
     ("no-convention", "suspect", r", convention: macs", "", "how the operations were counted"),
     ("ranges", "wrong", r"value: 93.0", "value: 930.0", "outside 0 to 100"),
     ("top1-top5", "wrong", r"value: 93.0", "value: 60.0", "above top-5"),
-    ("top1-top5", "wrong", r"value: 73.0", "value: 1.01", "no more than 5"),
+    ("top1-top5", "wrong", r"value: 73.0", "value: 1.01", "the most possible"),
     (
         "far-below-family",
         "suspect",
         r"metric: top1, value: 73.0(.*)\n(.*)value: 93.0",
         r"metric: top1, value: 20.0\1\n\2value: 70.0",
-        "no trained model",
+        "which no trained model has",
     ),
     (
         "near-chance",
@@ -59,9 +59,32 @@ CASES = [
         r"metric: top1, value: 0.11\1\n\2value: 0.52",
         "guessing",
     ),
+    (
+        "tolerance-limit",
+        "suspect",
+        r"value: 73.0, unit: percent",
+        "value: 73.0, unit: percent, tolerance: 60",
+        "at most 0.5 points",
+    ),
+    (
+        "rounding-limit",
+        "suspect",
+        r"value: 73.0, unit: percent",
+        "value: 73.0, unit: percent, rounded_to: 100",
+        "at most 1 point",
+    ),
+    ("rounding-limit", "suspect", r"convention: macs", "convention: macs, rounded_to: 1e9", "at most 5 %"),
+    ("rounding-limit", "suspect", r"rounded_to: 10000", "rounded_to: 1e7", "at most 5 %"),
+    (
+        "fingerprint-limit",
+        "suspect",
+        r"claims:",
+        "fingerprint: {logits: [2.0, -1.5], tolerance: 1e6}\nclaims:",
+        "at most 0.002",
+    ),
     ("fraction-percent", "suspect", r"value: 73.0", "value: 0.73", "may be a fraction"),
     ("ranges", "wrong", r"value: 73.0, unit: percent", "value: 73.0, unit: fraction", "outside 0 to 1"),
-    ("duplicate-result", "suspect", r"(    - {dataset: imagenet-1k, .*metric: top1.*\n)", r"\1\1", "here twice"),
+    ("duplicate-result", "suspect", r"(    - {dataset: imagenet-1k, .*metric: top1.*\n)", r"\1\1", "listed twice"),
     (
         "unknown-dataset",
         "suspect",
@@ -74,17 +97,17 @@ CASES = [
         "suspect",
         r"dataset: imagenet-1k, split: validation, metric: top1",
         "dataset: unknown, metric: top1",
-        "measured on",
+        "does not say on which data set",
     ),
     ("url-form", "wrong", r"https://models", "checkpoints/models", "local path"),
     ("url-form", "wrong", r"https://models", "https：//models", "full-width"),
-    ("url-form", "wrong", r"\[https://models", "[ (https://models", "is no URL"),
+    ("url-form", "wrong", r"\[https://models", "[ (https://models", "is not a URL"),
     ("url-form", "wrong", r"https://models", "htps://models", "misspelt"),
-    ("url-form", "wrong", r"https://models\.", "https://mоdels.", "look like others"),
+    ("url-form", "wrong", r"https://models\.", "https://mоdels.", "several scripts"),
     ("url-form", "wrong", r"https://models", "https:///models", "no host"),
     ("url-form", "wrong", r"\[https://models.example.org/(.*)\]", r'["https://[models.example.org/\1"]', "malformed"),
     ("dead-host", "suspect", r"models.example.org", "paperswithcode.com", "closed in July 2025"),
-    ("near-host", "suspect", r"models.example.org", "modles.example.org", "one letter from"),
+    ("near-host", "suspect", r"models.example.org", "modles.example.org", "differs in one letter"),
     (
         "moving-revision",
         "suspect",
@@ -92,18 +115,24 @@ CASES = [
         "https://huggingface.co/org/fam/resolve/main",
         "the branch main",
     ),
-    ("moving-revision", "suspect", r"https://models.example.org/fam", "hf://org/fam", "means main"),
+    ("moving-revision", "suspect", r"https://models.example.org/fam", "hf://org/fam", "means the branch main"),
     ("crop", "suspect", r"crop_pct: 0.875", "crop_pct: 1.14", "padding"),
     ("crop", "suspect", r"crop_pct: 0.875", "crop_pct: 0.875\n  crop_mode: squash", "whole image"),
-    ("mean-std", "wrong", r"mean: .*", "mean: [123.675, 116.28, 103.53]", "scale to 255"),
-    ("mean-std", "wrong", r"std: .*", "std: [0.229, 0.0, 0.225]", "divides by nothing"),
+    ("mean-std", "wrong", r"mean: .*", "mean: [123.675, 116.28, 103.53]", "from 0 to 255"),
+    ("mean-std", "wrong", r"std: .*", "std: [0.229, 0.0, 0.225]", "divided by std"),
     ("mean-std", "wrong", r"std: .*", "std: [0.229, 0.224]", "2 values for 3 channels"),
     ("channels", "suspect", r"size: \[3, 224, 224\]", "size: [224, 224, 3]", "channels, height, width"),
-    ("unknown-collection", "wrong", r"collection: fam", "collection: fan", "no collection fan"),
-    ("ignored-rule", "wrong", r"\Z", "ignore: [{rule: consistency/size-param, reason: no}]\n", "no rule size-param"),
+    ("unknown-collection", "wrong", r"collection: fam", "collection: fan", "unknown collection 'fan'"),
+    (
+        "ignored-rule",
+        "wrong",
+        r"\Z",
+        "ignore: [{rule: consistency/size-param, reason: no}]\n",
+        "unknown rule 'size-param'",
+    ),
     ("duplicate-item", "suspect", r"\Z", "class_names: [cat, dog, cat]\n", "cat is listed twice"),
-    ("own-alias", "wrong", r"\Z", "aliases: [net_l]\n", "own alias"),
-    ("duplicate-name", "wrong", r"\Z", "aliases: [net_s]\n", "also the name of"),
+    ("own-alias", "wrong", r"\Z", "aliases: [net_l]\n", "both the name and an alias"),
+    ("duplicate-name", "wrong", r"\Z", "aliases: [net_s]\n", "is also in use at"),
     ("duplicate-file", "wrong", r"(  - file: (?:.*\n)+?)(claims)", r"\1\1\2", "listed twice"),
 ]
 
@@ -111,7 +140,7 @@ CASES = [
 @pytest.mark.parametrize(
     ("rule", "status", "pattern", "replacement", "word"), CASES, ids=[f"{f[0]}-{i}" for i, f in enumerate(CASES)]
 )
-def test_a_rule_finds_what_it_is_for_and_says_why(
+def test_a_rule_finds_its_problem_and_gives_the_reason(
     tmp_path: Path, rule: str, status: str, pattern: str, replacement: str, word: str
 ) -> None:
     texts = family()
@@ -126,7 +155,7 @@ def test_a_rule_finds_what_it_is_for_and_says_why(
     assert by_rule[rule][0].where.line > 1
 
 
-def test_a_sound_family_has_nothing_to_find(tmp_path: Path) -> None:
+def test_a_correct_family_has_no_findings(tmp_path: Path) -> None:
     zoo = make_zoo(tmp_path, family())
     assert {name: verdicts(zoo, name) for name in family()} == {name: {} for name in family()}
 
@@ -144,7 +173,7 @@ def test_every_rule_has_a_test() -> None:
     assert set(rules.all_rules()) == {case[0] for case in CASES} | elsewhere
 
 
-def test_the_place_is_that_of_the_value(tmp_path: Path) -> None:
+def test_a_finding_points_at_the_value(tmp_path: Path) -> None:
     texts = family()
     texts["net_l"] = texts["net_l"].replace("value: 73.0", "value: 99.5")
     where = verdicts(make_zoo(tmp_path, texts), "net_l")["top1-top5"][0].where
@@ -154,7 +183,7 @@ def test_the_place_is_that_of_the_value(tmp_path: Path) -> None:
 
 
 def with_file_of(texts: dict[str, str], name: str, other: str) -> dict[str, str]:
-    """The cards, one of which names another's file."""
+    """Return the cards, where card `name` has the file of card `other`."""
     block = re.compile(r"  - file: (?:.*\n)+?(?=claims)")
     theirs = block.search(texts[other])
     assert theirs
@@ -167,7 +196,7 @@ def test_another_models_file_is_wrong_for_the_model_that_it_does_not_fit(tmp_pat
     assert {
         rule: by_rule[rule][0].status.value for rule in ("shared-url", "shared-digest", "shared-size")
     } == dict.fromkeys(("shared-url", "shared-digest", "shared-size"), "wrong")
-    assert "is the file of 80,020,000 bytes of net_m" in by_rule["shared-url"][0].reason
+    assert "(80,020,000 bytes) is that of net_m, which is another model" in by_rule["shared-url"][0].reason
     assert verdicts(zoo, "net_m") == {}
 
 
@@ -206,7 +235,7 @@ def test_a_head_on_a_shared_backbone_is_suspect_and_not_wrong(tmp_path: Path) ->
         ("a date and no digest", r"net_l-3a3b3c3d.pth]", "net_l_20230807.pth]"),
         ("Chinese letters in a path", r"models.example.org/fam", "models.example.org/模型"),
         ("a host of another number", r"models.example.org", "models2.example.org"),
-        ("a data set that nobody described", r"dataset: imagenet-1k, split: validation, metric: top1", "dataset: places365, metric: top1"),
+        ("a data set without a card", r"dataset: imagenet-1k, split: validation, metric: top1", "dataset: places365, metric: top1"),
     ],
 )  # fmt: skip
 def test_what_is_legitimate_is_never_wrong(tmp_path: Path, what: str, pattern: str, replacement: str) -> None:
@@ -224,7 +253,7 @@ def test_fewer_operations_at_a_larger_input_are_suspect(tmp_path: Path) -> None:
     assert "net_l, the same network" in by_rule["flops-input"][0].reason
 
 
-def test_a_network_named_after_its_operations_has_them(tmp_path: Path) -> None:
+def test_the_operations_in_a_name_are_compared_with_the_claim(tmp_path: Path) -> None:
     texts = family()
     texts["net-32gf"] = card("net-32gf", 32, "9a9b9c9d").replace("value: 5120000000", "value: 1530000000")
     by_rule = verdicts(make_zoo(tmp_path, texts), "net-32gf")
@@ -233,12 +262,12 @@ def test_a_network_named_after_its_operations_has_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "finds"), [("net_l_448", True), ("regnety_320", False), ("net_l_224", False)])
-def test_the_side_in_a_name_is_the_inputs(tmp_path: Path, name: str, finds: bool) -> None:
+def test_the_size_in_a_name_is_compared_with_the_input(tmp_path: Path, name: str, finds: bool) -> None:
     by_rule = verdicts(make_zoo(tmp_path, {**family(), name: card(name, 32, "9a9b9c9d")}), name)
     assert ("input-name" in by_rule) is finds
 
 
-def test_a_dead_link_of_a_family_is_told_once(tmp_path: Path) -> None:
+def test_a_dead_link_of_a_family_is_reported_once(tmp_path: Path) -> None:
     paper = "schema: 1\nname: fam\npaper: {url: https://paperswithcode.com/paper/x}\n"
     zoo = make_zoo(tmp_path, family(), paper)
     reported = [name for name in family() if "dead-host" in verdicts(zoo, name)]
@@ -251,3 +280,10 @@ def test_a_family_that_is_defined_twice_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "other" / "collection.yaml").write_text("name: fam\n")
     zoo = make_zoo(tmp_path, family())
     assert [name for name in family() if "duplicate-collection" in verdicts(zoo, name)] == ["net_l"]
+
+
+def test_fractions_and_percent_are_compared_in_percent(tmp_path: Path) -> None:
+    texts = family()
+    texts["net_l"] = texts["net_l"].replace("value: 73.0, unit: percent", "value: 0.73, unit: fraction")
+    texts["net_l"] = texts["net_l"].replace("value: 93.0, unit: percent", "value: 0.93, unit: fraction")
+    assert verdicts(make_zoo(tmp_path, texts), "net_l") == {}

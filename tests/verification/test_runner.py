@@ -1,4 +1,4 @@
-"""The whole way from card files to a verdict, on the shipped zoo and on zoos that were tampered with."""
+"""zoo verify from card files to findings, on the shipped zoo and on zoos with wrong claims and files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RESNESTS = {
 
 @pytest.fixture(scope="module")
 def whole_report(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    """The findings of `zoo verify --all`, as a program reads them."""
+    """Return the findings of `zoo verify --all`, from its report."""
     import os
     import subprocess
     import sys
@@ -45,13 +45,15 @@ def test_the_shipped_zoo_gives_nothing_but_ok_and_skipped(whole_report: list[dic
 
 
 @pytest.mark.parametrize("name", RESNESTS)
-def test_both_conventions_are_proved_to_the_digit(name: str, whole_report: list[dict]) -> None:
+def test_both_conventions_give_the_claimed_counts_exactly(name: str, whole_report: list[dict]) -> None:
     counted = {f["key"]: f["measured"] for f in whole_report if f["model"] == name and f["check"] == "flops"}
     assert counted == dict(zip(("macs", "thop"), RESNESTS[name], strict=True))
 
 
 @pytest.mark.parametrize("name", RESNESTS)
-def test_an_unfetched_model_is_proved_as_far_as_its_architecture_goes(name: str, whole_report: list[dict]) -> None:
+def test_a_model_without_files_is_verified_as_far_as_its_architecture_allows(
+    name: str, whole_report: list[dict]
+) -> None:
     by_status: dict[str, set[str]] = {"ok": set(), "skipped": set()}
     for finding in whole_report:
         if finding["model"] == name:
@@ -60,13 +62,13 @@ def test_an_unfetched_model_is_proved_as_far_as_its_architecture_goes(name: str,
     assert by_status["skipped"] == {"files", "loading", "data", "accuracy"}
 
 
-def test_what_is_skipped_says_what_to_run(whole_report: list[dict]) -> None:
+def test_a_skipped_finding_says_what_to_run(whole_report: list[dict]) -> None:
     hints = {f["check"]: f["hint"] for f in whole_report if f["model"] == "resnest269e" and f["status"] == "skipped"}
     assert hints["files"] == hints["loading"] == "zoo fetch resnest269e"
     assert "--data imagenet-1k=PATH" in hints["data"]
 
 
-def test_the_embedded_model_is_proved_whole(whole_report: list[dict]) -> None:
+def test_the_model_with_shipped_weights_is_verified_completely(whole_report: list[dict]) -> None:
     digits = [finding for finding in whole_report if finding["model"] == "resnest_digits"]
     assert {finding["status"] for finding in digits} == {"ok"}
     top1 = next(f for f in digits if f["key"] == "digits/validation/top1")
@@ -74,7 +76,7 @@ def test_the_embedded_model_is_proved_whole(whole_report: list[dict]) -> None:
     assert round(100 * top1["evidence"]["correct"] / 360, 2) == top1["claimed"]
 
 
-def test_strict_counts_what_was_skipped(run_zoo: RunZoo, whole_report: list[dict]) -> None:
+def test_strict_treats_skipped_as_a_failure(run_zoo: RunZoo, whole_report: list[dict]) -> None:
     assert run_zoo("verify", "--all", "--strict").code == 3
 
 
@@ -90,13 +92,13 @@ def test_the_report_fits_its_schema_and_is_sorted(run_zoo: RunZoo) -> None:
 
 
 def findings(run_zoo: RunZoo, zoo: Path, *more: str) -> tuple[int, dict[str, dict]]:
-    """Exit code, and the findings by `check key`, of verifying the digits model in that zoo."""
+    """Verify the digits model in that zoo, and return the exit code and the findings by `check key`."""
     ran = run_zoo("verify", "resnest_digits", "--cards", zoo, "--format", "json", *more)
     return ran.code, {f"{f['check']} {f['key']}": f for f in json.loads(ran.out)["findings"]}
 
 
 def only_wrong(by_key: dict[str, dict]) -> list[str]:
-    """What is wrong among the findings."""
+    """Return the keys of the findings that are wrong."""
     return [name for name, finding in by_key.items() if finding["status"] == "wrong"]
 
 
@@ -124,7 +126,7 @@ def test_a_flipped_byte_of_the_weights_is_found(run_zoo: RunZoo, digits_zoo: Pat
         ('sha256: "9fd38cd8', 'sha256: "9fd38cd9', "files resnest_digits-9fd38cd8.safetensors/sha256"),
     ],
 )
-def test_a_changed_digit_of_a_claim_is_found_with_both_values(
+def test_a_changed_digit_of_a_claim_is_reported_with_both_values(
     old: str, new: str, name: str, run_zoo: RunZoo, digits_zoo: Path
 ) -> None:
     replace_once(digits_zoo / "digits" / "resnest_digits.yaml", old, new)
@@ -169,10 +171,10 @@ def test_a_library_that_does_not_exist_is_a_finding_not_a_traceback(run_zoo: Run
     replace_once(digits_zoo / "digits" / "resnest_digits.yaml", "library: timm", "library: tim")
     code, by_key = findings(run_zoo, digits_zoo)
     assert code == 1 and by_key["build build"]["status"] == "wrong"
-    assert "did you mean timm" in by_key["build build"]["hint"]
+    assert "did you mean 'timm'?" in by_key["build build"]["hint"]
 
 
-def test_what_is_known_is_not_measured_again_and_needs_no_torch(whole_report: list[dict], shared_home: Path) -> None:
+def test_cached_facts_are_not_measured_again_and_need_no_torch(whole_report: list[dict], shared_home: Path) -> None:
     import os
     import subprocess
     import sys
@@ -188,6 +190,18 @@ def test_what_is_known_is_not_measured_again_and_needs_no_torch(whole_report: li
     assert ran.stdout.splitlines()[-1] == "0 False"
 
 
-def test_every_status_of_the_shipped_zoo_is_counted_once(whole_report: list[dict]) -> None:
+def test_each_finding_of_the_shipped_zoo_has_its_own_key(whole_report: list[dict]) -> None:
     keys = Counter((finding["model"], finding["check"], finding["key"]) for finding in whole_report)
     assert max(keys.values()) == 1
+
+
+def test_data_verify_takes_a_data_set_or_one_of_its_splits(run_zoo: RunZoo) -> None:
+    def splits(name: str) -> set[str]:
+        ran = run_zoo("data", "verify", name, "--format", "json")
+        return {finding["key"].partition("/")[0] for finding in json.loads(ran.out)["findings"]}
+
+    assert splits("digits") == {"train", "validation"}
+    assert splits("digits/train") == {"train"}
+    unknown = run_zoo("data", "verify", "digits/test")
+    assert unknown.code == 2 and "digits has no split 'test'" in unknown.err and "train, validation" in unknown.err
+    assert run_zoo("data", "verify", "digit/train").err.endswith("did you mean 'digits'?\n")

@@ -1,4 +1,4 @@
-"""zoo verify --write: adds what was measured and not claimed, changes no claim, and leaves the rest of the text as it was."""
+"""zoo verify --write: adds measured values that are not claimed, and changes neither claims nor the rest of the text."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def zoo_of(folder: Path, *cards: str) -> Path:
     return folder
 
 
-def test_what_was_measured_is_added_and_nothing_else_changes(run_zoo: RunZoo, tmp_path: Path) -> None:
+def test_measured_values_are_added_and_nothing_else_changes(run_zoo: RunZoo, tmp_path: Path) -> None:
     folder = zoo_of(tmp_path / "zoo", BARE)
     ran = run_zoo("verify", "net", "--cards", folder, "--write")
     assert ran.err == f"{folder / '0.yaml'}: added /weights/0/dtype, /claims/params, /claims/flops/0, /fingerprint\n"
@@ -74,7 +74,7 @@ def test_what_was_measured_is_added_and_nothing_else_changes(run_zoo: RunZoo, tm
     ]
 
 
-def test_what_was_written_is_proved_and_written_once(run_zoo: RunZoo, tmp_path: Path) -> None:
+def test_written_values_are_verified_and_written_once(run_zoo: RunZoo, tmp_path: Path) -> None:
     folder = zoo_of(tmp_path / "zoo", BARE)
     run_zoo("verify", "net", "--cards", folder, "--write")
     text = (folder / "0.yaml").read_text()
@@ -93,7 +93,7 @@ def test_what_was_written_is_proved_and_written_once(run_zoo: RunZoo, tmp_path: 
         ("resnest101e", 256, 2 * 13321472000, "convention: flops, solved: true"),
     ],
 )
-def test_the_convention_of_a_bare_number_is_solved_and_the_claim_stays(
+def test_the_convention_of_a_count_without_one_is_added_and_the_claim_stays(
     name: str, size: int, value: int, added: str, run_zoo: RunZoo, tmp_path: Path
 ) -> None:
     folder = zoo_of(tmp_path / "zoo", PAGE.format(name=name, size=size, value=value))
@@ -114,7 +114,7 @@ def test_multiply_adds_are_not_added_beside_a_claim_that_is_them(run_zoo: RunZoo
     assert len(load_catalog([folder]).find("resnest50d").flops) == 1
 
 
-def test_a_number_that_nothing_gives_stays_as_it_is(run_zoo: RunZoo, tmp_path: Path) -> None:
+def test_a_count_that_no_convention_gives_stays_as_it_is(run_zoo: RunZoo, tmp_path: Path) -> None:
     text = PAGE.format(name="resnest50d", size=224, value=6937106337)
     folder = zoo_of(tmp_path / "zoo", text)
     ran = run_zoo("verify", "resnest50d", "--cards", folder, "--check", "flops", "--write", "--format", "json")
@@ -126,7 +126,7 @@ def test_a_number_that_nothing_gives_stays_as_it_is(run_zoo: RunZoo, tmp_path: P
     assert text.splitlines()[-1] in (folder / "0.yaml").read_text().splitlines()
 
 
-def test_a_rounded_number_that_several_conventions_give_is_not_decided(run_zoo: RunZoo, tmp_path: Path) -> None:
+def test_a_rounded_count_that_several_conventions_give_stays_as_it_is(run_zoo: RunZoo, tmp_path: Path) -> None:
     text = PAGE.format(name="resnest50d", size=224, value=5400000000).replace(
         "origin: upstream", "rounded_to: 100000000"
     )
@@ -147,14 +147,14 @@ def test_a_wrong_claim_is_not_corrected_and_a_wrong_card_gets_no_fingerprint(run
     assert "convention: macs" in text and "fingerprint" not in text
 
 
-def test_an_unfetched_model_gets_what_its_architecture_tells(run_zoo: RunZoo, tmp_path: Path) -> None:
+def test_a_model_without_files_gets_the_values_of_its_architecture(run_zoo: RunZoo, tmp_path: Path) -> None:
     text = BARE.replace('    sha256: "9fd3', '    urls: ["https://127.0.0.1:1/x"]\n    sha256: "0fd3')
     folder = zoo_of(tmp_path / "zoo", text)
     ran = run_zoo("verify", "net", "--cards", folder, "--write")
     assert ran.err == f"{folder / '0.yaml'}: added /claims/params, /claims/flops/0\n"
 
 
-def test_a_card_that_somebody_changed_meanwhile_is_not_written(tmp_path: Path) -> None:
+def test_a_card_that_changed_meanwhile_is_not_written(tmp_path: Path) -> None:
     from zoo.errors import UsageError
     from zoo.models.subject import Settings
     from zoo.verification.report import ReportSubject
@@ -164,12 +164,12 @@ def test_a_card_that_somebody_changed_meanwhile_is_not_written(tmp_path: Path) -
     catalog = load_catalog([folder])
     (folder / "0.yaml").write_text(BARE + "# mine\n")
     finding = Finding("net", "params", "params", Status.UNCLAIMED, measured=64482)
-    with pytest.raises(UsageError, match="changed by somebody else meanwhile"):
+    with pytest.raises(UsageError, match="the file changed while zoo was using it"):
         list(write_back.write([Verified(ReportSubject("net", "0"), (finding,))], catalog, Settings(), print))
     assert (folder / "0.yaml").read_text() == BARE + "# mine\n"
 
 
-def test_only_what_a_card_can_say_is_planned(tmp_path: Path) -> None:
+def test_only_values_that_the_schema_allows_are_added(tmp_path: Path) -> None:
     card = load_catalog([zoo_of(tmp_path / "zoo", BARE)]).find("net")
     loaded = Finding("net", "loading", "net.safetensors", Status.OK, evidence={"dtype": "int8"})
     wrong = Finding("net", "params", "params", Status.WRONG, measured=1)

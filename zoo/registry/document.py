@@ -15,7 +15,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import UsageError
+from zoo.errors import UsageError, ZooError
+from zoo.registry import files
+from zoo.registry.files import FoundFile
 from zoo.registry.position import Mark, Place, Pointer, Problem
 from zoo.registry.yaml_nodes import (
     ROOT,
@@ -60,7 +62,10 @@ class Document:
         """The text that `data` was read from; raises UsageError when the file has changed since."""
         if self.loaded_text is not None:
             return self.loaded_text
-        text = read_text(self.path)
+        try:
+            text = read_text(self.path)
+        except (ZooError, OSError, UnicodeDecodeError):
+            text = ""
         if hashlib.sha256(text.encode()).hexdigest() != self.sha256:
             raise UsageError("the file changed while zoo was using it", where=self.label, hint="run the command again")
         return text
@@ -90,16 +95,24 @@ class Document:
         return self.text[mark.start : mark.end]
 
 
-def read(path: Path) -> Document:
-    """Read the document in a file. A file that cannot be read gives a document with a Problem."""
+def read(path: Path, found: FoundFile | None = None) -> Document:
+    """Read the document in a file. A file that cannot be read gives a document with a Problem.
+
+    found: what `files.walk` found, when the file must still be that one.
+    """
     label = display(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            return _unreadable(path, label, f"the file is larger than {MAX_BYTES} bytes, the limit for a card")
-        raw = path.read_bytes()
+        raw = files.read(path, MAX_BYTES, folder=found.top if found else None, found=found.status if found else None)
+    except ZooError as error:
+        return _unreadable(path, label, error.what, hint=error.hint)
     except OSError as error:
         return _unreadable(path, label, f"cannot read the file: {error.strerror or error}")
     return decode(raw, path, label)
+
+
+def unread(path: Path, what: str, hint: str = "") -> Document:
+    """Return the document of a file that is not read, with a Problem that says why."""
+    return _unreadable(path, display(path), what, hint=hint)
 
 
 def decode(raw: bytes, path: Path, label: str) -> Document:
@@ -115,8 +128,11 @@ def decode(raw: bytes, path: Path, label: str) -> Document:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file, decoded as `read` decodes it."""
-    return path.read_bytes().decode("utf-8-sig")
+    """Return the text of a file, decoded as `read` decodes it.
+
+    Raises CardError or CannotCheck as `files.read` does, OSError when it is not readable, UnicodeDecodeError.
+    """
+    return files.read(path, MAX_BYTES).decode("utf-8-sig")
 
 
 def parse(text: str, path: Path, label: str | None = None) -> Document:
@@ -174,6 +190,8 @@ def to_yaml(data: Mapping[str, Any]) -> str:
 def display(path: Path | str) -> str:
     """Return the path for messages: relative when it is below the current folder."""
     text, here = str(path), f"{os.getcwd().rstrip('/')}/"  # noqa: PTH109  # called for each of ten thousand cards
+    if not text.isascii():  # a name that is not UTF-8 has surrogates, which cannot be printed
+        text = os.fsencode(text).decode(errors="replace")
     return text.removeprefix(here)
 
 

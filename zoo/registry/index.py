@@ -14,16 +14,18 @@ import os
 import sys
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from zoo.errors import ZooError
 from zoo.registry.card import Card, from_document
-from zoo.registry.document import Document, display, read_text
+from zoo.registry.document import Document, display, read_text, unread
 from zoo.registry.document import read as read_document
+from zoo.registry.files import FoundFile, walk
 from zoo.registry.position import Place, Problem
 from zoo.registry.quantities import percent
 from zoo.registry.schema import data_root, problems
@@ -35,6 +37,10 @@ CHECKSUM_BYTES = 4
 """The length of the CRC-32 before the content of a cache file. It detects damage, and costs 10 ms for 10,000 cards."""
 FRESH_NS = 2 * 10**9
 """The coarsest clock of a file system, FAT's: a file may change twice within 2 s without a new modification time."""
+LINK = "link"
+"""The kind of a link to a folder, which is not followed, and of a folder that cannot be read."""
+MAX_NAME = 200
+"""The longest name in a file that is not valid; its findings are shown under the file's name when that is longer."""
 Key = tuple[str, str | int | None]
 """A value that cards are found by: `name` (and aliases), `url`, `sha256` (its first 8 digits), `size_bytes`, `collection`."""
 
@@ -113,33 +119,37 @@ class IndexEntry:
 
 def scan(top: Path) -> list[IndexEntry]:
     """Return the entries of the YAML files below a folder, in the order of their paths; reads only those that changed."""
-    files = list(_files(str(top)))
-    if len(files) < MIN_FILES and sum(stat.st_size for _, stat in files) < MIN_BYTES:
-        return [read(Path(file), stat) for file, stat in files]
+    found_files = list(walk(top))
+    if len(found_files) < MIN_FILES and sum(item.status.st_size for item in found_files if item.status) < MIN_BYTES:
+        return [read(Path(item.path), item) for item in found_files]
     cached = _load_entries(top)
     entries: list[IndexEntry] = []
-    for file, stat in files:
-        entry = cached.get(file)
-        unchanged = entry is not None and (entry.size_bytes, entry.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
-        entries.append(entry if entry is not None and unchanged else read(Path(file), stat))
-    if len(cached) != len(entries) or any(not isinstance(entry.content, bytes) for entry in entries):
-        _save_entries(top, entries)
+    for item in found_files:
+        entry, status = cached.get(item.path), None if item.is_link else item.status
+        unchanged = status and entry and (entry.size_bytes, entry.mtime_ns) == (status.st_size, status.st_mtime_ns)
+        entries.append(entry if entry is not None and unchanged else read(Path(item.path), item))
+    to_cache = [entry for entry in entries if entry.size_bytes]
+    if len(cached) != len(to_cache) or any(not isinstance(entry.content, bytes) for entry in to_cache):
+        _save_entries(top, to_cache)
     return entries
 
 
-def read(path: Path, stat: os.stat_result | None = None) -> IndexEntry:
-    """Read one file, and return its entry."""
+def read(path: Path, found: FoundFile | None = None) -> IndexEntry:
+    """Read one file, and return its entry. found: what `walk` found, which may say why the file is not read."""
+    if found and found.problem:
+        kind = LINK if found.is_folder else kind_of(path)
+        document = unread(path, found.problem, found.hint)
+        return IndexEntry(str(path), kind, _name_of(document), document.digest, 0, 0, (), (), False, document)
     kind = kind_of(path)
-    document = read_document(path)
+    document = read_document(path, found)
     document_problems = problems(document, kind)
-    name = document.data.get("name")
-    entry_name = name if isinstance(name, str) and name else path.stem
-    size, mtime_ns = (stat.st_size, stat.st_mtime_ns) if stat else (0, 0)
+    status = found.status if found and not found.is_link else None  # a link may change although its file does not
+    size, mtime_ns = (status.st_size, status.st_mtime_ns) if status else (0, 0)
     is_card = kind == "card" and not document_problems
     return IndexEntry(
         str(path),
         kind,
-        entry_name,
+        _name_of(document),
         hashlib.sha256(document.text.encode()).hexdigest(),
         size,
         mtime_ns,
@@ -157,17 +167,12 @@ def kind_of(path: Path) -> str:
     return "dataset" if path.absolute().parent.name == "datasets" else "card"
 
 
-def _files(top: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield the YAML files below a folder in the order of their paths, without files and folders whose name starts with a dot."""
-    with os.scandir(top) as entries:
-        sorted_entries = sorted(entries, key=lambda entry: entry.name)
-    for entry in sorted_entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from _files(entry.path)
-        elif entry.name.endswith((".yaml", ".yml")) and entry.is_file():
-            yield entry.path, entry.stat()
+def _name_of(document: Document) -> str:
+    """Return the name that the document gives, when it can be shown, else the file's without its ending."""
+    name = document.data.get("name")
+    if isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable():
+        return name
+    return document.path.stem if document.path.stem.isprintable() else display(document.path.stem)
 
 
 # --- what the index holds of a card -------------------------------------------------------------------------------
@@ -295,7 +300,7 @@ def _checksum(payload: bytes | memoryview) -> bytes:
 def cache_name(tops: Iterable[Path | str], suffix: str) -> str:
     """Return the name of the cache file about these folders."""
     text = "\0".join(map(os.path.abspath, tops))
-    return f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.{suffix}"
+    return f"{hashlib.sha256(os.fsencode(text)).hexdigest()[:32]}.{suffix}"
 
 
 def _load_entries(top: Path) -> dict[str, IndexEntry]:
@@ -334,5 +339,5 @@ def _pack(entry: IndexEntry) -> bytes:
 def _sha256(path: str) -> str:
     try:
         return hashlib.sha256(read_text(Path(path)).encode()).hexdigest()
-    except (OSError, UnicodeDecodeError):
+    except (ZooError, OSError, UnicodeDecodeError):
         return ""

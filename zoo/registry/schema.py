@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import did_you_mean, nearest
 from zoo.registry.document import Document
+from zoo.registry.files import INSTALLED
 from zoo.registry.position import Pointer, Problem, json_pointer
 from zoo.runtime.spelling import is_typo
 
@@ -65,8 +66,7 @@ def schema(kind: str) -> dict[str, Any]:
 
 def data_root() -> Path:
     """Return the folder that has `cards/` and `schemas/`: inside the installed package, or the repository."""
-    inside = Path(__file__).parents[1] / "_data"
-    return inside if inside.is_dir() else Path(__file__).parents[2]
+    return INSTALLED if INSTALLED.is_dir() else Path(__file__).parents[2]
 
 
 def _fits(data: object, kind: str) -> bool | None:

@@ -1,7 +1,7 @@
-"""A card file -> the same file with what can be mended without a choice: nothing that anybody claimed gets another meaning.
+"""Fix the mistakes in a card file that have only one correction: `zoo validate --fix`.
 
-Misspelt keys and choices, digests without quotes or in capitals, URLs in wrong characters, a missing format version. What
-would change a value's meaning is left to people. Comments and layout stay.
+These are misspelt keys and values, digests without quotes or in capitals, wrong characters in URLs, a missing `schema`.
+A correction never changes the meaning of a claim, and comments and layout stay.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from zoo.registry.schema import FORMAT, problems
 from zoo.verification.rules.addresses import repair_url, url_fault
 
 MOST_ROUNDS = 20
-"""A key that is mended may show another fault below it; a file with more faults than this needs a person."""
+"""The most corrections in one file. Each may uncover another mistake; a file with more mistakes needs manual work."""
 
 
 def fix(document: Document) -> list[str]:
-    """Mend the file; a line for each thing that was done, `file:line:column: what`. Writes nothing when there is nothing."""
+    """Fix the file, and return a line for each change, `file:line:column: what`. Write nothing when nothing changes."""
     changes: list[str] = []
-    mended = document
+    fixed = document
     for _ in range(MOST_ROUNDS):
-        step = next(_steps(mended), None)
+        step = next(_steps(fixed), None)
         if step is None:
             break
         what, text = step
         changes.append(what)
-        mended = parse(text, document.path, document.label)
+        fixed = parse(text, document.path, document.label)
     if changes:
-        save(document, mended.text)
+        save(document, fixed.text)
     return changes
 
 
 def _steps(document: Document) -> Iterator[tuple[str, str]]:
-    """(what, text) of each single thing that can be mended now."""
+    """Yield (what, text) for each single correction that is possible now: the line about it and the file's new text."""
     if document.data:
         for problem in problems(document, kind_of(document.path)):
             yield from _fix_problem(document, problem)
@@ -52,24 +52,24 @@ def _fix_problem(document: Document, problem: Problem) -> Iterator[tuple[str, st
     try:
         if action == "rename":
             yield (
-                f"{problem.place}: {problem.pointer[-1]} is now {value}",
+                f"{problem.place}: renamed {problem.pointer[-1]} to {value}",
                 rename_key(document, problem.pointer, str(value)),
             )
         else:
             old_text = document.written(problem.pointer)
             yield (
-                f"{problem.place}: {json_pointer(problem.pointer)}: {old_text} is now {value!r}",
+                f"{problem.place}: changed {json_pointer(problem.pointer)} from {old_text} to {value}",
                 apply(document, {problem.pointer: value}),
             )
     except CannotCheck:
-        return  # a layout that this cannot write into; the finding stays and says what to do
+        return  # the layout does not allow the edit; the finding stays, with its hint
 
 
 def _add_version(document: Document) -> Iterator[tuple[str, str]]:
-    """A file without a format version is of the first one."""
+    """Yield the addition of `schema: 1` to a file without a format version, which has the first one."""
     if "schema" not in document.data and not document.problems and FORMAT == 1:
         text = prepend_line(document, f"schema: {FORMAT}\n", {"schema": FORMAT})
-        yield f"{document.place(())}: schema: {FORMAT} is written", text
+        yield f"{document.place(())}: added schema: {FORMAT}", text
 
 
 def _repair_urls(document: Document) -> Iterator[tuple[str, str]]:
@@ -80,7 +80,7 @@ def _repair_urls(document: Document) -> Iterator[tuple[str, str]]:
                 text = apply(document, {pointer: repaired_url})
             except CannotCheck:
                 continue
-            yield f"{document.place(pointer)}: {url} is now {repaired_url}", text
+            yield f"{document.place(pointer)}: changed {url} to {repaired_url}", text
 
 
 def _urls(document: Document) -> Iterator[tuple[Pointer, str]]:

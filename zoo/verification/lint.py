@@ -1,7 +1,7 @@
-"""Cards -> what their format and the consistency rules say, with what is known from earlier runs.
+"""Check the format and the consistency of many cards quickly: `zoo validate`.
 
-A card's verdicts are remembered with a digest of the card and of every card and family that it shares a name, URL, digest,
-size or collection with: after an edit only the groups that it touches are judged again.
+The verdicts on a card are cached under a digest of the card and of all cards and families that share a name, URL, digest,
+size or collection with it. After an edit, zoo judges only the cards that share one of these with the edited card.
 """
 
 from __future__ import annotations
@@ -14,24 +14,29 @@ from typing import Any, TypeVar
 
 from zoo.errors import UnknownName, UsageError
 from zoo.registry import index
-from zoo.registry.card import Card, card_sha256
-from zoo.registry.catalog import Broken, Catalog
+from zoo.registry.card import Card
+from zoo.registry.catalog import Broken, Catalog, Member
 from zoo.registry.document import display
 from zoo.registry.index import IndexEntry, Key
 from zoo.verification import rules
+from zoo.verification.accept import accept
 from zoo.verification.checks.consistency import apply_rules
 from zoo.verification.checks.schema import findings_of
-from zoo.verification.report import Finding, ReportSubject, Status
+from zoo.verification.report import Finding, ReportSubject, Status, base_key, numbered_key
 from zoo.verification.rules import FINE, Verdict
 
 T = TypeVar("T")
+NOT_IGNORED = "a card cannot accept a finding of this rule: `ignore` has no effect on it"
 FORMAT_RULE = "schema"
-"""How `--select` and `--ignore` call the check of the format."""
+"""The name of the format check in `--select` and `--ignore`."""
 
 
 @dataclass(frozen=True, slots=True)
 class LintResult:
-    """What was found about one file: which rules looked at it and found nothing, and what was found."""
+    """The findings about one file.
+
+    fine: the rules that found no problem. violations: the other findings. card: returns the subject for a report.
+    """
 
     name: str
     where: str
@@ -41,12 +46,12 @@ class LintResult:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """A finding for each rule."""
+        """All findings, those that are ok included."""
         return (*(_ok(self.name, rule, self.where) for rule in self.fine), *self.violations)
 
     @property
     def findings_to_count(self) -> tuple[Finding, ...]:
-        """As many findings, of which those that are ok are one and the same: enough for a line of text."""
+        """As many findings, where those that are ok are the same object: enough for a line of text, and faster."""
         return (*((_ok(self.name, self.fine[0], self.where),) * len(self.fine) if self.fine else ()), *self.violations)
 
 
@@ -58,9 +63,9 @@ def validate(
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
 ) -> Iterator[LintResult]:
-    """What is found about the cards at these positions of the catalogue, and about these files, in their order.
+    """Yield the result for each card at these positions of the catalogue, then for each broken file.
 
-    select, ignore: rules by id or the beginning of one up to a `-`. Raises UnknownName for one that there is not.
+    select, ignore: rules by id, or by the beginning of an id up to a `-`. Raises UnknownName for an unknown rule.
     """
     selected = select_rules(select, ignore)
     verdicts = _Verdicts(catalog)
@@ -73,7 +78,10 @@ def validate(
 
 
 def select_rules(select: Sequence[str], ignore: Sequence[str]) -> frozenset[str]:
-    """The ids that remain; an id, or its beginning up to a `-` for all that begin so."""
+    """Return the ids of the selected rules without the ignored ones; raises UnknownName for an unknown rule.
+
+    A selector is an id, or the beginning of ids up to a `-`. Without a selector all rules are selected.
+    """
     every = (*rules.all_rules(), FORMAT_RULE)
 
     def matching(selector: str) -> set[str]:
@@ -87,7 +95,7 @@ def select_rules(select: Sequence[str], ignore: Sequence[str]) -> frozenset[str]
 
 
 def explain_rule(rule: str) -> str:
-    """What a rule says, why, and what it proposes; all of them, a line each, for `all`."""
+    """Return the description of a rule; for `all`, a line about each rule. Raises UnknownName for an unknown rule."""
     every = rules.all_rules()
     if rule == "all":
         return "".join(f"{item.id:<20} {item.why}\n" for item in every.values())
@@ -95,14 +103,16 @@ def explain_rule(rule: str) -> str:
         raise UnknownName("rule", rule, every)
     item = every[rule]
     description = " ".join((item.judge.__doc__ or "").split())
-    return f"{item.id}: {item.why}\n\n{description}\n\nhint: {item.hint}\nsilence: ignore: [{{rule: consistency/{item.id}, reason: ...}}] in the card\n"
+    ignore = f"ignore: [{{rule: consistency/{item.id}, reason: ...}}]"
+    accept = f"to accept a suspect finding, add to the card: {ignore}" if item.can_be_ignored else NOT_IGNORED
+    return f"{item.id}: {item.why}\n\n{description}\n\nhint: {item.hint}\n{accept}\n"
 
 
 def shard(items: Sequence[T], part: str) -> list[T]:
-    """The i-th of n parts, given as `i/n`: every n-th, from the i-th on. Raises UsageError for what is no part."""
+    """Return part i of n, given as `i/n`: every n-th item from the i-th on. Raises UsageError for an invalid part."""
     number, slash, count = part.partition("/")
     if not (slash and number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
-        raise UsageError(f"--shard {part} is no part", hint="give I/N, from 1/N to N/N")
+        raise UsageError(f"invalid value for --shard: {part!r}", hint="give I/N, with I from 1 to N, for example 1/4")
     return list(items)[int(number) - 1 :: int(count)]
 
 
@@ -113,30 +123,29 @@ def _ok(name: str, rule: str, where: str) -> Finding:
 
 def _lint_result(entry: IndexEntry, known: KnownVerdicts, selected: frozenset[str], catalog: Catalog) -> LintResult:
     fine = _select((*known.fine, FORMAT_RULE), selected)
-    violations = tuple(_finding(entry, item) for item in known.verdicts if item[0].partition("#")[0] in selected)
+    violations = tuple(_finding(entry, item) for item in known.verdicts if base_key(item[0]) in selected)
     return LintResult(entry.name, display(entry.file), fine, violations, lambda: _subject(entry, catalog))
 
 
 @lru_cache(maxsize=1024)
 def _select(fine: tuple[str, ...], selected: frozenset[str]) -> tuple[str, ...]:
-    """The rules that were asked for; many cards were looked at by the same ones."""
+    """Return those rules that are selected. It is cached, because many cards have the same rules."""
     return tuple(rule for rule in fine if rule in selected)
 
 
 def _subject(entry: IndexEntry, catalog: Catalog) -> ReportSubject:
-    card = entry.built(Card)
-    return ReportSubject(entry.name, card_sha256(card, catalog.collection_of(card)))
+    return ReportSubject(entry.name, Member(entry.built(Card), catalog).sha256)
 
 
-# --- what is known from earlier runs ------------------------------------------------------------------------------
+# --- verdicts cached from earlier runs ----------------------------------------------------------------------------
 
 _Plain = tuple[Any, ...]
-"""A verdict as plain data: key, status, file or None for the card's own, line, column, reason, hint, claimed, measured, unit."""
+"""A verdict as plain data: key, status, file (None for the card's), line, column, reason, hint, claimed, measured, unit."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownVerdicts:
-    """The verdicts on a card in its present company, as plain data."""
+    """The verdicts on a card as plain data, valid for one `context`: a number from `_contexts`."""
 
     context: int
     fine: tuple[str, ...]
@@ -144,12 +153,12 @@ class KnownVerdicts:
 
 
 class _Verdicts:
-    """The verdicts on a catalogue's cards, judged when nothing is known of a card in its present company."""
+    """The verdicts on a catalogue's cards: from the cache where it has the card in the same context, else judged now."""
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
         self.contexts = _contexts(catalog)
-        self.is_large = len(catalog.cards) >= index.FEWEST
+        self.is_large = len(catalog.cards) >= index.MIN_FILES
         self.file = (
             index.cache_name(sorted({entry.file.rpartition("/")[0] for entry in catalog.cards.entries}), "verdicts")
             if self.is_large
@@ -171,7 +180,7 @@ class _Verdicts:
         return judged
 
     def save(self) -> None:
-        """Remember what was judged now."""
+        """Add the new verdicts to the cache."""
         if self.new and self.is_large:
             paths = {entry.file for entry in self.catalog.cards.entries}
             index.write_cache(
@@ -183,11 +192,12 @@ def _judge(entry: IndexEntry, context: int, catalog: Catalog) -> KnownVerdicts:
     card: Card = entry.built(Card)
     fine: list[str] = []
     plain_verdicts: list[_Plain] = []
-    for rule, verdicts in apply_rules(card, catalog):
+    for rule, verdicts in apply_rules(Member(card, catalog)):
         if verdicts[0] is FINE:
             fine.append(rule)
             continue
-        plain_verdicts += [_plain(card, rule, number, verdict) for number, verdict in enumerate(verdicts, 1)]
+        numbered = enumerate(verdicts, 1)
+        plain_verdicts += [_plain(card, numbered_key(rule, number), verdict) for number, verdict in numbered]
     return KnownVerdicts(context, _interned(tuple(fine)), tuple(plain_verdicts))
 
 
@@ -195,21 +205,15 @@ _INTERNED: dict[tuple[str, ...], tuple[str, ...]] = {}
 
 
 def _interned(fine: tuple[str, ...]) -> tuple[str, ...]:
-    """One tuple for all cards that the same rules looked at: the index holds it once."""
+    """Return the same tuple for equal tuples, so that the cache stores it once."""
     return _INTERNED.setdefault(fine, fine)
 
 
-def _plain(card: Card, rule: str, number: int, verdict: Verdict) -> _Plain:
+def _plain(card: Card, key: str, verdict: Verdict) -> _Plain:
     place = verdict.where or card.where.place
     file = None if place.file == card.where.document.label else str(Path(place.file).absolute())
-    key = rule if number == 1 else f"{rule}#{number}"
-    status, reason, hint = verdict.status.value, verdict.reason, verdict.hint
-    accepted = next(
-        (item for item in card.ignore if item.rule in ("consistency", f"consistency/{rule}", f"consistency/{key}")),
-        None,
-    )
-    if accepted is not None and verdict.status is Status.SUSPECT:
-        status, reason, hint = Status.UNCLAIMED.value, f"accepted by the card: {accepted.reason}", ""
+    found = Finding(card.name, "consistency", key, verdict.status, reason=verdict.reason, hint=verdict.hint)
+    status, reason, hint = (finding := accept(card, found)).status.value, finding.reason, finding.hint
     return (key, status, file, place.line, place.column, reason, hint, verdict.claimed, verdict.measured, verdict.unit)
 
 
@@ -222,7 +226,7 @@ def _finding(entry: IndexEntry, plain: _Plain) -> Finding:
 
 
 def _contexts(catalog: Catalog) -> list[int]:
-    """For each card a number that changes when it, or anything that a rule may see beside it, does."""
+    """Return a number for each card that changes when the card, or anything else that a rule may read for it, changes."""
     sums: dict[Key, int] = {}
     digests = [int(entry.sha256[:16] or "0", 16) for entry in catalog.cards.entries]
     for entry, digest in zip(catalog.cards.entries, digests, strict=True):
@@ -243,7 +247,10 @@ def _digest(sha256: str) -> int:
 
 
 def changed_since(catalog: Catalog, revision: str, folders: Sequence[Path]) -> tuple[list[int], list[Broken]]:
-    """(positions, broken): the cards that git says changed since a revision, and those that they touch, before or now."""
+    """Return (positions, broken): the files that changed since a git revision, and the cards that share a key with them.
+
+    The keys are those of the changed files before and after the change. A changed data set selects all cards.
+    """
     from zoo.registry import git
 
     touched = git.changes_since(revision, folders)
@@ -260,7 +267,7 @@ def changed_since(catalog: Catalog, revision: str, folders: Sequence[Path]) -> t
 def render_batches(
     results: Iterable[LintResult], render_line: Callable[[Sequence[Finding]], str], batch_size: int = 500
 ) -> Iterator[tuple[str, list[LintResult]]]:
-    """The lines about some cards at once, so that ten thousand are not written one by one."""
+    """Yield the lines about `batch_size` cards at a time, with their results: printing each card alone would be slow."""
     batch: list[LintResult] = []
     for result in results:
         batch.append(result)

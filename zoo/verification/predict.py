@@ -1,6 +1,6 @@
-"""Images -> the five most probable classes by name: what `zoo predict` prints.
+"""Classify image files into their five most probable classes: `zoo predict`.
 
-The weights must be what the card says; the preprocessing is the card's.
+The weights must be those that the card claims. The preprocessing is the card's.
 """
 
 from __future__ import annotations
@@ -12,18 +12,16 @@ from pathlib import Path
 
 from zoo.accuracy.datasets.folder import read_image
 from zoo.accuracy.ranking import most_probable
-from zoo.errors import CannotCheck
+from zoo.errors import UsageError
 from zoo.models.build import make_transform
-from zoo.models.subject import Settings, Subject
-from zoo.registry.card import Card
-from zoo.registry.catalog import Catalog, Member
+from zoo.models.subject import Subject
+from zoo.registry.catalog import Member
 from zoo.verification import runner
-from zoo.verification.report import Status
 
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """A class and its probability by the softmax of the outputs, 0 to 1."""
+    """A class and its probability, from 0 to 1, by the softmax of the outputs."""
 
     name: str
     probability: float
@@ -37,19 +35,16 @@ class Prediction:
     guesses: tuple[Guess, ...]
 
 
-def predict(card: Card, catalog: Catalog, settings: Settings, images: Sequence[Path]) -> tuple[Prediction, ...]:
-    """What the model sees in each image file.
+def predict(subject: Subject, images: Sequence[Path]) -> tuple[Prediction, ...]:
+    """Return the prediction for each image file.
 
-    Raises CannotCheck when the weights are not here or not what the card says, UsageError when a file is no image.
+    Raises CannotCheck when the weights are not on this machine or not as claimed, UsageError when a file is not an image.
     """
+    if not images:
+        raise UsageError("no image is named", hint="name one or more image files")
     pictures = [read_image(path) for path in images]
-    (gate,) = runner.verify([card], catalog, settings, ("loading",))
-    for finding in gate.findings:
-        if finding.status is not Status.OK:
-            reason = finding.reason or f"{finding.check} {finding.key} is {finding.status.value}"
-            raise CannotCheck(reason, where=finding.where, hint=finding.hint)
-    subject, names = Subject(Member(card, catalog), settings), class_names(card, catalog)
-    prepare = make_transform(subject.input)
+    runner.refuse_wrong_weights(subject)
+    prepare, names = make_transform(subject.input), class_names(subject.member)
     probabilities = most_probable(subject.model, [prepare(picture) for picture in pictures])
     return tuple(
         Prediction(str(path), tuple(Guess(_name(names, place), round(share, 6)) for place, share in pairs))
@@ -57,18 +52,17 @@ def predict(card: Card, catalog: Catalog, settings: Settings, images: Sequence[P
     )
 
 
-def class_names(card: Card, catalog: Catalog) -> tuple[str, ...]:
-    """What the outputs are called: by the card, else by the data set of its first result; empty when neither says."""
-    if card.class_names:
-        return card.class_names
-    known = [
-        dataset for claim in card.results if (dataset := catalog.dataset(claim.dataset)) and dataset.label_space is None
-    ]
+def class_names(member: Member) -> tuple[str, ...]:
+    """Return the classes' names: those of the card, else of the data set of its first result; empty when neither has names."""
+    if member.card.class_names:
+        return member.card.class_names
+    datasets = (member.catalog.dataset(claim.dataset) for claim in member.card.results)
+    known = [dataset for dataset in datasets if dataset is not None and dataset.label_space is None]
     return (known[0].class_names or known[0].classes) if known else ()
 
 
 def render(predictions: Sequence[Prediction], format_name: str) -> str:
-    """The predictions as `text` or `json`."""
+    """Return the predictions as `text` or `json`."""
     if format_name == "json":
         return json.dumps([asdict(item) for item in predictions], indent=2, ensure_ascii=False) + "\n"
     lines = []

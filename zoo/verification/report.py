@@ -1,6 +1,6 @@
-"""Findings -> Report -> exit code: what was found about some models, on which machine, about which bytes.
+"""Define findings and reports, write and read reports as JSON, and compute exit codes.
 
-A Finding is one answer to one question about one card. Only `ok` means passed; what could not be measured says so.
+A Finding is the answer to one question about one card. Only `ok` means passed; what could not be measured is `unknown`.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ VERSION = 2
 
 
 class Status(str, Enum):
-    """What a finding says; the comment is its exit code, plain and with --strict."""
+    """The status of a finding. Each comment gives the exit codes, without and with --strict, and the meaning."""
 
-    OK = "ok"  # 0 0  measured, agrees
-    WRONG = "wrong"  # 1 1  measured, differs
-    SUSPECT = "suspect"  # 0 1  inconsistent, but there are legitimate reasons for it
-    UNKNOWN = "unknown"  # 3 3  asked for, could not be measured
-    SKIPPED = "skipped"  # 0 3  not asked for, or its input is not on this machine
-    UNCLAIMED = "unclaimed"  # 0 0  the card promises nothing here
+    OK = "ok"  # 0 0  measured, and agrees
+    WRONG = "wrong"  # 1 1  measured, and differs; or cannot be true
+    SUSPECT = "suspect"  # 0 1  inconsistent, but with legitimate explanations
+    UNKNOWN = "unknown"  # 3 3  requested, but could not be measured
+    SKIPPED = "skipped"  # 0 3  not requested, or its input is not on this machine
+    UNCLAIMED = "unclaimed"  # 0 0  the card claims nothing here, or its `ignore` explains the finding
 
     def exit_code(self, *, strict: bool) -> int:
-        """0, 1 (something is wrong) or 3 (something could not be found out)."""
+        """Return 0, 1 (something is wrong) or 3 (something could not be measured)."""
         plain = {Status.WRONG: 1, Status.UNKNOWN: 3}
         return {**plain, **({Status.SUSPECT: 1, Status.SKIPPED: 3} if strict else {})}.get(self, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One answer: what the card claims, what was measured, and what follows.
+    """The answer to one question: what the card claims, what zoo measured, and the status.
 
-    key: what it is about, unique within model and check. tolerance: how far the two may differ, in `unit`.
-    where: file:line:column of the claim. reason: why the status is what it is. hint: a command or an edit.
-    evidence: what the measurement rests on (inputs, versions, who served the file), as JSON values.
+    key: what it is about, unique within model and check. tolerance: how far claimed and measured may differ, in `unit`.
+    where: file:line:column of the claim. reason: why it has this status. hint: a command or an edit.
+    evidence: what the measurement is based on (inputs, versions, server of the file), as JSON values.
     """
 
     model: str
@@ -61,10 +61,15 @@ class Finding:
     hint: str = ""
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def rule(self) -> str:
+        """The check, with the rule for a consistency finding: `loading`, `consistency/size-params`."""
+        return f"{self.check}/{base_key(self.key)}" if self.check == "consistency" else self.check
+
 
 @dataclass(frozen=True, slots=True)
 class MeasuredFile:
-    """A weights file as it was measured; sha256 has all 64 digits."""
+    """A weights file that was measured; sha256 has 64 hex digits."""
 
     file: str
     sha256: str
@@ -73,7 +78,7 @@ class MeasuredFile:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredData:
-    """A split of a data set as it was read."""
+    """A split of a data set that was read; manifest_sha256 has 64 hex digits."""
 
     name: str
     split: str
@@ -82,7 +87,7 @@ class MeasuredData:
 
 @dataclass(frozen=True, slots=True)
 class ReportSubject:
-    """The very card, bytes and data that the findings of a model are about."""
+    """The card, files and data that the findings of a model are about, each identified by SHA-256."""
 
     model: str
     card_sha256: str
@@ -92,9 +97,10 @@ class ReportSubject:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found, sorted by model, check and key. `created` is UTC, `options` what was asked for.
+    """The findings of one run, sorted by model, check and key.
 
-    version: of the format that the report was read from; it is always written in the present one.
+    created: the time in UTC, as 2026-11-24T04:00:00Z. environment: the machine and the versions. options: the settings of
+    the run. version: the format version of the file that the report was read from; reports are written in VERSION.
     """
 
     subjects: tuple[ReportSubject, ...]
@@ -107,16 +113,16 @@ class Report:
 
     @property
     def strict(self) -> bool:
-        """Whether skipped and suspect count against the report."""
+        """Whether skipped and suspect findings count as failures."""
         return bool(self.options.get("strict", False))
 
     @property
     def exit_code(self) -> int:
-        """0, 1 or 3 by the findings and the report's own strictness."""
+        """The exit code, 0, 1 or 3, of the findings under the report's own `strict`."""
         return exit_code(self.findings, strict=self.strict)
 
     def only(self, model: str) -> Report:
-        """The part of the report that is about one model."""
+        """Return the part of the report that is about one model."""
         return replace(
             self,
             subjects=tuple(item for item in self.subjects if item.model == model),
@@ -124,7 +130,7 @@ class Report:
         )
 
     def to_json(self) -> str:
-        """The report as `schemas/report.schema.json` describes it."""
+        """Return the report as JSON text that follows `schemas/report.schema.json`."""
         data = {
             "report": VERSION,
             "zoo": self.zoo,
@@ -138,6 +144,16 @@ class Report:
         return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def numbered_key(key: str, number: int) -> str:
+    """Return the key of the number-th finding with the same key: `crop`, `crop#2`, `crop#3`."""
+    return key if number == 1 else f"{key}#{number}"
+
+
+def base_key(key: str) -> str:
+    """Return a numbered key without its number: `crop` for `crop#2`."""
+    return key.partition("#")[0]
+
+
 def make(
     subjects: Iterable[ReportSubject],
     findings: Iterable[Finding],
@@ -145,7 +161,7 @@ def make(
     options: Mapping[str, Any],
     environment: Mapping[str, Any] | None = None,
 ) -> Report:
-    """The report of these findings, made now, on this machine."""
+    """Return the report of these findings, created now; without an environment, that of this machine."""
     return Report(
         subjects=tuple(sorted(subjects, key=lambda item: item.model)),
         findings=tuple(sorted(findings, key=lambda item: (item.model, item.check, item.key))),
@@ -157,31 +173,28 @@ def make(
 
 
 def exit_code(findings: Iterable[Finding], *, strict: bool) -> int:
-    """1 when anything is wrong, else 3 when anything could not be found out, else 0: 1 beats 3 beats 0."""
+    """Return 1 when anything is wrong, else 3 when anything could not be measured, else 0."""
     codes = {finding.status.exit_code(strict=strict) for finding in findings}
     return 1 if 1 in codes else max(codes, default=0)
 
 
 def count(findings: Iterable[Finding]) -> dict[Status, int]:
-    """How many findings have each status that occurs, in the order of Status."""
+    """Return the number of findings of each status that occurs, in the order of Status."""
     counted = Counter(finding.status for finding in findings)
     return {status: counted[status] for status in Status if counted[status]}
 
 
 def from_json(text: str, *, where: str) -> Report:
-    """The report in a JSON text; raises UsageError when it is none. `where` names the file in the message."""
+    """Return the report in a JSON text; raises UsageError when the text is not a report. `where` is for the message."""
+    hint = "give the file that `zoo verify --report FILE` wrote"
     try:
         original = json.loads(text)
     except ValueError as error:
-        raise UsageError(
-            f"not a report: {error}", where=where, hint="give the file that `zoo verify --report FILE` wrote"
-        ) from error
+        raise UsageError(f"not a report: {error}", where=where, hint=hint) from error
     data = in_present_format(original)
     wrong = violations(data, "report")
     if wrong:
-        raise UsageError(
-            f"not a report: {wrong[0]}", where=where, hint="give the file that `zoo verify --report FILE` wrote"
-        )
+        raise UsageError(f"not a report: {wrong[0]}", where=where, hint=hint)
     return Report(
         subjects=tuple(_subject(item) for item in data["subjects"]),
         findings=tuple(Finding(**{**item, "status": Status(item["status"])}) for item in data["findings"]),
@@ -194,9 +207,9 @@ def from_json(text: str, *, where: str) -> Report:
 
 
 def in_present_format(data: Any) -> Any:
-    """Return the data of a report of version 1 as version 2 has it; any other data are returned as they are.
+    """Return the data of a version 1 report in the format of version 2, and any other data unchanged.
 
-    This is the only reader of version 1. It does not judge: whoever calls it holds the result against the schema.
+    This is the only reader of version 1. It does not validate; the caller checks the result against the schema.
     """
     if not isinstance(data, dict) or data.get("report") != 1 or not isinstance(data.get("findings"), list):
         return data
@@ -205,11 +218,11 @@ def in_present_format(data: Any) -> Any:
 
 
 def read(path: Path) -> Report:
-    """The report in a file; raises UsageError when there is none."""
+    """Return the report in a file; raises UsageError when the file cannot be read or is not a report."""
     try:
         return from_json(path.read_text(encoding="utf-8"), where=str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot be read: {error}", where=str(path)) from error
+        raise UsageError(f"cannot read the report: {error}", where=str(path)) from error
 
 
 def _subject(data: Mapping[str, Any]) -> ReportSubject:

@@ -1,6 +1,6 @@
-"""Cards -> a table of accuracies with their intervals, on the data sets that they claim or on others: what `zoo eval` is.
+"""Evaluate models on data sets and show a table of accuracies with their intervals: `zoo eval`.
 
-A model whose weights are not what the card says is not evaluated.
+A model whose weights are not as claimed is not evaluated.
 """
 
 from __future__ import annotations
@@ -13,19 +13,22 @@ from functools import partial
 from zoo import plugins
 from zoo.accuracy.evaluate import Measured, measure
 from zoo.accuracy.intervals import confidence_interval
-from zoo.errors import UnknownName, UsageError, ZooError
+from zoo.errors import CannotCheck, ZooError
 from zoo.models.subject import Settings, Subject
-from zoo.registry.card import METRICS, Card, Dataset
+from zoo.registry.card import Card, Dataset, SplitName
 from zoo.registry.catalog import Catalog, Member
+from zoo.registry.metrics import METRICS
 from zoo.runtime import engines, interrupts
 from zoo.runtime.engines import WorkerDied
 from zoo.verification import runner
-from zoo.verification.report import Status
 
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """`correct` images as a percentage, the 95 % interval for other images like these, and what the card claims."""
+    """An accuracy in percent, with its 95 % interval for similar images, and the claim of the card.
+
+    correct: the number of correctly classified images.
+    """
 
     correct: int
     percent: float
@@ -36,7 +39,7 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How a model did on a split; `problem` says why there is no accuracy, `hint` what to do."""
+    """The accuracies of a model on a split. `problem` says why there are none, `hint` what to do."""
 
     model: str
     dataset: str
@@ -52,10 +55,10 @@ class Score:
 def scores_of(
     cards: Sequence[Card], catalog: Catalog, settings: Settings, on: Sequence[str] = ()
 ) -> Iterator[tuple[Score, ...]]:
-    """Each model's scores, in the cards' order, on the splits named DATASET or DATASET/SPLIT, or on those it claims.
+    """Yield each model's scores, in the order of the cards, on the splits in `on` (DATASET or DATASET/SPLIT).
 
-    Several models are shared out among the engine's workers, the images of a single one else.
-    Raises UnknownName or UsageError for a data set or split that no dataset card describes.
+    Without `on`, the splits are those that a card claims results on. The engine's workers evaluate several models in
+    parallel, or the images of a single model. Raises UnknownName or UsageError for an unknown data set or split.
     """
     work = partial(_scores_of, catalog, runner.worker_settings(settings), tuple(_split(catalog, name) for name in on))
     evaluation = settings.evaluation
@@ -72,35 +75,32 @@ def scores_of(
 
 
 def _split(catalog: Catalog, name: str) -> tuple[Dataset, str]:
-    dataset_name, _, split = name.partition("/")
-    dataset = catalog.dataset(dataset_name)
-    if dataset is None:
-        raise UnknownName("data set", dataset_name, [item.name for item in catalog.datasets])
-    split = split or (next(iter(dataset.splits)) if len(dataset.splits) == 1 else "validation")
-    if split not in dataset.splits:
-        raise UsageError(f"{dataset.name} has no split {split!r}", hint=f"it has {', '.join(dataset.splits)}")
+    named = SplitName.parse(name)
+    dataset = catalog.find_dataset(named.dataset)
+    split = named.split or (next(iter(dataset.splits)) if len(dataset.splits) == 1 else "validation")
+    dataset.find_split(split)
     return dataset, split
 
 
 def _scores_of(
     catalog: Catalog, settings: Settings, on: Sequence[tuple[Dataset, str]], card: Card
 ) -> tuple[Score, ...]:
-    pairs = list(on) or _claimed(card, catalog)
-    if not pairs:
-        return (Score(card.name, "", "", problem="the card claims no accuracy that zoo can measure", hint="give --on"),)
-    (gate,) = runner.verify([card], catalog, runner.worker_settings(settings), ("loading",))
-    for finding in gate.findings:
-        if finding.status is not Status.OK:
-            reason = finding.reason or f"{finding.check} {finding.key} is {finding.status.value}"
-            return tuple(Score(card.name, d.name, split, problem=reason, hint=finding.hint) for d, split in pairs)
     subject = Subject(Member(card, catalog), settings)
+    pairs = list(on) or _claimed(subject.member)
+    if not pairs:
+        what = "the card claims no accuracy that zoo can measure"
+        return (Score(card.name, "", "", problem=what, hint="add --on DATASET"),)
+    try:
+        runner.refuse_wrong_weights(subject)
+    except CannotCheck as error:
+        return tuple(Score(card.name, d.name, split, problem=error.what, hint=error.hint) for d, split in pairs)
     return tuple(_score(subject, dataset, split) for dataset, split in pairs)
 
 
-def _claimed(card: Card, catalog: Catalog) -> list[tuple[Dataset, str]]:
+def _claimed(member: Member) -> list[tuple[Dataset, str]]:
     pairs = {}
-    for claim in card.results:
-        dataset = catalog.dataset(claim.dataset)
+    for claim in member.card.results:
+        dataset = member.catalog.dataset(claim.dataset)
         if dataset is not None and claim.metric in METRICS and claim.split in dataset.splits:
             pairs[dataset.name, claim.split] = (dataset, claim.split)
     return list(pairs.values())
@@ -122,7 +122,7 @@ def _accuracy(card: Card, dataset: Dataset, split: str, measured: Measured, top_
     interval = confidence_interval(correct, images)
     claimed = next(
         (
-            claim.value * (100 if claim.unit == "fraction" else 1)
+            claim.percent
             for claim in card.results
             if (claim.split, claim.metric) == (split, f"top{top_k}")
             and claim.dataset in (dataset.name, *dataset.aliases)
@@ -134,7 +134,7 @@ def _accuracy(card: Card, dataset: Dataset, split: str, measured: Measured, top_
 
 
 def exit_code(scores: Iterable[Score]) -> int:
-    """3 when a model could not be evaluated, else 0: `eval` says what is, and judges no claim."""
+    """Return 3 when a model could not be evaluated, else 0. `zoo eval` does not judge claims."""
     return 3 if any(score.problem for score in scores) else 0
 
 
@@ -142,7 +142,7 @@ HEAD = ("model", "data", "images", "top1", "95 %", "claimed", "top5", "95 %", "c
 
 
 def render(scores: Sequence[Score], format_name: str) -> str:
-    """The scores as `text` or `markdown` (a table), or `json`."""
+    """Return the scores as a table in `text` or `markdown`, or as `json`."""
     if format_name == "json":
         return json.dumps([asdict(score) for score in scores], indent=2) + "\n"
     lines = [HEAD, *(_cells(score) for score in scores)]
@@ -162,7 +162,7 @@ def render(scores: Sequence[Score], format_name: str) -> str:
 
 def _cells(score: Score) -> tuple[str, ...]:
     whole = f"{score.images:,}" + ("" if score.images == score.split_images else f" of {score.split_images:,}")
-    data = f"{score.dataset}/{score.split}" if score.dataset else "-"
+    data = str(SplitName(score.dataset, score.split)) if score.dataset else "-"
     return (score.model, data, whole, *_accuracy_cells(score.top1), *_accuracy_cells(score.top5))
 
 

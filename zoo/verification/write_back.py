@@ -1,7 +1,7 @@
-"""Card + what was found about it -> what the card does not claim yet, written into it: `zoo verify --write`.
+"""Write measured values that a card does not claim yet into the card: `zoo verify --write`.
 
-Writing adds: multiply-adds, parameters, types, fingerprint, and the convention and input that reproduce a bare number. No
-value that somebody claimed is changed, and comments and layout stay.
+These are multiply-adds, parameters, dtypes, the fingerprint, and the convention and input that reproduce a claimed count
+without a convention. Claimed values are never changed, and comments and layout stay.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from zoo.verification.report import Finding, Status
 from zoo.verification.runner import Verified
 
 DTYPES = ("float64", "float32", "float16", "bfloat16")
-"""What a card can say of a file's type."""
+"""The dtypes that the schema of a card allows."""
 
 
 def additions(card: Card, findings: Sequence[Finding], logits: tuple[float, ...] = ()) -> dict[Pointer, Any]:
-    """What to add to the card, by where it goes, in the order in which it is written.
+    """Return the values to add to the card by their place, in the order of writing.
 
-    findings: about this card; logits: for the generated picture, none when they were not measured.
+    findings: those of this card. logits: those for the generated image, empty when they were not measured.
     """
     by_check: dict[str, list[Finding]] = {}
     for finding in findings:
@@ -45,38 +45,40 @@ def additions(card: Card, findings: Sequence[Finding], logits: tuple[float, ...]
 def write(
     verified: Iterable[Verified], catalog: Catalog, settings: Settings, report_line: Callable[[str], None]
 ) -> Iterator[Verified]:
-    """The same, each card completed as soon as it is verified; `report_line` hears in a line what was added to which.
+    """Yield the same results, after writing into each card as soon as it is verified.
 
-    Raises CannotCheck when a card cannot be written, UsageError when somebody else changed it meanwhile.
+    report_line: called with a line about each card, which says what was added. Raises CannotCheck when a card cannot be
+    written, UsageError when the file changed after zoo read it.
     """
     for part in verified:
         if part.subject is not None:
-            card = catalog.find(part.subject.model)
-            report_line(_complete(card, part.findings, Subject(Member(card, catalog), settings)))
+            member = Member(catalog.find(part.subject.model), catalog)
+            report_line(_complete(Subject(member, settings), part.findings))
         yield part
 
 
-def _complete(card: Card, findings: Sequence[Finding], subject: Subject) -> str:
-    document, left_out = card.where.document, ""
+def _complete(subject: Subject, findings: Sequence[Finding]) -> str:
+    card, document, left_out = subject.card, subject.card.where.document, ""
     logits: tuple[float, ...] = ()
     if _may_be_fingerprinted(card, findings):
         try:
             logits = fingerprint.logits(subject)
         except CannotCheck as error:
-            left_out = f"; no fingerprint: {error.what}"
+            left_out = f"; no fingerprint, because {error.what}"
     planned = additions(card, findings, logits)
     if not planned:
         return f"{card.name}: nothing to add{left_out}"
     text = edit.apply(document, planned)
     wrong = schema.problems(parse(text, document.path, document.label), "card")
     if wrong:
-        raise CannotCheck(f"what was measured does not fit a card: {wrong[0].what}", where=str(wrong[0].place))
+        what = f"the measured values do not fit the schema of a card: {wrong[0].what}"
+        raise CannotCheck(what, where=str(wrong[0].place))
     edit.save(document, text)
     return f"{document.label}: added {', '.join(json_pointer(pointer) for pointer in planned)}{left_out}"
 
 
 def _may_be_fingerprinted(card: Card, findings: Sequence[Finding]) -> bool:
-    """Whether a fingerprint is missing, the weights load, and nothing speaks against their being the right ones."""
+    """Return whether the card has no fingerprint, its weights load, and no finding is wrong."""
     loading = [finding for finding in findings if finding.check == "loading"]
     is_loaded = bool(loading) and all(finding.status is Status.OK for finding in loading)
     return card.fingerprint is None and is_loaded and not any(finding.status is Status.WRONG for finding in findings)
@@ -99,7 +101,7 @@ def _parameters(card: Card, findings: Sequence[Finding]) -> dict[Pointer, Any]:
 
 
 def _solved_conventions(card: Card, findings: Sequence[Finding]) -> dict[Pointer, Any]:
-    """Convention and input of each claim that one of them reproduces; the input only where it is not the card's own."""
+    """Return the convention and input that reproduce each claim without one; the input only if it is not the card's."""
     solutions = {finding.where: finding.evidence["solution"] for finding in findings if "solution" in finding.evidence}
     own = list(card.input.size or ()) if card.input else []
     fields: dict[Pointer, Any] = {}
@@ -114,7 +116,7 @@ def _solved_conventions(card: Card, findings: Sequence[Finding]) -> dict[Pointer
 
 
 def _multiply_adds(card: Card, findings: Sequence[Finding], solved: Mapping[Pointer, Any]) -> dict[Pointer, Any]:
-    """The multiply-adds at the card's input, unless a claim is just now found to be them."""
+    """Return the multiply-adds at the card's input, unless a claim in `solved` turned out to be them."""
     own = [index for (*_, index, name), value in solved.items() if name == "convention" and value == "macs"]
     if any(("claims", "flops", index, "input") not in solved and card.flops[int(index)].input is None for index in own):
         return {}

@@ -1,8 +1,8 @@
-"""The contract of a check: one file per check, which asks questions about a card and answers them by measuring.
+"""Define the contract of a check: one module per check, which asks questions about a card and answers them by measuring.
 
-`questions` reads the card only and says, for each thing that it will look at, what is claimed. `answer` measures and
-compares. What a check `needs` must be ok first; zoo.verification.runner sees to that, and turns what `answer` raises into findings:
-NotHere is `skipped`, other CannotCheck are `unknown`, WrongContent is `wrong`.
+`questions` reads only cards, and states the claim for each thing that the check looks at. `answer` measures and compares.
+zoo.verification.runner calls `answer` when the checks in `needs` are ok, and turns the errors that it raises into findings:
+NotHere into `skipped`, other CannotCheck into `unknown`, WrongContent into `wrong`.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ from typing import Any, Protocol
 
 from zoo.models.facts import Value
 from zoo.models.subject import Subject
-from zoo.registry.card import Card
-from zoo.registry.catalog import Catalog
+from zoo.registry.catalog import Member
 from zoo.verification.report import Finding, Status
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One thing that a check looks at. `claimed` is None where the card says nothing; `about` is the part of the card.
+    """One thing that a check looks at. `claimed` is None when the card claims nothing; `about` is the part of the card.
 
-    tolerance: how far claimed and measured may differ, in `unit`; None where only equality counts.
+    tolerance: how far claimed and measured may differ, in `unit`; None when they must be equal.
     """
 
     model: str
@@ -43,7 +42,7 @@ class Question:
         hint: str = "",
         evidence: Mapping[str, Any] | None = None,
     ) -> Finding:
-        """The answer with that status."""
+        """Return the finding with that status."""
         return Finding(
             self.model,
             self.check,
@@ -60,7 +59,7 @@ class Question:
         )
 
     def compare(self, measured: Value, *, hint: str = "", evidence: Mapping[str, Any] | None = None) -> Finding:
-        """Ok or wrong by what was measured, unclaimed when the card claims nothing."""
+        """Return the finding: ok or wrong by comparison with the claim, unclaimed when the card claims nothing."""
         if self.claimed is None:
             return self.finding(Status.UNCLAIMED, measured=measured, evidence=evidence)
         if agrees(self.claimed, measured, self.tolerance):
@@ -71,9 +70,11 @@ class Question:
 class Check(Protocol):
     """What a module in this folder offers."""
 
-    needs: tuple[str, ...]
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The names of the checks that must be ok before this one answers."""
 
-    def questions(self, card: Card, catalog: Catalog) -> Iterable[Question]:
+    def questions(self, member: Member) -> Iterable[Question]:
         """What the check will look at, from the card alone."""
 
     def answer(self, subject: Subject, question: Question) -> Finding:
@@ -81,9 +82,10 @@ class Check(Protocol):
 
 
 def agrees(claimed: Value, measured: Value, tolerance: float | None) -> bool:
-    """Whether the two are equal, or numbers no further apart than the tolerance.
+    """Return whether the two are equal, or are numbers that differ by the tolerance at most.
 
-    The slack of 1e-9 of the tolerance is for decimal fractions that doubles cannot hold: 84.53 +- 0.05 includes 84.58.
+    The tolerance is increased by a factor of 1e-9, because doubles cannot represent all decimal fractions: 84.53 +- 0.05
+    includes 84.58.
     """
     if tolerance is None or not isinstance(claimed, (int, float)) or not isinstance(measured, (int, float)):
         return claimed == measured

@@ -1,6 +1,6 @@
-"""Whether this machine's copy of a data set is the one that the dataset card describes: its classes, counts and digest.
+"""Check that this machine's copy of a data set is the one that the dataset card describes: classes, counts and digest.
 
-Where an accuracy was measured before, the images were hashed as they were decoded, and nothing is read again here.
+When an accuracy was measured before, its images were hashed then, and this check does not read them again.
 """
 
 from __future__ import annotations
@@ -13,33 +13,37 @@ from zoo.accuracy.datasets import Copy, DamagedImage, DataProblem, abbreviate, o
 from zoo.errors import NotHere, WrongContent
 from zoo.models.facts import Value
 from zoo.models.subject import Settings, Subject
-from zoo.registry.card import Card, Dataset
-from zoo.registry.catalog import Catalog
+from zoo.registry.card import Dataset, ResultClaim, SplitName
+from zoo.registry.catalog import Member
 from zoo.runtime.engines import cores
 from zoo.verification.checks import Question
 from zoo.verification.report import Finding, Status
 
 needs: tuple[str, ...] = ()
 PARTS = ("classes", "images", "labels", "decoding", "manifest")
-"""What a copy is examined for, each with a finding of its own."""
+"""The parts of a copy that `examine` reports, each as one finding."""
 
 
-def questions(card: Card, catalog: Catalog) -> Iterable[Question]:
-    """One for each split that a result is claimed on."""
-    for name, split in dict.fromkeys((claim.dataset, claim.split) for claim in card.results):
-        dataset = catalog.dataset(name)
-        known = dataset.splits.get(split) if dataset else None
-        where = str(known.where) if known else next(str(c.where["dataset"]) for c in card.results if c.dataset == name)
+def questions(member: Member) -> Iterable[Question]:
+    """Yield a question for each split that a result is claimed on."""
+    card = member.card
+    claims: dict[SplitName, ResultClaim] = {}
+    for claim in card.results:
+        claims.setdefault(claim.split_name, claim)
+    for name, claim in claims.items():
+        dataset = member.catalog.dataset(name.dataset)
+        known = dataset.splits.get(name.split) if dataset else None
+        where = str(known.where) if known else str(claim.where["dataset"])
         claimed = (known.manifest_sha256 or known.images) if known else None
-        yield Question(card.name, "data", f"{name}/{split}", where, claimed, about=(dataset, split))
+        yield Question(card.name, "data", str(name), where, claimed, about=(dataset, name.split))
 
 
 def answer(subject: Subject, question: Question) -> Finding:
-    """The manifest's digest where the dataset card has one, else the number of images."""
+    """Return the manifest's digest if the dataset card has one, else the number of images, compared with the dataset card."""
     dataset, split = question.about
     if dataset is None or split not in dataset.splits:
         reason = f"no dataset card describes {question.key}"
-        return question.finding(Status.SKIPPED, reason=reason, hint="add it in a folder called datasets")
+        return question.finding(Status.SKIPPED, reason=reason, hint="add a dataset card in the folder `datasets`")
     copy = open_copy(dataset, split, subject.settings.data)
     if not copy.layout_problems:
         copy.hash_all()
@@ -47,9 +51,9 @@ def answer(subject: Subject, question: Question) -> Finding:
 
 
 def examine(dataset: Dataset, split: str, settings: Settings) -> Iterator[Finding]:
-    """A finding for each thing that a copy of a split can have wrong: its classes, images, labels, and their bytes.
+    """Yield a finding for each of PARTS of this machine's copy of a split; one finding when there is no readable copy.
 
-    Images are decoded only where no digest vouches for them.
+    Images are decoded only when the manifest's digest does not prove that they are the right ones.
     """
     question = Question(dataset.name, "data", split, str(dataset.splits[split].where))
     try:
@@ -75,7 +79,7 @@ def examine(dataset: Dataset, split: str, settings: Settings) -> Iterator[Findin
 
 
 def undecodable(copy: Copy) -> list[DataProblem]:
-    """The images that cannot be decoded, as one problem; none when all can."""
+    """Return the images that cannot be decoded, as one problem; an empty list when all can."""
 
     def damage(index: int) -> str:
         try:
@@ -86,10 +90,10 @@ def undecodable(copy: Copy) -> list[DataProblem]:
 
     with ThreadPoolExecutor(cores()) as pool:
         names = [name for name in pool.map(damage, range(len(copy))) if name]
-    hint = f"get these again: {abbreviate(names)}"
-    return (
-        [DataProblem("decoding", f"{len(names)} images cannot be decoded: {abbreviate(names)}", hint)] if names else []
-    )
+    if not names:
+        return []
+    what = f"{len(names)} image{'s' if len(names) > 1 else ''} cannot be decoded: {abbreviate(names)}"
+    return [DataProblem("decoding", what, "replace the damaged images with copies from the source of the data set")]
 
 
 def _part(question: Question, copy: Copy, problems: Sequence[DataProblem]) -> Finding:
@@ -99,9 +103,8 @@ def _part(question: Question, copy: Copy, problems: Sequence[DataProblem]) -> Fi
         reason = "; ".join(problem.what for problem in problems)
         hint = "; ".join(problem.hint for problem in problems if problem.hint)
         return question.finding(Status.WRONG, measured=measured, reason=reason, hint=hint)
-    vouched = copy.card.manifest_sha256 is not None or not question.key.endswith(("labels", "manifest"))
-    status = Status.OK if vouched else Status.UNCLAIMED
-    return question.finding(status, measured=measured)
+    is_claimed = copy.card.manifest_sha256 is not None or not question.key.endswith(("labels", "manifest"))
+    return question.finding(Status.OK if is_claimed else Status.UNCLAIMED, measured=measured)
 
 
 def _measured(copy: Copy) -> dict[str, Value]:
@@ -116,7 +119,7 @@ def _claimed(copy: Copy) -> dict[str, Value]:
 
 
 def judge(copy: Copy, question: Question) -> Finding:
-    """The finding about a copy whose images are hashed, or whose layout is wrong."""
+    """Return the finding about a copy whose images are hashed, or whose layout is wrong."""
     labels, digest = copy.images.labels, copy.manifest_sha256
     classes = len({label for image in labels for label in image})
     evidence = {"images": len(copy), "classes": classes, **({"manifest_sha256": digest} if digest else {})}

@@ -1,5 +1,7 @@
-"""Whether the model answers the generated picture as the card says: the right architecture and preprocessing, not only a
-fitting one. Asked only where the card has a fingerprint; `zoo verify --write` adds one.
+"""Check that the model's logits for the generated image are those that the card claims.
+
+They show that architecture and preprocessing are the right ones, not only ones that fit the weights. The check applies to
+cards with a fingerprint; `zoo verify --write` adds one.
 """
 
 from __future__ import annotations
@@ -8,29 +10,31 @@ from collections.abc import Iterable
 
 from zoo.models import fingerprint
 from zoo.models.subject import Subject
-from zoo.registry.card import Card, Fingerprint
-from zoo.registry.catalog import Catalog
+from zoo.registry.card import Fingerprint
+from zoo.registry.catalog import Member
 from zoo.verification.checks import Question
 from zoo.verification.report import Finding, Status
 
 needs = ("loading",)
 
 
-def questions(card: Card, catalog: Catalog) -> Iterable[Question]:
-    """One, about all of the logits, where the card has any."""
+def questions(member: Member) -> Iterable[Question]:
+    """Yield one question, about all logits, when the card has a fingerprint."""
+    card = member.card
     if card.fingerprint is not None:
         where = str(card.fingerprint.where["logits"])
         yield Question(card.name, "fingerprint", "fingerprint", where, about=card.fingerprint)
 
 
 def answer(subject: Subject, question: Question) -> Finding:
-    """The greatest difference between claimed and measured logits, in the outputs' unit."""
+    """Return ok when each logit is within the claim's tolerance; the evidence has the largest difference."""
     claim: Fingerprint = question.about
     logits = fingerprint.logits(subject)
     evidence = {"logits": list(logits), "tolerance": claim.tolerance}
     if len(claim.logits) > len(logits):
-        reason = f"the card has {len(claim.logits)} logits, the first {len(logits)} are measured"
-        return question.finding(Status.WRONG, reason=reason, hint="remove the others", evidence=evidence)
+        reason = f"the card has {len(claim.logits)} logits, but zoo measures only the first {len(logits)}"
+        hint = f"remove the logits after the first {len(logits)}"
+        return question.finding(Status.WRONG, reason=reason, hint=hint, evidence=evidence)
     difference, place = max(
         (abs(claimed - measured), place)
         for place, (claimed, measured) in enumerate(zip(claim.logits, logits, strict=False))
@@ -39,8 +43,8 @@ def answer(subject: Subject, question: Question) -> Finding:
     if difference <= claim.tolerance:
         return question.finding(Status.OK, evidence=evidence)
     reason = (
-        f"logit {place} for the generated picture is {logits[place]:g}, the card says {claim.logits[place]:g}"
-        f" (within {claim.tolerance:g}): the weights load, but builder, options or input are not those of the card's author"
+        f"logit {place} for the generated image is {logits[place]:g}, but the card claims {claim.logits[place]:g}"
+        f" (within {claim.tolerance:g}); the weights load, but builder, options or input are not those of the card's author"
     )
-    hint = "look for a variant with other padding, activation or preprocessing under `builder` and `input`"
+    hint = "try variants of `builder` and `input` with other padding, activation or preprocessing"
     return question.finding(Status.WRONG, reason=reason, hint=hint, evidence=evidence)

@@ -1,4 +1,4 @@
-"""Whether a forward pass of one image costs what the card says, exactly, under the convention that the claim names."""
+"""Check that a forward pass of one image has exactly the operations that the card claims, under the claim's convention."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from collections.abc import Iterable
 from zoo import plugins
 from zoo.flops import costs
 from zoo.models.subject import Subject
-from zoo.registry.card import Card, FlopsClaim
-from zoo.registry.catalog import Catalog
+from zoo.registry.card import FlopsClaim
+from zoo.registry.catalog import Member
 from zoo.verification.checks import Question
-from zoo.verification.report import Finding, Status
+from zoo.verification.report import Finding, Status, numbered_key
 
 needs = ("build",)
 NO_CONVENTION = "unsaid"
-"""The key of a claim that names no convention."""
+"""The key of a claim without a convention."""
 
 
-def questions(card: Card, catalog: Catalog) -> Iterable[Question]:
-    """One for each claim; the multiply-adds are asked for even when they are not claimed."""
+def questions(member: Member) -> Iterable[Question]:
+    """Yield a question for each claim, and one for the multiply-adds when they are not claimed."""
+    card = member.card
     convention_counts = Counter(claim.convention for claim in card.flops)
     key_counts: Counter[str] = Counter()
     for claim in card.flops:
@@ -27,7 +28,7 @@ def questions(card: Card, catalog: Catalog) -> Iterable[Question]:
         if convention_counts[claim.convention] > 1:
             key += "@" + "x".join(map(str, claim.input or (card.input.size if card.input else None) or ("card",)))
         key_counts[key] += 1
-        numbered = key if key_counts[key] == 1 else f"{key}#{key_counts[key]}"
+        numbered = numbered_key(key, key_counts[key])
         unit, tolerance = claim.convention or "", (claim.rounded_to or 0) / 2
         yield Question(card.name, "flops", numbered, str(claim.where["value"]), claim.value, unit, tolerance, claim)
     if "macs" not in convention_counts:
@@ -35,7 +36,7 @@ def questions(card: Card, catalog: Catalog) -> Iterable[Question]:
 
 
 def answer(subject: Subject, question: Question) -> Finding:
-    """The count under the claim's convention, at the claim's input or else the card's."""
+    """Return the count under the claim's convention, at the claim's input or else the card's, compared with the claim."""
     claim: FlopsClaim | None = question.about
     if claim is not None and claim.convention is None:
         return _solution_finding(subject, question, claim)
@@ -49,7 +50,7 @@ def answer(subject: Subject, question: Question) -> Finding:
 
 
 def _solution_finding(subject: Subject, question: Question, claim: FlopsClaim) -> Finding:
-    """Unknown, with the convention and input that give the number: what was counted is for the card to say."""
+    """Return `unknown` with the convention and input that reproduce the number; the author of the card must confirm them."""
     solution = costs.solve(subject, claim)
     fit = costs.claimable_fit(solution)
     evidence = {"solution": {"convention": fit.convention, "input": list(fit.input_shape)}} if fit else {}

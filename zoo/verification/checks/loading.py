@@ -1,7 +1,7 @@
-"""Whether each file's tensors load safely and fit the architecture strictly: every key, every shape, every value finite.
+"""Check that each file loads safely and fits the architecture strictly: every name, every shape, all values finite.
 
-Where a card has several files, whether they hold equal tensors. A strict load is no proof that the architecture is the
-right one: see the fingerprint.
+If a card has several files, they must have equal tensors. A strict load does not prove that the architecture is the right
+one; the check `fingerprint` does.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from zoo.errors import WrongContent, ZooError
 from zoo.models import facts
 from zoo.models.facts import Fact
 from zoo.models.subject import Subject
-from zoo.registry.card import BUILDERS_OF_CODE, Card, Weights
-from zoo.registry.catalog import Catalog, Member
+from zoo.registry.card import BUILDERS_OF_CODE, NO_WEIGHTS, Card, Weights
+from zoo.registry.catalog import Member
 from zoo.verification.checks import Question
 from zoo.verification.report import Finding, Status
 from zoo.weights import tensors
@@ -26,24 +26,18 @@ if TYPE_CHECKING:
 
 
 needs = ("files", "build")
-CODE = (
-    "verification/checks/loading.py",
-    "weights/tensors.py",
-    "models/build.py",
-    "models/meta.py",
-    "models/subject.py",
-)
 EQUAL = "tensors"
 """The key of the question whether all files hold equal tensors."""
 MOST_COMPARED = 8
-"""Architectures that a file which does not fit is compared with: at most some seconds of building on meta."""
+"""The most architectures that a file which does not fit is compared with; building them on meta takes a few seconds."""
 NEAR = 0.05
-"""How far the claimed parameters of an architecture may be from a file's elements for it to be compared: files hold
-buffers besides, some tables of positions and masks."""
+"""The largest relative difference between a file's elements and the claimed parameters of an architecture to compare it with:
+files also contain buffers, and some contain tables of positions and masks."""
 
 
-def questions(card: Card, catalog: Catalog) -> Iterable[Question]:
-    """One for each file, and one about all of them where there are several."""
+def questions(member: Member) -> Iterable[Question]:
+    """Yield a question for each file, and one about all of them when there are several."""
+    card = member.card
     if not card.weights:
         yield Question(card.name, "loading", "weights", str(card.where))
     for weights in card.weights:
@@ -53,15 +47,13 @@ def questions(card: Card, catalog: Catalog) -> Iterable[Question]:
 
 
 def answer(subject: Subject, question: Question) -> Finding:
-    """Ok when the file loads; the number and types of its tensors, and what they were wrapped in, are in the evidence."""
+    """Return ok when the file loads; the evidence has the number and dtypes of its tensors, and how they were wrapped."""
     about: Weights | tuple[Weights, ...] | None = question.about
     if about is None:
-        return question.finding(Status.SKIPPED, reason="the card lists no weights", hint="add `weights: [{file: ...}]`")
+        return question.finding(Status.SKIPPED, reason=NO_WEIGHTS.what, hint=NO_WEIGHTS.hint)
     if isinstance(about, tuple):
         return _compare(subject, question, about)
-    fact = facts.recall_or_measure(
-        _key(subject, about), lambda: _measure(subject, about), refresh=subject.settings.refresh
-    )
+    fact = subject.fact(_key(subject, about), lambda: _measure(subject, about))
     return _judge(question, about, fact.evidence)
 
 
@@ -71,7 +63,7 @@ def _key(subject: Subject, *files: Weights) -> str:
         for item in files
     ]
     kind = "loading" if len(files) == 1 else "equal tensors"
-    return facts.architecture_key(kind, subject.builder, code=CODE, files=inputs)
+    return facts.architecture_key(kind, subject.builder, measured_by=(__name__,), files=inputs)
 
 
 def _measure(subject: Subject, weights: Weights) -> Fact:
@@ -96,24 +88,22 @@ def _judge(question: Question, weights: Weights, evidence: Any) -> Finding:
     for name, claimed in (("format", weights.format), ("dtype", weights.dtype)):
         if claimed is not None and evidence[name] != claimed:
             what = "the file is" if name == "format" else "the tensors are"
-            reason = f"{what} {evidence[name]}, the card says {claimed}"
+            reason = f"{what} {evidence[name]}, but the card claims {claimed}"
             return question.finding(Status.WRONG, reason=reason, hint=f"correct {name} in the card", evidence=evidence)
     if evidence["zero_weights"]:
         reason = (
-            f"zero everywhere: {', '.join(evidence['zero_weights'][: tensors.MOST_NAMES])}; right for a layer that was"
-            " switched off or never trained, else the file is damaged"
+            f"all values are zero in {', '.join(evidence['zero_weights'][: tensors.MAX_NAMES])};"
+            " a layer that was disabled or never trained would explain it, otherwise the file is damaged"
         )
-        hint = f"if that is so, add `ignore: [{{rule: loading/{question.key}, reason: ...}}]` to the card"
+        hint = f"if the zeros are right, add `ignore: [{{rule: loading/{question.key}, reason: ...}}]` to the card"
         return question.finding(Status.SUSPECT, reason=reason, hint=hint, evidence=evidence)
     return question.finding(Status.OK, reason="; ".join(evidence["notes"]), evidence=evidence)
 
 
 def _compare(subject: Subject, question: Question, files: tuple[Weights, ...]) -> Finding:
-    fact = facts.recall_or_measure(
-        _key(subject, *files), lambda: _difference(subject, files), refresh=subject.settings.refresh
-    )
+    fact = subject.fact(_key(subject, *files), lambda: _difference(subject, files))
     if fact.value:
-        hint = "the files of a card hold the same tensors: make a card of its own for another training"
+        hint = "write a separate card for another training; all files of a card have the same tensors"
         return question.finding(Status.WRONG, reason=str(fact.value), hint=hint, evidence=fact.evidence)
     return question.finding(Status.OK, evidence=fact.evidence)
 
@@ -126,7 +116,7 @@ def _difference(subject: Subject, files: tuple[Weights, ...]) -> Fact:
         types[weights.file] = tensors.main_dtype(state)
         different = tensors.difference(first, state)
         if different:
-            return Fact(f"{weights.file} is not {files[0].file}: {different}", {"dtypes": types})
+            return Fact(f"{weights.file} differs from {files[0].file}: {different}", {"dtypes": types})
     return Fact("", {"dtypes": types})
 
 
@@ -138,25 +128,25 @@ def _refuse_misfit(subject: Subject, weights: Weights, state: Mapping[str, Tenso
     what = f"the tensors of {weights.file} do not fit {subject.builder.entry}: {different}"
     names = _matching_cards(subject, shapes)
     if names:
-        hint = f"name that architecture under `builder`, or the file of {subject.card.name} under `weights`"
-        raise WrongContent(f"{what}; these are {names[0]}'s shapes", where=str(weights.where), hint=hint)
-    raise WrongContent(what, where=str(weights.where), hint="name the architecture, options or `rename` that fit")
+        hint = f"write that architecture under `builder`, or the file of {subject.card.name} under `weights`"
+        raise WrongContent(f"{what}; they fit {names[0]}", where=str(weights.where), hint=hint)
+    raise WrongContent(what, where=str(weights.where), hint="correct the architecture, its options or `rename`")
 
 
 def _matching_cards(subject: Subject, shapes: tensors.Shapes) -> list[str]:
-    """The first card of the catalogue whose architecture has exactly these names and shapes, if any of the likely has."""
+    """Return the first likely card whose architecture has exactly these names and shapes; empty when there is none."""
     for card in islice(_candidates(subject, shapes), MOST_COMPARED):
         try:
             module = Subject(Member(card, subject.catalog), subject.settings).meta
         except ZooError:
-            continue  # that card's own findings tell
+            continue  # the findings about that card report the error
         if not tensors.misfit(tensors.shapes(module.state_dict()), shapes):
             return [card.name]
     return []
 
 
 def _candidates(subject: Subject, shapes: tensors.Shapes) -> Iterator[Card]:
-    """Cards of other architectures, those of the nearest size first, then those of the same family that claim none."""
+    """Yield cards of other architectures: those of the nearest size first, then those of the family without a size."""
     elements = tensors.parameters(shapes)
     own, architectures = subject.card, {(subject.builder.library, subject.builder.entry, repr(subject.builder.options))}
     sized = [(abs(card.claims.params.value / elements - 1), card.name, card) for card in subject.catalog.cards

@@ -1,4 +1,4 @@
-"""Whether the model has as many parameters as the card says, exactly or within the claim's own rounding."""
+"""Check that the model has as many parameters as the card claims, exactly or within the claim's rounding."""
 
 from __future__ import annotations
 
@@ -7,24 +7,16 @@ from collections.abc import Iterable
 from zoo.models import facts
 from zoo.models.facts import Fact
 from zoo.models.subject import Subject
-from zoo.registry.card import Card
-from zoo.registry.catalog import Catalog
+from zoo.registry.catalog import Member
 from zoo.verification.checks import Question
 from zoo.verification.report import Finding
 
 needs = ("build",)
-CODE = (
-    "verification/checks/params.py",
-    "flops/counting.py",
-    "flops/tracing.py",
-    "models/build.py",
-    "models/meta.py",
-    "models/subject.py",
-)
 
 
-def questions(card: Card, catalog: Catalog) -> Iterable[Question]:
-    """One: the number of parameters."""
+def questions(member: Member) -> Iterable[Question]:
+    """Yield one question: the number of parameters."""
+    card = member.card
     claim = card.claims.params if card.claims else None
     where = claim.where["value"] if claim else card.where
     tolerance = (claim.rounded_to or 0) / 2 if claim else None
@@ -32,11 +24,11 @@ def questions(card: Card, catalog: Catalog) -> Iterable[Question]:
 
 
 def answer(subject: Subject, question: Question) -> Finding:
-    """The parameters of the built architecture beside the claimed ones."""
-    key = facts.architecture_key("params", subject.builder, code=CODE)
-    fact = facts.recall_or_measure(key, lambda: _measure(subject), refresh=subject.settings.refresh)
+    """Return the number of parameters of the built architecture, compared with the claim."""
+    key = facts.architecture_key("params", subject.builder, measured_by=(__name__,))
+    fact = subject.fact(key, lambda: _measure(subject))
     return question.compare(
-        fact.value, hint=f"write {fact.value} in the card, or name the right architecture", evidence=fact.evidence
+        fact.value, hint=f"write {fact.value} in the card, or correct the architecture", evidence=fact.evidence
     )
 
 

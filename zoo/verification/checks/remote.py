@@ -1,7 +1,7 @@
-"""What the files' servers say, without a download: size, and from a safetensors header parameters, shapes and types.
+"""Check size, parameters and dtype of remote files without a download, from a safetensors file's header.
 
-Only with `zoo verify --remote`. The bytes behind a header are not read, so nothing here is proof that a file is the right
-one: to publish, `files` and `loading` must be ok.
+The check runs only with `zoo verify --remote`. It does not read the bytes after a header, so it does not prove that a file
+is the right one: publishing needs the checks `files` and `loading`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 from zoo.errors import WrongContent
 from zoo.models.subject import Subject
-from zoo.registry.card import Card, Weights
-from zoo.registry.catalog import Catalog
+from zoo.registry.card import Weights
+from zoo.registry.catalog import Member
 from zoo.verification.checks import Question
 from zoo.verification.report import Finding, Status
 from zoo.weights import tensors
@@ -22,8 +22,9 @@ from zoo.weights.remote import Header, RemoteFile
 needs: tuple[str, ...] = ()
 
 
-def questions(card: Card, catalog: Catalog) -> Iterable[Question]:
-    """For each file that has addresses: its size, and unless it is said to be a pickle, parameters and type."""
+def questions(member: Member) -> Iterable[Question]:
+    """Yield a question for the size of each file with URLs; also for parameters and dtype unless its format is pickle."""
+    card = member.card
     params = card.claims.params if card.claims else None
     for weights in card.weights:
         if not weights.urls:
@@ -40,29 +41,29 @@ def questions(card: Card, catalog: Catalog) -> Iterable[Question]:
 
 
 def answer(subject: Subject, question: Question) -> Finding:
-    """What the first server that answers says, beside the claim."""
+    """Return the answer of the first server that responds, compared with the claim."""
     weights: Weights = question.about
     remote_file = subject.remote_file(weights)
     name = question.key.rpartition("/")[2]
     if name == "size":
         if remote_file.size_bytes is None:
-            reason = "the server does not say how large the file is"
+            reason = "the server does not report the size of the file"
             return question.finding(Status.UNKNOWN, reason=reason, hint=f"zoo fetch {subject.card.name}")
         return question.compare(
             remote_file.size_bytes, hint="correct size_bytes or urls", evidence=_evidence(remote_file)
         )
     if remote_file.header is None:
-        reason = "only the header of a safetensors file says what is in it"
+        reason = "not a safetensors file, so its content is unknown without a download"
         return question.finding(Status.SKIPPED, reason=reason, hint=f"zoo fetch {subject.card.name}")
     evidence = _evidence(remote_file)
     if name == "dtype":
         return question.compare(remote_file.header.main_dtype, hint="correct dtype in the card", evidence=evidence)
-    hint = "correct the claim, or name the right file"
+    hint = "correct the claim, or the file under `weights`"
     return question.compare(_parameters(subject, weights, remote_file.header), hint=hint, evidence=evidence)
 
 
 def _parameters(subject: Subject, weights: Weights, header: Header) -> int:
-    """The parameters that the header announces, the buffers left out; its shapes must be the architecture's."""
+    """Return the number of parameters in the header, without buffers; raises WrongContent when the shapes do not fit."""
     if subject.card.builder is None:
         return tensors.parameters(header.shapes)
     module = subject.meta
@@ -78,6 +79,6 @@ def _evidence(remote_file: RemoteFile) -> dict[str, Any]:
     notes = list(remote_file.header.notes) if remote_file.header else []
     return {
         "url": remote_file.url,
-        "read": f"{remote_file.read_bytes} bytes: the header only, no tensor",
+        "read": f"{remote_file.read_bytes} bytes: the header without the tensors",
         "notes": notes,
     }

@@ -1,4 +1,4 @@
-"""The contract of an output format: one file each, pure, a Report -> text."""
+"""Define the contract of an output format: one module per format, with a pure function from a Report to text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report as GitHub's workflow commands: an annotation at the line of each thing that is not ok.
+"""Write a report as GitHub workflow commands: an annotation at the line of each finding that is not ok.
 
 Source: docs.github.com/actions/reference/workflow-commands-for-github-actions, "Setting a notice message", seen 2026-11-24.
 """
@@ -13,7 +13,7 @@ LEVELS = {Status.WRONG: "error", Status.UNKNOWN: "warning", Status.SUSPECT: "war
 
 
 def render(report: Report) -> str:
-    """A line for each finding that is wrong, unknown or suspect, and the summary, which is no command."""
+    """Return a line for each finding that is wrong, unknown or suspect, then the summary as plain text."""
     lines = [_annotation(finding) for finding in report.findings if finding.status in LEVELS]
     return "".join(lines) + text.summary(report.findings)
 
@@ -21,7 +21,7 @@ def render(report: Report) -> str:
 def _annotation(finding: Finding) -> str:
     file, line, column = position(finding.where)
     details = "; ".join(part for part in (finding.reason, text.comparison(finding)) if part)
-    message = f"{finding.model}: {details}" + (f"\nmend: {finding.hint}" if finding.hint else "")
+    message = f"{finding.model}: {details}" + (f"\nhint: {finding.hint}" if finding.hint else "")
     places = f"file={_property(file)},line={line},col={column}," if file else ""
     title = _property(f"{finding.check} {finding.key}")
     return f"::{LEVELS[finding.status]} {places}title={title}::{_data(message)}\n"

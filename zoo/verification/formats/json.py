@@ -1,4 +1,4 @@
-"""The report as `schemas/report.schema.json` describes it: what programs read, and what `zoo publish` takes."""
+"""Write a report as JSON, for programs and for `zoo publish`; `schemas/report.schema.json` describes it."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from zoo.verification.report import Report
 
 
 def render(report: Report) -> str:
-    """The report as JSON."""
+    """Return the report as JSON."""
     return report.to_json()

@@ -1,4 +1,4 @@
-"""The report as Markdown, for a pull request's comment or a CI summary: a table, then what is not ok."""
+"""Write a report as Markdown, for a comment on a pull request or a CI summary: a table, then the findings that are not ok."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zoo.verification.report import Finding, Report, Status
 
 
 def render(report: Report) -> str:
-    """The whole report as Markdown."""
+    """Return the whole report as Markdown."""
     models = [(name, tuple(findings)) for name, findings in groupby(report.findings, key=lambda finding: finding.model)]
     rows = "".join(f"| {name} | {text.counts(findings)} |\n" for name, findings in models)
     details = "".join(_details(findings) for _, findings in models)

@@ -1,4 +1,4 @@
-"""The report as SARIF 2.1.0, which code hosts show at the lines that it names.
+"""Write a report as SARIF 2.1.0, which code hosts show at the lines of the files.
 
 Source: docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html, sections 3.14 (run), 3.27 (result), 3.49 (rule).
 """
@@ -19,15 +19,15 @@ _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sa
 
 
 def render(report: Report) -> str:
-    """One run, with a result for each finding that is wrong, unknown or suspect."""
+    """Return one run, with a result for each finding that is wrong, unknown or suspect."""
     findings = [finding for finding in report.findings if finding.status in LEVELS]
-    rules = sorted({_rule(finding) for finding in findings})
+    rules = sorted({finding.rule for finding in findings})
     driver = {
         "name": "zoo",
         "version": report.zoo,
         "rules": [{"id": rule, "name": rule.replace("/", "-")} for rule in rules],
     }
-    results = [_result(finding, rules.index(_rule(finding))) for finding in findings]
+    results = [_result(finding, rules.index(finding.rule)) for finding in findings]
     invocation = {"executionSuccessful": True, "exitCode": report.exit_code, "endTimeUtc": report.created}
     run = {
         "tool": {"driver": driver},
@@ -43,7 +43,7 @@ def _result(finding: Finding, rule_index: int) -> dict[str, Any]:
     message = f"{finding.model}: {details}" + (f" (hint: {finding.hint})" if finding.hint else "")
     identity = f"{finding.model}\0{finding.check}\0{finding.key}"
     result: dict[str, Any] = {
-        "ruleId": _rule(finding),
+        "ruleId": finding.rule,
         "ruleIndex": rule_index,
         "level": LEVELS[finding.status],
         "message": {"text": message},
@@ -55,9 +55,3 @@ def _result(finding: Finding, rule_index: int) -> dict[str, Any]:
         place = {"artifactLocation": {"uri": quote(file)}, "region": region}
         result["locations"] = [{"physicalLocation": place}]
     return result
-
-
-def _rule(finding: Finding) -> str:
-    """`consistency/size-params`; the check alone where keys are places or files."""
-    rule = finding.key.partition("#")[0]
-    return f"{finding.check}/{rule}" if finding.check == "consistency" else finding.check

@@ -1,4 +1,4 @@
-"""The report for people: one line a model, the details of what is not ok, a summary line, and what to do next."""
+"""Write a report for people: one line per model, the details of what is not ok, a summary, and what to do next."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from itertools import groupby
 from zoo.verification.report import Finding, Report, Status, count
 
 Paint = Callable[[Status, str], str]
-"""Gives a word the colour of its status; the command decides whether there are colours."""
+"""A function that gives a word the colour of a status. The command decides whether there are colours."""
 WORST_FIRST = (Status.WRONG, Status.UNKNOWN, Status.SUSPECT, Status.SKIPPED, Status.OK, Status.UNCLAIMED)
 MOST_NAMES = 10
-"""How many models a line of advice names."""
+"""The most models that a hint in the summary names."""
 
 
 def render(report: Report) -> str:
-    """The whole report, without colours."""
+    """Return the whole report, without colours."""
     models = groupby(report.findings, key=lambda finding: finding.model)
     return "".join(model(tuple(findings)) for _, findings in models) + summary(report.findings)
 
 
 def model(findings: Sequence[Finding], paint: Paint = lambda status, text: text) -> str:
-    """The lines about one model: its verdict and counts, then what is wrong, suspect or unknown."""
+    """Return the lines about one model: its worst status and counts, then the findings that are wrong, suspect or unknown."""
     if not findings:
         return ""
     verdict = next(status for status in WORST_FIRST if any(finding.status is status for finding in findings))
@@ -33,7 +33,7 @@ def model(findings: Sequence[Finding], paint: Paint = lambda status, text: text)
 
 
 def summary(findings: Iterable[Finding]) -> str:
-    """The last lines: how many models, how many findings of each status, and what would prove what was skipped."""
+    """Return the last lines: the number of models, of findings of each status, and how to check what was skipped."""
     findings = tuple(findings)
     models = len({finding.model for finding in findings})
     head = f"{models} model{'s' if models != 1 else ''}: {counts(findings) or 'nothing to check'}\n"
@@ -41,20 +41,20 @@ def summary(findings: Iterable[Finding]) -> str:
 
 
 def counts(findings: Iterable[Finding]) -> str:
-    """`12 ok, 3 skipped`."""
+    """Return the number of findings of each status: `12 ok, 3 skipped`."""
     return ", ".join(f"{number} {status.value}" for status, number in count(findings).items())
 
 
 def format_number(value: object) -> str:
-    """A number with its thousands apart, anything else as it is; `-` where there is nothing."""
+    """Return a number with commas between thousands, any other value as text, `-` for None."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return f"{value:,}"
     return "-" if value is None else str(value)
 
 
 def comparison(finding: Finding) -> str:
-    """`claimed 84.53, measured 84.1 percent`, or what there is of it."""
-    if finding.measured is None:
+    """Return `claimed 84.53, measured 84.1 percent`, without `claimed` if there is no claim; empty if nothing was measured."""
+    if finding.measured is None or finding.check == "consistency":  # the reason of a rule has both values
         return ""
     unit = f" {finding.unit}" if finding.unit else ""
     if finding.claimed is None:
@@ -64,7 +64,7 @@ def comparison(finding: Finding) -> str:
 
 
 def _hints(skipped: Iterable[Finding]) -> Iterator[str]:
-    """`skipped files, loading: zoo fetch a b c`: one line for each thing to do, whichever models need it."""
+    """Yield a line for each hint, with the checks and models that need it: `skipped files, loading: zoo fetch a b c`."""
     to_do: dict[tuple[str, bool], tuple[dict[str, None], dict[str, None]]] = {}
     for finding in skipped:
         hint = finding.hint or finding.reason

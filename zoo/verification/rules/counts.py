@@ -1,4 +1,4 @@
-"""Rules about counts: operations against parameters, the input and the family; parameters for what they are."""
+"""Judge counts: operations against parameters, input size and family, and the number of parameters itself."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import re
 from collections.abc import Hashable, Iterator
 from math import log
 
-from zoo.registry.card import Card, FlopsClaim, Where
-from zoo.registry.catalog import Catalog
-from zoo.verification.report import Status
+from zoo.registry.card import Card, FlopsClaim
+from zoo.registry.catalog import Member
 from zoo.verification.rules import (
     FINE,
     Rule,
@@ -24,29 +23,34 @@ from zoo.verification.rules import (
 )
 
 LEAST_INTENSITY = 0.5
-"""Every weight of an image model is used at least once a pass: the multiply-adds of a fully connected net are its weights
-(its biases are parameters without one). Half of that is below anything that could be."""
+"""A forward pass of an image model uses every weight at least once: a fully connected network has one multiply-add per weight
+(and none per bias). Half of that is less than any network can have."""
 USUAL_INTENSITY = (5.0, 20_000.0)
-"""timm's 1,444 measured models lie between 15 (tinynet_e) and 6,552 (a ViT at 896 x 896) multiply-adds a parameter
+"""timm's 1,444 measured models have from 15 (tinynet_e) to 6,552 (a ViT at 896 x 896) multiply-adds per parameter
 (results/benchmark-infer-amp-nchw-pt240-cu124-rtx4090.csv of huggingface/pytorch-image-models)."""
 MOST_OF_CLASSIFIERS, MOST_BY_AREA, LEAST_AREA = 3000.0, 0.03, 128 * 128
-"""Of the same models, those at 384 x 384 and below have at most 2,234 (XCiT of patch size 8), and at most 0.021 a pixel.
-Networks for tiny images (CIFAR) have more a pixel: below LEAST_AREA nothing is said."""
+"""Of the same models, those at 384 x 384 and below have at most 2,234 (XCiT with patch size 8), and at most 0.021 per pixel.
+Networks for tiny images (CIFAR) have more per pixel, so MOST_BY_AREA does not apply below LEAST_AREA."""
 MOST_USES_A_PIXEL = 4.0
-"""A weight is used at most once at each position of the input: one multiply-add, or two operations, a pixel; twice that
-for counts of a larger, uncropped image. Networks that enlarge their input are no classifiers."""
+"""A weight is used at most once at each position of the input: one multiply-add, or two operations, per pixel. Twice that
+allows for counts of a larger, uncropped image. Networks that enlarge their input are not classifiers."""
 FAMILY_FACTOR = 6.0
-"""How far from its family's median a model may be: patch sizes 8, 16 and 32 of one vision transformer differ by 4.4 each,
-stems and CIFAR variants by 3.5; a factor of ten is none of these."""
+"""How far a model may be from its family's median, as a factor: patch sizes 8, 16 and 32 of a vision transformer differ by a
+factor of 4.4 each, stems and CIFAR variants by 3.5. None of these reaches a factor of ten."""
 FEWEST_PARAMS = 1000
-"""Fewer than that is a count in thousands or millions that lost its unit: LeNet-5 has 60,000 (LeCun et al. 1998)."""
+"""A smaller count is one in thousands or millions that lost its unit: LeNet-5 has 60,000 (LeCun et al. 1998)."""
 NAME_FACTOR = 1.6
-"""RegNets are named after their multiply-adds, rounded: regnetx-4.0gf has 3.96 to 4.0, regnety-16gf 15.9."""
+"""How far the name may be from the count, as a factor. RegNets are named after their multiply-adds, rounded: regnetx-4.0gf has
+3.96 to 4.0 billion, regnety-16gf 15.9."""
 _SCALES = {1000: "in thousands", 10**6: "in millions", 10**9: "in billions"}
 
 
-def flops_params(card: Card, catalog: Catalog) -> Iterator[Verdict]:
-    """An image model has more multiply-adds than parameters, and not more than its input has room for."""
+def flops_params(member: Member) -> Iterator[Verdict]:
+    """Check that an image model has more multiply-adds than parameters, and not more than its input allows.
+
+    A forward pass uses every parameter at least once, and at most once at each position of the input.
+    """
+    card = member.card
     count = params(card)
     for claim in card.flops:
         ratio = intensity(card, claim)
@@ -56,30 +60,25 @@ def flops_params(card: Card, catalog: Catalog) -> Iterator[Verdict]:
 
 def _judge_intensity(card: Card, claim: FlopsClaim, ratio: float, count: int) -> Verdict:
     where, area = claim.where.at("value"), input_area(card, claim)
+    hint = "correct the operations or the parameters"
     ratio_text = f"{claim.value:,.12g} operations for {count:,} parameters are {ratio:,.3g} each"
     if ratio < LEAST_INTENSITY:
-        reason = f"{ratio_text}, and every parameter is used at least once: the counter left out most layers, or {_unit_slip(ratio)}"
-        is_certain = is_image_task(card)
-        return Verdict(
-            Status.WRONG if is_certain else Status.SUSPECT,
-            where.place,
-            reason,
-            "correct the one or the other",
-            claim.value,
-            count,
-        )
+        reason = f"{ratio_text}, but an image uses every parameter at least once: the counter left out most layers, or {_unit_slip(ratio)}"
+        return (wrong if is_image_task(card) else suspect)(where, reason, hint, claim.value, count)
     if is_classification(card) and area and ratio > MOST_USES_A_PIXEL * area:
-        reason = f"{ratio_text}, and the input has only {area:,} positions; {_unit_slip(ratio)}"
-        return wrong(where, reason, "correct the one or the other", claim.value, count)
+        reason = f"{ratio_text}, but the input has only {area:,} positions; {_unit_slip(ratio)}"
+        return wrong(where, reason, hint, claim.value, count)
     most = _most(card, area)
     if is_image_task(card) and not USUAL_INTENSITY[0] <= ratio <= most and count >= FEWEST_PARAMS:
-        reason = f"{ratio_text}: image models have 15 to {most:,.0f}; {_unit_slip(ratio)}, or the input is very large"
-        return suspect(where, reason, "check both", claim.value, count)
+        reason = (
+            f"{ratio_text}, but image models have 15 to {most:,.0f}; {_unit_slip(ratio)}, or the input is very large"
+        )
+        return suspect(where, reason, "check the operations and the parameters", claim.value, count)
     return FINE
 
 
 def _most(card: Card, area: int | None) -> float:
-    """The most operations per parameter that are usual for such a card."""
+    """Return the most operations per parameter that are usual for such a card."""
     if not is_classification(card):
         return USUAL_INTENSITY[1]
     if area is None:
@@ -88,7 +87,7 @@ def _most(card: Card, area: int | None) -> float:
 
 
 def _unit_slip(ratio: float) -> str:
-    """Which slip would bring operations and parameters into the usual range."""
+    """Return the mistake that would explain a number of operations per parameter outside the usual range."""
     low, high = 15.0, 6600.0
     slips = {
         "they may be swapped": 1 / ratio,
@@ -98,11 +97,12 @@ def _unit_slip(ratio: float) -> str:
         "one of them may have lost its unit (G)": ratio * 1e9 if ratio < 1 else ratio / 1e9,
     }
     fitting = [words for words, value in slips.items() if low <= value <= high]
-    return fitting[0] if fitting else "a counter may have left out layers"
+    return fitting[0] if fitting else "the counter may have left out layers"
 
 
-def params_plausible(card: Card, catalog: Catalog) -> Iterator[Verdict]:
-    """A count of parameters is a count, not thousands or millions of them."""
+def params_plausible(member: Member) -> Iterator[Verdict]:
+    """Check that the number of parameters is a count, not a number of thousands or millions."""
+    card = member.card
     count = params(card)
     if count is None or not card.claims or not card.claims.params:
         return
@@ -114,31 +114,32 @@ def params_plausible(card: Card, catalog: Catalog) -> Iterator[Verdict]:
     fits = [words for scale, words in _SCALES.items() if 5 <= (flops / (count * scale) if flops else 0) <= 6600]
     bytes_ = card.weights[0].size_bytes if card.weights else None
     fits += [words for scale, words in _SCALES.items() if bytes_ and 0.4 <= bytes_ / (4 * count * scale) <= 1.6]
-    reason = f"{count:,} parameters: it may be given {fits[0] if fits else 'in millions'}"
-    yield (wrong if fits else suspect)(where, reason, "write the count itself", count)
+    reason = f"{count:,} parameters: the number may be {fits[0] if fits else 'in millions'}"
+    yield (wrong if fits else suspect)(where, reason, "write the whole number of parameters", count)
 
 
-def flops_family(card: Card, catalog: Catalog) -> Iterator[Verdict]:
-    """Operations per parameter (and per pixel of the input, where all say one) are near the family's median."""
+def flops_family(member: Member) -> Iterator[Verdict]:
+    """Check that operations per parameter are near the family's median; per pixel too if all its cards give an input size."""
+    card = member.card
     for claim in card.flops[:1]:
         ratio = intensity(card, claim)
-        usual = family(card, catalog)
+        usual = family(member)
         area = input_area(card, claim)
         median = usual.by_area * area if usual.by_area and area else usual.intensity
         if ratio is None or median is None or not 2 * USUAL_INTENSITY[0] <= median <= MOST_OF_CLASSIFIERS:
-            continue  # most of the family is wrong, and flops-params says so
+            continue  # most of the family is wrong, and flops-params reports it
         if 1 / FAMILY_FACTOR <= ratio / median <= FAMILY_FACTOR:
             yield FINE
             continue
         reason = (
-            f"{claim.value:,.0f} operations for {params(card):,} parameters are {ratio / median:,.3g} times what is usual "
-            f"in {card.collection}; {_family_slip(card, claim, median)}, or it has another patch size, stem or counting tool"
+            f"{claim.value:,.0f} operations for {params(card):,} parameters are {ratio / median:,.3g} times the median "
+            f"of {card.collection}; {_family_slip(card, claim, median)}; another patch size, stem or counting tool would explain it"
         )
-        yield suspect(claim.where.at("value"), reason, "check operations and parameters", claim.value)
+        yield suspect(claim.where.at("value"), reason, "check the operations and the parameters", claim.value)
 
 
 def _family_slip(card: Card, claim: FlopsClaim, median: float) -> str:
-    """The slip that brings operations per parameter nearest to the family's median."""
+    """Return the mistake whose correction brings operations per parameter nearest to the family's median."""
     count, value = params(card) or 1, claim.value
     slips = {
         "parameters and operations may be swapped, each with the other's unit": (count * 1000) / (value / 1000),
@@ -150,13 +151,14 @@ def _family_slip(card: Card, claim: FlopsClaim, median: float) -> str:
     return min(slips, key=lambda words: abs(log(slips[words] / median)))
 
 
-def flops_input(card: Card, catalog: Catalog) -> Iterator[Verdict]:
-    """One network at a larger input has more operations."""
+def flops_input(member: Member) -> Iterator[Verdict]:
+    """Check that the same network has more operations at a larger input."""
+    card = member.card
     for claim in card.flops[:1]:
         area = input_area(card, claim)
         if card.collection is None or area is None or params(card) is None:
             continue
-        networks = catalog.derived(("networks", card.collection), lambda: _networks(card.collection, catalog))
+        networks = member.catalog.derived(("networks", card.collection), lambda: _networks(member))
         relatives = [counted for key in _network_keys(card) for counted in networks[key]]
         above = [
             (name, value, size)
@@ -167,18 +169,23 @@ def flops_input(card: Card, catalog: Catalog) -> Iterator[Verdict]:
             yield FINE
             continue
         name, value, size = above[0]
-        reason = f"{claim.value:,.0f} operations at {area:,} pixels, and {name}, the same network, has {value:,.0f} at {size:,}: another way of counting would explain it"
-        yield suspect(claim.where.at("value"), reason, "check both, and say the convention", claim.value, value)
+        reason = (
+            f"{claim.value:,.0f} operations at {area:,} pixels, but {name}, the same network, has {value:,.0f} at {size:,};"
+            " another convention of counting would explain it"
+        )
+        yield suspect(
+            claim.where.at("value"), reason, "check both claims, and add their convention", claim.value, value
+        )
 
 
 _Counted = tuple[str, float, int, str | None]
-"""Name, operations, pixels and convention of a card."""
+"""Name, operations, pixels of the input and convention of a card."""
 
 
-def _networks(collection: str | None, catalog: Catalog) -> dict[Hashable, list[_Counted]]:
-    """The counts of a family's cards by what makes two cards one network."""
+def _networks(member: Member) -> dict[Hashable, list[_Counted]]:
+    """Return the counts of a family's cards, by the keys that cards of one network share."""
     networks: dict[Hashable, list[_Counted]] = {}
-    for card in catalog.sharing("collection", collection):
+    for card in member.catalog.sharing("collection", member.card.collection):
         for claim in card.flops[:1]:
             size = input_area(card, claim)
             if size is not None:
@@ -188,7 +195,7 @@ def _networks(collection: str | None, catalog: Catalog) -> dict[Hashable, list[_
 
 
 def _network_keys(card: Card) -> Iterator[Hashable]:
-    """What two cards of one network have in common: the builder's architecture, or name (but for its size) and parameters."""
+    """Yield what cards of one network share: the builder's architecture; the name without its size, with the parameters."""
     if card.builder:
         yield (card.builder.library, card.builder.entry.partition(".")[0], str(sorted(card.builder.options.items())))
     if params(card) is not None:
@@ -196,7 +203,7 @@ def _network_keys(card: Card) -> Iterator[Hashable]:
 
 
 def _stem(name: str) -> str:
-    """A name without the size of the input in it."""
+    """Return a name without the input size in it."""
     return re.sub(r"[-_.]r?\d{3}(?=$|[-_.])", "", name.lower())
 
 
@@ -205,23 +212,27 @@ _NAMED = re.compile(
 )
 
 
-def flops_name(card: Card, catalog: Catalog) -> Iterator[Verdict]:
-    """A network that is named after its operations (regnetx-3.2gf) has about as many (Radosavovic et al. 2020, table 2)."""
+def flops_name(member: Member) -> Iterator[Verdict]:
+    """Check that a network named after its operations, such as regnetx-3.2gf, has about as many.
+
+    Source of the names: Radosavovic et al. 2020, table 2.
+    """
+    card = member.card
     readings = _operations_in_name(card.name)
     for claim in card.flops if readings else ():
         if any(1 / NAME_FACTOR <= claim.value / named <= 2 * NAME_FACTOR for named in readings):
             yield FINE
             continue
         named, count = readings[0], params(card)
-        reason = f"the name says {named / 1e9:g} GFLOPs, the claim is {claim.value:,.0f}"
+        reason = f"the name says {named / 1e9:g} GFLOPs, but the claim is {claim.value:,.0f}"
         if count and _digits(count) == _digits(named):
-            reason += f": operations and parameters ({count:,}) may be swapped"
-        reason += "; another input would explain it"
+            reason += f"; operations and parameters ({count:,}) may be swapped"
+        reason += "; another input size would explain it"
         yield suspect(claim.where.at("value"), reason, "check the claim", claim.value, named)
 
 
 def _operations_in_name(name: str) -> list[float]:
-    """The operations that a name may mean: `1_6gf` is 1.6 or, after another number, 6 billion."""
+    """Return the operations that a name may mean; empty when it names none. `1_6gf` means 1.6 or 6 billion."""
     match = _NAMED.search(name)
     if match is None:
         return []
@@ -235,41 +246,47 @@ def _digits(value: float) -> str:
     return f"{value:.1e}".partition("e")[0]
 
 
-def no_convention(card: Card, catalog: Catalog) -> Iterator[Verdict]:
-    """A count of operations says how it was counted: a multiply-add is one, or two, or something else."""
-    for claim in card.flops:
+def no_convention(member: Member) -> Iterator[Verdict]:
+    """Check that a count of operations says how it was counted, for example whether a multiply-add is one or two."""
+    for claim in member.card.flops:
         if claim.convention is not None:
             yield FINE
         else:
-            reason = "nothing says how the operations were counted, so nothing can check them"
-            yield suspect(claim.where.at("value"), reason, f"zoo flops {card.name} finds the convention", claim.value)
+            reason = "the claim does not say how the operations were counted, so zoo cannot check it"
+            hint = f"run `zoo flops {member.card.name}` to find the convention"
+            yield suspect(claim.where.at("value"), reason, hint, claim.value)
 
 
-def duplicate_claim(card: Card, catalog: Catalog) -> Iterator[Verdict]:
-    """Under one convention and input there is one count."""
+def duplicate_claim(member: Member) -> Iterator[Verdict]:
+    """Check that a card has one count for each convention and input."""
     values: dict[tuple[str | None, tuple[int, ...] | None], float] = {}
-    for claim in card.flops:
+    for claim in member.card.flops:
         key = (claim.convention, claim.input)
         if claim.convention is not None and key in values and values[key] != claim.value:
-            where: Where = claim.where.at("value")
-            reason = f"two counts under one convention at one input: {values[key]:,.0f} and {claim.value:,.0f}"
-            yield wrong(where, reason, "remove one, or say what differs", claim.value, values[key])
+            reason = f"two counts with the same convention and input: {values[key]:,.0f} and {claim.value:,.0f}"
+            hint = "remove one, or correct its convention or input"
+            yield wrong(claim.where.at("value"), reason, hint, claim.value, values[key])
         values.setdefault(key, claim.value)
-    if len(card.flops) > 1:
+    if len(member.card.flops) > 1:
         yield FINE
 
 
 RULES = (
     Rule(
         "flops-params",
-        "every parameter is used at least once a pass, and at most once a position",
-        "correct the one or the other",
+        "a pass uses every parameter at least once, and at most once per position",
+        "correct the operations or the parameters",
         flops_params,
     ),
-    Rule("params-plausible", "a count of parameters has its unit", "write the count itself", params_plausible),
-    Rule("flops-family", "relatives use their parameters alike", "check operations and parameters", flops_family),
-    Rule("flops-input", "a larger input takes more operations", "check both claims", flops_input),
-    Rule("flops-name", "a network named after its operations has them", "check the claim", flops_name),
-    Rule("no-convention", "a count says how it was counted", "zoo flops NAME finds the convention", no_convention),
-    Rule("duplicate-claim", "one way of counting gives one count", "remove one", duplicate_claim),
+    Rule("params-plausible", "parameters are counted in ones", "write the whole number", params_plausible),
+    Rule(
+        "flops-family",
+        "models of a family have similar operations per parameter",
+        "check the operations and the parameters",
+        flops_family,
+    ),
+    Rule("flops-input", "a larger input needs more operations", "check both claims", flops_input),
+    Rule("flops-name", "the operations in a name are about those claimed", "check the claim", flops_name),
+    Rule("no-convention", "a count says how it was counted", "run `zoo flops NAME`", no_convention),
+    Rule("duplicate-claim", "one convention and input have one count", "remove one", duplicate_claim),
 )

@@ -1,107 +1,109 @@
-"""Rules about what a card refers to: names, families, other models, rules that it silences."""
+"""Judge what a card refers to: names, its collection, lists, the rules that it ignores."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
 
-from zoo.errors import nearest
-from zoo.registry.card import Card
-from zoo.registry.catalog import Catalog
+from zoo.errors import did_you_mean, nearest
+from zoo.registry.catalog import Member
 from zoo.verification import rules
-from zoo.verification.rules import FINE, Rule, Verdict, suspect, wrong
+from zoo.verification.report import base_key
+from zoo.verification.rules import FINE, Rule, Verdict, is_first_of_collection, suspect, wrong
 
 
-def duplicate_name(card: Card, catalog: Catalog) -> Iterator[Verdict]:
-    """A name or alias means one card."""
+def duplicate_name(member: Member) -> Iterator[Verdict]:
+    """Check that a name or alias belongs to one card only."""
+    card = member.card
     for name in (card.name, *card.aliases):
-        others = [str(other.where.at("name")) for other in catalog.sharing("name", name) if other.path != card.path]
+        same_name = member.catalog.sharing("name", name)
+        others = [str(other.where.at("name")) for other in same_name if other.path != card.path]
         if not others:
             yield FINE
             continue
         where = card.where.at("name" if name == card.name else "aliases")
-        yield wrong(where, f"{name} is also the name of {', '.join(others)}", "rename one of them", name)
+        yield wrong(where, f"the name {name} is also in use at {', '.join(others)}", "rename one of the models", name)
 
 
-def unknown_collection(card: Card, catalog: Catalog) -> Iterator[Verdict]:
-    """The family that the card names has a collection.yaml."""
+def unknown_collection(member: Member) -> Iterator[Verdict]:
+    """Check that the collection that the card names has a collection.yaml."""
+    card = member.card
     if card.collection is None:
         return
-    if catalog.collection_of(card) is not None:
+    if member.collection is not None:
         yield FINE
         return
-    near = nearest(card.collection, catalog.collections.names)
-    hint = f"did you mean {near[0]}?" if near else "add a collection.yaml with that name"
-    yield wrong(card.where.at("collection"), f"there is no collection {card.collection}", hint, card.collection)
+    near = nearest(card.collection, member.catalog.collections.names)
+    hint = did_you_mean(near[:1], "add a collection.yaml with that name")
+    yield wrong(card.where.at("collection"), f"unknown collection {card.collection!r}", hint, card.collection)
 
 
-def duplicate_collection(card: Card, catalog: Catalog) -> Iterator[Verdict]:
-    """A family is defined once."""
+def duplicate_collection(member: Member) -> Iterator[Verdict]:
+    """Check that one collection.yaml defines the card's collection. It is reported with the first card of the collection."""
+    card, catalog = member.card, member.catalog
     defined: Counter[str] = catalog.derived("defined", lambda: Counter(catalog.collections.names))
     if card.collection is None or defined[card.collection] < 2:
         return
     others = [item for item in catalog.collections if item.name == card.collection]
-    if catalog.sharing("collection", card.collection, most=1)[0] is card:
+    if is_first_of_collection(member):
         places = ", ".join(str(item.where.at("name")) for item in others)
-        yield wrong(
-            others[-1].where.at("name"),
-            f"the collection {card.collection} is defined in {places}",
-            "rename one",
-            card.collection,
-        )
+        reason = f"the collection {card.collection} is defined several times, in {places}"
+        yield wrong(others[-1].where.at("name"), reason, "rename one of the collections", card.collection)
 
 
-def duplicate_item(card: Card, catalog: Catalog) -> Iterator[Verdict]:
-    """A list names a thing once: the classes of a card, the building blocks and techniques of its family.
+def duplicate_item(member: Member) -> Iterator[Verdict]:
+    """Check that the classes of a card, and the building blocks and techniques of its collection, are listed once.
 
-    Two classes of one name may be two classes (ImageNet has two cranes). A family's lists are told with its first card.
+    Two classes may have the same name: ImageNet has two classes named crane. The lists of a collection are reported with
+    its first card.
     """
+    card = member.card
     lists = [(card.where, "class_names", card.class_names)]
-    collection = catalog.collection_of(card)
-    if collection is not None and catalog.sharing("collection", card.collection, most=1)[0] is card:
+    collection = member.collection
+    if collection is not None and is_first_of_collection(member):
         lists += [(collection.where, "architecture", collection.architecture)]
         lists += [(collection.where, "techniques", collection.techniques)]
     for where, field, items in lists:
-        twice = (
-            next((at for at, item in enumerate(items) if item in items[:at]), None)
-            if len(set(items)) < len(items)
-            else None
-        )
-        if twice is not None:
-            reason = f"{items[twice]} is listed twice in {field}: two things of one name would explain it"
-            yield suspect(where.at(field, twice), reason, "remove one", items[twice])
+        if len(set(items)) < len(items):
+            repeated = next(index for index, item in enumerate(items) if item in items[:index])
+            reason = f"{items[repeated]} is listed twice in {field}; two items of the same name would explain it"
+            yield suspect(where.at(field, repeated), reason, "remove one of them", items[repeated])
         elif items:
             yield FINE
 
 
-def ignored_rule(card: Card, catalog: Catalog) -> Iterator[Verdict]:
-    """A rule that the card silences is one that there is."""
-    for item in card.ignore:
+def ignored_rule(member: Member) -> Iterator[Verdict]:
+    """Check that each rule that the card ignores exists."""
+    for item in member.card.ignore:
         check, _, rule = item.rule.partition("/")
-        if check != "consistency" or not rule or rule.partition("#")[0] in rules.all_rules():
+        if check != "consistency" or not rule or base_key(rule) in rules.all_rules():
             yield FINE
             continue
-        near = nearest(rule, rules.all_rules())
-        hint = f"did you mean consistency/{near[0]}?" if near else "zoo validate --explain all lists them"
-        yield wrong(item.where.at("rule"), f"there is no rule {rule}", hint, item.rule)
+        near = [f"consistency/{name}" for name in nearest(rule, rules.all_rules())]
+        hint = did_you_mean(near[:1], "run `zoo validate --explain all` for the list of rules")
+        yield wrong(item.where.at("rule"), f"unknown rule {rule!r}", hint, item.rule)
 
 
-def alias_of_itself(card: Card, catalog: Catalog) -> Iterator[Verdict]:
-    """An alias is another name than the card's own."""
-    if card.aliases:
-        where = card.where.at("aliases")
-        yield (
-            wrong(where, f"{card.name} is its own alias", "remove it", card.name) if card.name in card.aliases else FINE
-        )
+def own_alias(member: Member) -> Iterator[Verdict]:
+    """Check that no alias repeats the card's own name."""
+    card = member.card
+    if card.name in card.aliases:
+        reason = f"{card.name} is both the name and an alias of the card"
+        yield wrong(card.where.at("aliases"), reason, "remove the alias", card.name)
+    elif card.aliases:
+        yield FINE
 
 
 RULES = (
-    Rule("duplicate-name", "a name means one model", "rename one of them", duplicate_name),
+    Rule("duplicate-name", "a name belongs to one model", "rename one of the models", duplicate_name),
     Rule(
-        "unknown-collection", "a family is defined", "add its collection.yaml, or correct the name", unknown_collection
+        "unknown-collection",
+        "a collection is defined",
+        "add a collection.yaml, or correct the name",
+        unknown_collection,
     ),
-    Rule("duplicate-collection", "a family is defined once", "rename one", duplicate_collection),
-    Rule("duplicate-item", "a list names a thing once", "remove one", duplicate_item),
-    Rule("ignored-rule", "a rule that is silenced exists", "correct the id", ignored_rule),
-    Rule("own-alias", "an alias is another name", "remove it", alias_of_itself),
+    Rule("duplicate-collection", "a collection is defined once", "rename one of them", duplicate_collection),
+    Rule("duplicate-item", "a list has each item once", "remove one of them", duplicate_item),
+    Rule("ignored-rule", "a rule that a card ignores exists", "correct the rule's id", ignored_rule),
+    Rule("own-alias", "an alias differs from the name", "remove the alias", own_alias),
 )
