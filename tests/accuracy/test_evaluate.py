@@ -106,12 +106,43 @@ def test_an_answer_outlives_the_versions_of_libraries_but_not_its_greatest_age(
     events: list[EvaluationProgress] = []
     assert evaluated(events=events, max_age_days=1).evidence["libraries"]["torch"] == torch.__version__.split("+")[0]
     assert events == []
-    (fact,) = (path for path in state_folder("facts").rglob("*.json") if "measured" in path.read_text())
-    data = json.loads(fact.read_text())
+    data = json.loads(stored_accuracy().read_text())
     data["evidence"]["measured"] = "2026-01-01T00:00:00Z"
-    fact.write_text(json.dumps(data))
+    stored_accuracy().write_text(json.dumps(data))
     assert evaluated(events=events, max_age_days=1).evidence["libraries"]["torch"] == "99"
     assert events[-1].ranked == 360
+
+
+def stored_accuracy() -> Path:
+    """The file of the fact about a whole split."""
+    (fact,) = (path for path in state_folder("facts").rglob("*.json") if '"measured"' in path.read_text())
+    return fact
+
+
+def test_an_accuracy_that_is_reused_across_versions_says_so_in_its_evidence(run_zoo: RunZoo) -> None:
+    def evidence() -> dict[str, Any]:
+        ran = run_zoo("verify", "resnest_digits", "--check", "accuracy", "--format", "json")
+        findings = {finding["key"]: finding for finding in json.loads(ran.out)["findings"]}
+        assert (ran.code, findings["digits/validation/top1"]["status"]) == (0, "ok")
+        found: dict[str, Any] = findings["digits/validation/top1"]["evidence"]
+        return found
+
+    measured = evidence()
+    assert "reused" not in measured and "reused" not in evidence()  # the same versions: the same answer
+    stored = json.loads(stored_accuracy().read_text())
+    assert len(stored["evidence"]["code_sha256"]) == 64
+    stored["evidence"]["libraries"]["torch"] = "2.5.0"
+    stored["evidence"] |= {"zoo": "0.1.9", "code_sha256": "0" * 64}
+    stored_accuracy().write_text(json.dumps(stored))
+    reused = evidence()
+    assert reused.pop("reused") == {
+        "torch": {"measured": "2.5.0", "now": measured["libraries"]["torch"]},
+        "zoo": {"measured": "0.1.9", "now": measured["zoo"]},
+        "code_sha256": {"measured": "0" * 64, "now": measured["code_sha256"]},
+    }
+    assert reused["correct"] == measured["correct"] and reused["measured"] == measured["measured"]
+    ran = run_zoo("verify", "resnest_digits", "--check", "accuracy", "--format", "json", "--refresh")
+    assert "reused" not in json.loads(ran.out)["findings"][0]["evidence"]
 
 
 def test_parts_of_a_sample_do_not_outlive_the_versions_of_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +174,12 @@ def test_images_are_read_once_for_evaluation_and_manifest(
     picture_zoo(tmp_path / "zoo")
     read: list[str] = []
     honest = folder.StoredImage.read
-    monkeypatch.setattr(folder.StoredImage, "read", lambda entry: read.append(str(entry.name)) or honest(entry))
+
+    def noted(entry: folder.StoredImage) -> bytes:
+        read.append(str(entry.name))
+        return honest(entry)
+
+    monkeypatch.setattr(folder.StoredImage, "read", noted)
     data = f"digit-files={tmp_path / 'copy'}"
     for _ in range(2):
         ran = run_zoo(

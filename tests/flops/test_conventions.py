@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import timm
@@ -43,7 +44,7 @@ def alone(make: Callable[[], nn.Module]) -> nn.Module:
         return nn.Sequential(make()).eval()
 
 
-def architecture(name: str, **options: object) -> nn.Module:
+def architecture(name: str, **options: Any) -> Any:
     with meta_build():
         return timm.create_model(name, **options).eval()
 

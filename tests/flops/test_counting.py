@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 import timm
@@ -41,7 +42,7 @@ def on_meta(kind: type[nn.Module], *arguments: object) -> nn.Module:
         return kind(*arguments).eval()
 
 
-def architecture(name: str, **options: object) -> nn.Module:
+def architecture(name: str, **options: Any) -> Any:
     with meta_build():
         return timm.create_model(name, **options).eval()
 
@@ -142,7 +143,7 @@ def test_a_shape_that_does_not_fit_is_named_and_no_hook_stays() -> None:
 def test_an_unknown_convention_gets_the_nearest_names() -> None:
     with pytest.raises(UnknownName) as caught:
         count(on_meta(Small), SHAPE, "mac")
-    assert caught.value.hint == "did you mean macs?"
+    assert caught.value.hint == "did you mean 'macs'?"
 
 
 # Operators without a formula

@@ -1,4 +1,4 @@
-"""Builders: torchvision as it publishes its models, and factories that a card names, which run only for who allows it."""
+"""torchvision builds what it published, and a factory that a card names runs only with permission."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_parameters_and_operations_are_those_that_torchvision_publishes(entry: s
     assert torchvision.traits(module)["num_classes"] == 1000
 
 
-def test_the_networks_whose_weights_expect_another_normalisation_have_it() -> None:
+def test_networks_whose_weights_expect_another_normalisation_have_it() -> None:
     from torchvision.models import googlenet, inception_v3
 
     for name, builder in (("googlenet", googlenet), ("inception_v3", inception_v3)):
@@ -54,14 +54,14 @@ def test_the_networks_whose_weights_expect_another_normalisation_have_it() -> No
         assert torchvision.build(name, {"transform_input": False}).transform_input is False
 
 
-def test_googlenets_file_fits_once_the_card_leaves_its_untrained_heads_out() -> None:
+def test_googlenets_file_fits_when_the_card_drops_its_untrained_heads() -> None:
     from zoo.registry.card import Rename
     from zoo.weights.tensors import misfit, shapes, under_own_names
 
     with meta_build():
         published = torchvision.build("googlenet", {"aux_logits": True}).state_dict()
         expected = shapes(torchvision.build("googlenet", {}).state_dict())
-    assert "too many: aux1." in misfit(expected, shapes(published))
+    assert "unexpected: aux1." in misfit(expected, shapes(published))
     renamed, _ = under_own_names(shapes(published), [Rename(None, r"^aux[12]\.")])  # type: ignore[arg-type]  # no card
     assert misfit(expected, renamed) == ""
 
@@ -81,8 +81,8 @@ def test_the_input_gives_the_tensors_of_torchvisions_own_preset(entry: str) -> N
     assert torch.equal(make_transform(Input(None, **fields))(image), preset(image))  # type: ignore[arg-type]  # no card
 
 
-def test_a_card_of_published_weights_builds_what_was_published_and_sees_what_it_saw() -> None:
-    """The two whose crop comes out a pixel short once it is rounded, a ViT of another size, heads that are left out."""
+def test_a_card_of_published_weights_has_the_published_architecture_and_preprocessing() -> None:
+    """Two whose crop is a pixel short when rounded, a ViT of another size, and GoogLeNet without its auxiliary heads."""
     from torchvision.models import get_model_weights
 
     for name in (
@@ -104,18 +104,18 @@ def test_a_card_of_published_weights_builds_what_was_published_and_sees_what_it_
 @pytest.mark.parametrize(
     ("entry", "options", "message"),
     [
-        ("resnet500", {}, "torchvision has no classification model 'resnet500'\n  hint: did you mean resnet50"),
+        ("resnet500", {}, "torchvision has no classification model 'resnet500'\n  hint: did you mean 'resnet50'"),
         (
             "resnet50.IMAGENET1K_V9",
             {},
-            "torchvision's resnet50 has no weights 'IMAGENET1K_V9'\n  hint: did you mean IMAGENET1K_V",
+            "torchvision's resnet50 has no weights 'IMAGENET1K_V9'\n  hint: did you mean 'IMAGENET1K_V",
         ),
         ("fcn_resnet50", {}, "no classification model"),
-        ("resnet18", {"weights": "DEFAULT"}, "the option 'weights' would load weights past the checks"),
-        ("resnet18", {"colour": 1}, "torchvision cannot build resnet18 with {'colour': 1}"),
+        ("resnet18", {"weights": "DEFAULT"}, "the option 'weights' would load weights that zoo does not verify"),
+        ("resnet18", {"colour": 1}, "torchvision cannot build resnet18 with colour=1: "),
     ],
 )
-def test_what_torchvision_cannot_build_is_said(entry: str, options: dict[str, object], message: str) -> None:
+def test_what_torchvision_cannot_build_is_an_error_with_a_hint(entry: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(WrongContent) as raised:
         torchvision.build(entry, options)
     assert message in str(raised.value)
@@ -154,7 +154,7 @@ def broken():
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An importable module of somebody else's, which leaves a mark when it is imported."""
+    """An importable module of another author, which creates a file when it is imported."""
     folder = tmp_path / "site"
     folder.mkdir()
     (folder / "their_nets.py").write_text(FACTORY)
@@ -183,7 +183,7 @@ def statuses(out: str) -> dict[str, str]:
     return {finding["check"]: finding["status"] for finding in json.loads(out)["findings"]}
 
 
-def test_code_that_a_card_names_does_not_run_unless_it_is_allowed(
+def test_code_that_a_card_names_does_not_run_without_permission(
     run_zoo: RunZoo, their_zoo: Path, package: Path
 ) -> None:
     ran = run_zoo("verify", "net", "--cards", their_zoo, "--format", "json", "--check", "build,params,flops")
@@ -194,30 +194,30 @@ def test_code_that_a_card_names_does_not_run_unless_it_is_allowed(
     assert not (package / "it-ran").exists()
 
 
-def test_code_that_is_allowed_is_measured_as_any_other_model(run_zoo: RunZoo, their_zoo: Path, package: Path) -> None:
+def test_allowed_code_is_measured_as_any_other_model(run_zoo: RunZoo, their_zoo: Path, package: Path) -> None:
     options = ("--cards", their_zoo, "--format", "json", "--check", "build,params,flops")
     ran = run_zoo("verify", "net", "--allow-code", *options)
     assert (ran.code, statuses(ran.out)) == (0, {"build": "ok", "params": "ok", "flops": "unclaimed"})
     assert (package / "it-ran").exists()
     assert json.loads(ran.out)["options"]["allow_code"] is True
-    # What was found with permission is not shown to who gives none.
+    # A fact that was measured with permission is not shown without it.
     assert statuses(run_zoo("verify", "net", *options).out)["params"] == "skipped"
 
 
 def test_the_api_needs_the_permission_too(their_zoo: Path, package: Path) -> None:
     import zoo
 
-    with pytest.raises(CannotCheck, match="code of its own choice"):
+    with pytest.raises(CannotCheck, match=r"this card's builder runs arbitrary code \(their_nets:make\)"):
         zoo.create_model("net", cards=their_zoo)
     assert not (package / "it-ran").exists()
     assert zoo.create_model("net", cards=their_zoo, allow_code=True).head.out_features == 4
 
 
-def test_a_changed_factory_does_not_answer_from_the_past(package: Path) -> None:
+def test_a_changed_factory_is_measured_again(package: Path) -> None:
     builder = Builder({"library": None}, "python", "their_nets:make", {})  # type: ignore[arg-type]  # not from a card
 
     def key() -> str:
-        return facts.architecture_key("params", builder, code=())
+        return facts.architecture_key("params", builder, measured_by=())
 
     before = key()
     assert key() == before
@@ -229,15 +229,15 @@ def test_a_changed_factory_does_not_answer_from_the_past(package: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "error", "message"),
     [
-        ("their_nets", WrongContent, "write package.module:function"),
-        ("their_nets:make; import os", WrongContent, "names no factory"),
+        ("their_nets", WrongContent, "write `package.module:function`"),
+        ("their_nets:make; import os", WrongContent, "is not the name of a factory"),
         ("no_such_package.nets:make", CannotCheck, "no_such_package cannot be imported"),
         ("their_nets:absent", WrongContent, "has no attribute 'absent'"),
-        ("their_nets:text", WrongContent, "gives a str, not a torch.nn.Module"),
+        ("their_nets:text", WrongContent, "returned a str, not a torch.nn.Module"),
         ("their_nets:broken", WrongContent, "RuntimeError: on purpose"),
     ],
 )
-def test_a_factory_that_makes_no_module_is_told(
+def test_a_factory_that_returns_no_module_is_an_error(
     entry: str, error: type[Exception], message: str, package: Path
 ) -> None:
     with pytest.raises(error) as raised:

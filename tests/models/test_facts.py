@@ -1,4 +1,4 @@
-"""A fact is found by all that can change it, and measured once."""
+"""A fact is measured once, and has a key of everything that can change it."""
 
 from __future__ import annotations
 
@@ -18,37 +18,40 @@ def _empty_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def key(**inputs: object) -> str:
-    return facts.fact_key("params", code=("flops/counting.py",), libraries=("torch",), **inputs)
+    return facts.fact_key("params", measured_by=("zoo.flops.counting",), libraries=("torch",), **inputs)
 
 
 def test_a_fact_is_measured_once() -> None:
     measured = []
+
+    def measure() -> Fact:
+        measured.append(1)
+        return Fact(len(measured), {"by": "test"})
+
     for _ in range(3):
-        fact = facts.recall_or_measure(
-            key(entry="a"), lambda: measured.append(1) or Fact(len(measured), {"by": "test"})
-        )
+        fact = facts.recall_or_measure(key(entry="a"), measure)
         assert (fact.value, fact.evidence) == (1, {"by": "test"})
     assert len(measured) == 1
 
 
-def test_refresh_measures_again_and_keeps_what_it_found() -> None:
+def test_refresh_measures_again_and_caches_the_new_fact() -> None:
     facts.keep(key(entry="a"), Fact(1))
     assert facts.recall_or_measure(key(entry="a"), lambda: Fact(2), refresh=True).value == 2
     assert facts.recall_or_measure(key(entry="a"), lambda: Fact(3)).value == 2
 
 
-def test_everything_that_can_change_the_answer_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_everything_that_can_change_a_fact_changes_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = {
         key(entry="a"),
         key(entry="b"),
         key(entry="a", options={"x": 1}),
-        facts.fact_key("flops", code=("flops/counting.py",), libraries=("torch",), entry="a"),
-        facts.fact_key("params", code=("models/build.py",), libraries=("torch",), entry="a"),
-        facts.fact_key("params", code=("flops/counting.py",), libraries=("timm",), entry="a"),
+        facts.fact_key("flops", measured_by=("zoo.flops.counting",), libraries=("torch",), entry="a"),
+        facts.fact_key("params", measured_by=("zoo.models.build",), libraries=("torch",), entry="a"),
+        facts.fact_key("params", measured_by=("zoo.flops.counting",), libraries=("timm",), entry="a"),
     }
     monkeypatch.setattr(facts, "version_of", lambda name: "9.9")
     keys.add(key(entry="a"))
-    monkeypatch.setattr(facts, "_source_sha256", lambda name: "another")
+    monkeypatch.setattr(facts, "code_sha256", lambda *modules: "another")
     keys.add(key(entry="a"))
     assert len(keys) == 8
 
@@ -61,7 +64,7 @@ def test_a_damaged_fact_is_measured_again() -> None:
     assert facts.recall_or_measure(key(entry="a"), lambda: Fact(2)).value == 2
 
 
-def test_a_store_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fact_is_measured_when_the_cache_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv("ZOO_HOME", str(blocked / "below-a-file"))
@@ -73,7 +76,7 @@ def _write(number: int) -> None:
         facts.keep(key(entry="shared"), Fact(number, {"filler": "x" * 10000}))
 
 
-def test_concurrent_writers_leave_a_whole_fact_and_no_litter() -> None:
+def test_concurrent_writers_leave_a_whole_fact_and_no_other_files() -> None:
     context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=_write, args=(number,)) for number in (1, 2)]
     for writer in writers:

@@ -41,7 +41,7 @@ def fail(kind: str) -> None:
 
 
 def die_the_first_time(folder: Path, task: int) -> int:
-    """Task 2 kills its process when it is begun for the first time."""
+    """Kill the process of task 2 the first time that it starts."""
     if task == 2 and not (folder / "died").exists():
         (folder / "died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -70,7 +70,7 @@ def raise_import_error() -> None:
 
 
 class Unloadable:
-    """Raises ImportError where it is unpickled."""
+    """An object whose unpickling raises ImportError."""
 
     def __call__(self, task: int) -> int:
         return task
@@ -87,12 +87,7 @@ def run_python(command: Sequence[str], folder: Path, **variables: str) -> subpro
     )
 
 
-def run_script(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
-    (folder / "script.py").write_text(textwrap.dedent(text))
-    return run_python(["script.py"], folder)
-
-
-def test_every_task_has_its_outcome_in_order() -> None:
+def test_every_task_has_an_outcome_in_order() -> None:
     outcomes = in_order(local.run(double, range(20), Options(jobs=3)))
     assert [(outcome.position, outcome.result()) for outcome in outcomes] == [(n, 2 * n) for n in range(20)]
 
@@ -101,7 +96,7 @@ def test_no_tasks_start_no_worker() -> None:
     assert list(local.run(double, [], Options(jobs=3))) == []
 
 
-def test_work_runs_in_as_many_processes_as_jobs_and_not_in_this_one() -> None:
+def test_work_runs_in_as_many_other_processes_as_jobs() -> None:
     processes = {outcome.result() for outcome in local.run(process, range(40), Options(jobs=2))}
     assert len(processes) == 2 and os.getpid() not in processes
 
@@ -142,6 +137,14 @@ def test_closing_the_outcomes_ends_the_workers(tmp_path: Path) -> None:
             os.kill(int(path.name), 0)
 
 
+def test_a_worker_that_cannot_start_loses_its_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_START", "raise SystemExit(3)")
+    outcomes = list(local.run(double, range(2), Options(jobs=2)))
+    assert [str(outcome.error).splitlines()[0] for outcome in outcomes] == [
+        "the worker process ended with exit code 3 in each of 2 tries"
+    ] * 2
+
+
 def test_what_cannot_be_unpickled_is_an_error_of_the_task() -> None:
     (outcome,) = local.run(Unloadable(), range(1), Options(jobs=1))
     assert isinstance(outcome.error, ImportError)
@@ -149,22 +152,26 @@ def test_what_cannot_be_unpickled_is_an_error_of_the_task() -> None:
     assert isinstance(failed.error, ImportError)
 
 
-def test_what_the_script_defines_is_refused_with_a_hint(tmp_path: Path) -> None:
-    ran = run_script(tmp_path, """
-        from zoo.errors import UsageError
-        from zoo.runtime.engines import Options, local
-        def double(number): return 2 * number
-        class Task: pass
-        for work, tasks in ((double, [1]), (abs, [Task()])):
-            try: list(local.run(work, tasks, Options(jobs=1)))
-            except UsageError as error: print(error)
-    """)  # fmt: skip
-    hint = "  hint: move it into a module that can be imported, or run with one job"
-    assert ran.stdout.splitlines() == [
-        f"workers cannot use {name}: it is defined in the script that runs (__main__)\n{hint}".splitlines()[part]
+def test_a_function_or_class_of_the_script_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(
+        textwrap.dedent("""
+            from zoo.errors import UsageError
+            from zoo.runtime.engines import Options, local
+
+            def double(number): return 2 * number
+            class Task: pass
+
+            for work, tasks in ((double, [1]), (abs, [Task()])):
+                try: list(local.run(work, tasks, Options(jobs=1)))
+                except UsageError as error: print(error.what, "|", error.hint)
+        """)
+    )
+    ran = run_python(["script.py"], tmp_path)
+    assert ran.stdout == "".join(
+        f"workers cannot use {name}: it is defined in the script that runs (__main__)"
+        " | move it into a module that can be imported, or run with one job\n"
         for name in ("double", "Task")
-        for part in (0, 1)
-    ], ran.stderr
+    ), ran.stderr
 
 
 def test_a_worker_does_not_import_from_the_folder_of_the_script_or_the_working_folder(tmp_path: Path) -> None:

@@ -112,16 +112,14 @@ def diagnose(subject: Subject, dataset: Dataset, split: str, claim: Claim, top_k
     key = facts.architecture_key(
         "diagnosis",
         subject.builder,
-        code=("accuracy/diagnosis.py", "accuracy/intervals.py", *query.code),
+        measured_by=(__name__, query.reader),
         manifest_sha256=query.copy.manifest_sha256,
         siblings=[sibling.weights[0].sha256 for sibling in _siblings(subject)],
         claim=[claim.value, claim.tolerance, top_k],
         seed=subject.settings.evaluation.seed,
         **query.inputs,
     )
-    fact = facts.recall_or_measure(
-        key, lambda: _as_fact(_find_cause(subject, query, claim, top_k)), refresh=subject.settings.refresh
-    )
+    fact = subject.fact(key, lambda: _as_fact(_find_cause(subject, query, claim, top_k)))
     return Cause(**fact.evidence) if fact.value else None
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from zoo import plugins
 from zoo.accuracy.datasets import Copy, DamagedImage, open_copy, output_indices
 from zoo.accuracy.ranking import TOP, RankedImages, Ranker, prepare_model
-from zoo.errors import CannotCheck, NotHere
+from zoo.errors import CannotCheck
 from zoo.models import facts
 from zoo.models.build import count_accelerators, device_kind, make_transform
 from zoo.models.facts import Fact
@@ -27,7 +27,7 @@ from zoo.models.subject import Subject
 from zoo.registry.card import Dataset
 from zoo.runtime import engines
 from zoo.runtime.engines import Outcome
-from zoo.runtime.environment import version_of
+from zoo.runtime.environment import version_of, zoo_version
 from zoo.runtime.storage import JsonFolder, state_folder
 
 BATCH_SIZE = {"cpu": 16}
@@ -42,17 +42,6 @@ PARTS_OF_A_SPLIT = 8
 enough to be worth a file."""
 LIBRARIES = ("torch", "torchvision", "timm", "pillow", "numpy")
 """The distributions whose versions can change a rank: kernels, resizing, decoding."""
-CODE = (
-    "accuracy/evaluate.py",
-    "accuracy/ranking.py",
-    "accuracy/datasets/__init__.py",
-    "models/build.py",
-    "models/subject.py",
-    "models/builders/__init__.py",
-    "models/builders/timm.py",
-    "weights/tensors.py",
-)
-"""timm makes the preprocessing of every model, whichever library builds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +141,9 @@ class RankQuery:
     @cached_property
     def inputs(self) -> dict[str, Any]:
         """All that changes the answer but libraries, code and images, as JSON values."""
-        if not self.subject.card.weights:
-            raise NotHere(
-                "the card lists no weights", where=str(self.subject.card.where), hint="add `weights: [{file: ...}]`"
-            )
         restriction = {} if self.restriction is None else {"outputs": list(self.restriction)}
         compiled = {"compiled": True} if self.subject.settings.evaluation.compile else {}
-        weights = self.subject.card.weights[0]
+        weights = self.subject.card.preferred_weights
         return {
             "sha256": self.subject.artifact(weights).sha256,
             "renames": [[rename.pattern, rename.replacement] for rename in weights.rename],
@@ -171,15 +156,24 @@ class RankQuery:
         }
 
     @property
-    def code(self) -> tuple[str, ...]:
-        """The files below `zoo/` whose source can change a rank."""
-        return (*CODE, f"accuracy/datasets/{self.copy.dataset.kind}.py")
+    def reader(self) -> str:
+        """The module that reads the images and labels, which can change a rank."""
+        return facts.module_name(plugins.load("datasets", self.copy.dataset.kind))
+
+    @property
+    def versions(self) -> dict[str, Any]:
+        """What can change a rank besides the inputs: versions of libraries and of zoo, and a digest of zoo's code."""
+        builder = facts.module_name(plugins.load("builders", self.subject.builder.library))
+        code = facts.code_sha256(__name__, self.reader, builder)
+        return {"libraries": _libraries(), "zoo": zoo_version(), "code_sha256": code}
 
     @cached_property
     def pieces(self) -> JsonFolder:
         """Where the ranked parts are."""
-        versions = {name: version_of(name) for name in LIBRARIES}
-        key = facts.architecture_key("ranks", self.subject.builder, code=self.code, versions=versions, **self.inputs)
+        code = (__name__, self.reader)
+        key = facts.architecture_key(
+            "ranks", self.subject.builder, measured_by=code, versions=_libraries(), **self.inputs
+        )
         return JsonFolder(state_folder("ranks", key[:2], key))
 
     def whole_key(self, manifest_sha256: str) -> str:
@@ -187,7 +181,7 @@ class RankQuery:
         builder = self.subject.builder
         return facts.fact_key(
             "accuracy",
-            code=(),
+            measured_by=(),
             libraries=(),
             library=builder.library,
             entry=builder.entry,
@@ -209,8 +203,9 @@ class RankQuery:
         fact = facts.recall(self.whole_key(manifest)) if manifest else None
         if fact is None or _days_since(fact.evidence["measured"]) > (settings.evaluation.max_age_days or float("inf")):
             return None
-        counts = Counts(**fact.evidence["counts"])
-        return Measured(counts, counts.images, {**fact.evidence, "manifest_sha256": manifest})
+        counts, differing = Counts(**fact.evidence["counts"]), _differing(fact.evidence, self.versions)
+        reused = {"reused": differing} if differing else {}
+        return Measured(counts, counts.images, {**fact.evidence, "manifest_sha256": manifest, **reused})
 
     def recall_ranks(self) -> dict[int, str]:
         """The ranks that are known, by the image's position."""
@@ -387,12 +382,23 @@ def _evidence(query: RankQuery, counts: Counts) -> dict[str, Any]:
         "device": query.inputs["device"],
         "precision": evaluation.precision,
         **({"compiled": True} if evaluation.compile else {}),
-        "libraries": {name: version_of(name) for name in LIBRARIES},
+        **query.versions,
         "measured": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         **_tf32(query.inputs["device"]),
         **sample,
         **({"manifest_sha256": query.copy.manifest_sha256} if query.copy.is_hashed else {}),
     }
+
+
+def _libraries() -> dict[str, str | None]:
+    return {name: version_of(name) for name in LIBRARIES}
+
+
+def _differing(evidence: Mapping[str, Any], versions: Mapping[str, Any]) -> dict[str, dict[str, str | None]]:
+    """Return what is different now than when an accuracy was measured: by name, the version then and the version now."""
+    measured, now = ({**parts["libraries"], **parts} for parts in (evidence, versions))
+    names = [name for name in (*LIBRARIES, "zoo", "code_sha256") if measured.get(name) != now.get(name)]
+    return {name: {"measured": measured.get(name), "now": now.get(name)} for name in names}
 
 
 def _tf32(kind: str) -> dict[str, bool]:

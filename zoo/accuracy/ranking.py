@@ -88,6 +88,7 @@ class Ranker:
                         results = []
             finally:
                 pool.shutdown(cancel_futures=True)
+                _reset_thread_count()
 
     def top_outputs(self, indices: Iterable[int]) -> Iterator[tuple[int, ...]]:
         """The five classes with the highest outputs for each image, the highest first."""
@@ -204,6 +205,13 @@ def _use_one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+def _reset_thread_count() -> None:
+    """Make torch give new threads of this process as many threads as this one has: it gives them the last number set."""
+    import torch
+
+    torch.set_num_threads(torch.get_num_threads())
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -19,15 +19,6 @@ from zoo.models.facts import Fact
 from zoo.models.subject import Subject
 from zoo.registry.card import FlopsClaim
 
-CODE = (
-    "flops/costs.py",
-    "flops/counting.py",
-    "flops/tracing.py",
-    "flops/conventions/__init__.py",
-    "models/build.py",
-    "models/meta.py",
-    "models/subject.py",
-)
 MOST_FITS = 3
 """How many ways to come by a rounded number are named."""
 MOST_PARTS = 12
@@ -73,6 +64,8 @@ def report_costs(
 
     input_shape: (channels, height, width), the card's own when None; depth: see `counting.count`.
     """
+    if depth < 1:
+        raise UsageError(f"depth is {depth}", hint="give a depth of 1 or more")
     shape = input_shape or subject.input_size
     costs: list[Cost] = []
     problems: list[tuple[str, str]] = []
@@ -92,7 +85,8 @@ def report_costs(
 def cost(subject: Subject, convention: str, shape: Shape, *, depth: int = 1) -> Cost:
     """The count under one convention at an input; raises CannotCheck as `counting.count` does."""
     inputs = {"convention": convention, "input": list(shape), "depth": depth}
-    key = facts.architecture_key("cost", subject.builder, code=(*CODE, f"flops/conventions/{convention}.py"), **inputs)
+    code = (__name__, _module_of(convention))
+    key = facts.architecture_key("cost", subject.builder, measured_by=code, **inputs)
 
     def measure() -> Fact:
         from zoo.flops.counting import count
@@ -100,7 +94,7 @@ def cost(subject: Subject, convention: str, shape: Shape, *, depth: int = 1) -> 
         counted = count(subject.meta, shape, convention, depth=depth)
         return Fact(counted.value, {"by_operator": counted.by_operator, "by_module": counted.by_module})
 
-    fact = facts.recall_or_measure(key, measure, refresh=subject.settings.refresh)
+    fact = subject.fact(key, measure)
     parts = {name: tuple((str(part), int(amount)) for part, amount in fact.evidence[name]) for name in fact.evidence}
     return Cost(convention, int(fact.value or 0), parts["by_operator"], parts["by_module"])
 
@@ -113,8 +107,8 @@ def params(subject: Subject) -> int:
 
         return Fact(measure_state(subject.meta).params)
 
-    key = facts.architecture_key("parameters", subject.builder, code=CODE)
-    return int(facts.recall_or_measure(key, measure, refresh=subject.settings.refresh).value or 0)
+    key = facts.architecture_key("parameters", subject.builder, measured_by=(__name__,))
+    return int(subject.fact(key, measure).value or 0)
 
 
 def rounding_step(claim: FlopsClaim) -> int:
@@ -129,9 +123,9 @@ def solve(subject: Subject, claim: FlopsClaim) -> Solution:
 
 def solve_number(subject: Subject, value: int, *, rounded_to: int = 1, shape: Sequence[int] | None = None) -> Solution:
     """The conventions and inputs that give a number; see `counting.solve`. shape: the one input that may be meant."""
-    code = (*CODE, *(f"flops/conventions/{name}.py" for name in plugins.names("conventions")))
+    code = (__name__, *(_module_of(name) for name in plugins.names("conventions")))
     inputs = {"value": value, "rounded_to": rounded_to, "own": list(subject.input_size), "input": list(shape or ())}
-    key = facts.architecture_key("solution", subject.builder, code=code, **inputs)
+    key = facts.architecture_key("solution", subject.builder, measured_by=code, **inputs)
 
     def measure() -> Fact:
         solution = (
@@ -141,9 +135,13 @@ def solve_number(subject: Subject, value: int, *, rounded_to: int = 1, shape: Se
         )
         return Fact(solution.value, {"fits": [asdict(fit) for fit in solution.fits], "macs": solution.macs})
 
-    evidence = facts.recall_or_measure(key, measure, refresh=subject.settings.refresh).evidence
+    evidence = subject.fact(key, measure).evidence
     fits = tuple(Fit(**{**fit, "input_shape": tuple(fit["input_shape"])}) for fit in evidence["fits"])
     return Solution(value, fits, evidence["macs"], value / evidence["macs"] if evidence["macs"] else 0.0)
+
+
+def _module_of(convention: str) -> str:
+    return facts.module_name(plugins.load("conventions", convention))
 
 
 def _solve_anywhere(subject: Subject, value: int, rounded_to: int) -> Solution:

@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from zoo import plugins
 from zoo.errors import CannotCheck
-from zoo.flops.conventions import ATTENTION, CONVOLUTIONS, PRODUCTS, Convention, Trace
+from zoo.flops.conventions import ATTENTION, CONVOLUTIONS, PRODUCTS, Trace
 from zoo.flops.tracing import Shape, trace
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def count(module: torch.nn.Module, input_shape: Sequence[int], convention: str =
 
 def tally(trace: Trace, convention: str, *, depth: int = 1) -> Count:
     """The number of a recorded forward pass under a convention; raises as `count` does."""
-    rule = _convention(convention)
+    rule = plugins.load("conventions", convention)
     shares = list(rule.tally(trace))
     value = sum(share.amount for share in shares)
     unknown = unknown_operators(trace)
@@ -227,7 +227,7 @@ def _traces(module: torch.nn.Module, own_trace: Trace, value: int) -> Iterator[T
 def _candidates(trace: Trace) -> Iterator[Fit]:
     """What each convention gives for a trace, then what each variant does."""
     batch, *shape = trace.input_shape
-    rules = {name: _convention(name) for name in _by_likelihood(plugins.names("conventions"))}
+    rules = {name: plugins.load("conventions", name) for name in _by_likelihood(plugins.names("conventions"))}
     unknown = unknown_operators(trace)
     for name, rule in rules.items():
         value = sum(share.amount for share in rule.tally(trace))
@@ -245,10 +245,6 @@ def _by_likelihood(names: Iterable[str]) -> list[str]:
 
 def _is_known(fit: Fit, fits: Sequence[Fit]) -> bool:
     return any((fit.value, fit.batch, fit.input_shape) == (old.value, old.batch, old.input_shape) for old in fits)
-
-
-def _convention(name: str) -> Convention:
-    return cast(Convention, plugins.load("conventions", name))
 
 
 def _totals(amounts: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:

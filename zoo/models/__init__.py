@@ -1,1 +1,1 @@
-"""Build the model of a card, load its weights, and keep what was measured about it."""
+"""Build the model of a card, load its weights, and cache the facts measured about it."""

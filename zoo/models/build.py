@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from zoo import plugins
 from zoo.errors import CannotCheck, NotHere, UsageError, WrongContent
-from zoo.models.builders import Transform
+from zoo.models.adapt import UNCHANGED, Adaptation, adapt
+from zoo.models.builders import Transform, timm
 from zoo.registry.card import BUILDERS_OF_CODE, Builder, Input, Rename
 from zoo.runtime.engines import worker_number
 from zoo.weights import tensors
@@ -25,22 +26,24 @@ DEVICE_NODES = ("nvidia[0-9]*", "kfd", "dri/render*", "davinci[0-9]*")
 
 
 def refuse_code(builder: Builder, *, allow_code: bool) -> None:
-    """Raises NotHere when the builder would run code that the card names and the user has not allowed that."""
+    """Raise NotHere when the builder runs arbitrary code and the user has not allowed it."""
     if builder.library in BUILDERS_OF_CODE and not allow_code:
         raise NotHere(
-            f"the card would have {builder.entry} run, which is code of its own choice",
+            f"this card's builder runs arbitrary code ({builder.entry})",
             where=str(builder.where["library"]),
             hint="if you trust the card and that package, give --allow-code",
         )
 
 
-def build_model(builder: Builder, *, allow_code: bool = False) -> nn.Module:
-    """The architecture with fresh weights, in eval mode, on torch's default device.
+def build_model(builder: Builder, *, allow_code: bool = False, adaptation: Adaptation = UNCHANGED) -> nn.Module:
+    """Return the architecture with fresh weights, in eval mode, on torch's default device.
 
-    Raises WrongContent at the card's line when the architecture does not exist or its options do not fit; NotHere as
-    `refuse_code` does.
+    Raises WrongContent with the card's line when the architecture does not exist or its options do not fit, NotHere as
+    `refuse_code` does, and CannotCheck when it cannot be adapted.
     """
     refuse_code(builder, allow_code=allow_code)
+    if adaptation != UNCHANGED:
+        return adapt(builder, adaptation)
     library = plugins.load("builders", builder.library, where=str(builder.where["library"]))
     try:
         module: nn.Module = library.build(builder.entry, builder.options)
@@ -50,24 +53,37 @@ def build_model(builder: Builder, *, allow_code: bool = False) -> nn.Module:
 
 
 def load_model(
-    builder: Builder, artifact: Artifact, renames: Sequence[Rename] = (), *, allow_code: bool = False
+    builder: Builder,
+    artifact: Artifact,
+    renames: Sequence[Rename] = (),
+    *,
+    allow_code: bool = False,
+    adaptation: Adaptation = UNCHANGED,
 ) -> nn.Module:
-    """The architecture with the artifact's tensors, strictly loaded, in eval mode, on the CPU."""
-    module = build_model(builder, allow_code=allow_code)
+    """Return the architecture with the artifact's tensors, in eval mode, on the CPU.
+
+    The tensors are loaded strictly into the card's own architecture, which is adapted afterwards. Raises as `build_model`
+    does, and WrongContent when the tensors do not fit.
+    """
+    import torch
+
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # the initial values are replaced, so that the caller's random numbers need not change
+        module = build_model(builder, allow_code=allow_code)
     tensors.fit(module, tensors.read(artifact, renames).tensors, artifact.file)
-    return module
+    return module if adaptation == UNCHANGED else adapt(builder, adaptation, module.state_dict())
 
 
 def make_transform(card_input: Input) -> Transform:
-    """The card's preprocessing: an RGB image -> float tensor (channels, height, width)."""
-    transform: Transform = plugins.load("builders", "timm").transform(card_input)
-    return transform
+    """Return the card's preprocessing, from an image of any mode to a normalised float tensor (channels, height, width)."""
+    return timm.transform(card_input)
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; `auto` is the accelerator when there is one, else the CPU. Workers take one each in turn.
+    """Return the device of that name. `auto` is the accelerator, or the CPU without one; workers take accelerators in turn.
 
-    Raises UsageError when the name means nothing, CannotCheck when this machine has no such device.
+    Raises UsageError when the name is not one of a device, CannotCheck when this machine does not have the device.
     """
     import torch
 
@@ -80,7 +96,7 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UsageError(f"{name!r} is no device", hint="give auto, cpu, cuda:0 or mps") from error
+        raise UsageError(f"unknown device {name!r}", hint="give auto, cpu, cuda:0 or mps") from error
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -91,17 +107,17 @@ def choose_device(name: str) -> torch.device:
 
 
 def count_accelerators() -> int:
-    """How many accelerators this machine has, 0 when it computes on its CPU."""
+    """Return the number of accelerators of this machine."""
     import torch
 
     return torch.accelerator.device_count() if torch.accelerator.is_available() else 0
 
 
 def device_kind(name: str) -> str:
-    """The kind of the device of that name (`cpu`, `cuda`, `mps`), without importing torch where no accelerator can be.
+    """Return the kind of the device of that name, such as `cpu`, `cuda` or `mps`.
 
-    What torch can use as one shows as a device node of its driver on Linux, and is always there on a Mac with Apple's
-    processor (docs.pytorch.org/docs/stable/accelerator.html lists the kinds, seen 2026-11-24).
+    torch is imported only when this machine may have an accelerator: on Linux its driver has a device node, and a Mac with
+    Apple's processor always has one (docs.pytorch.org/docs/stable/accelerator.html lists the kinds, seen 2026-11-24).
     """
     if name != "auto":
         return name.partition(":")[0]

@@ -1,8 +1,8 @@
-"""What was measured -> a store of facts, found by everything that can change the answer.
+"""Cache what was measured, each fact under a key of everything that can change it.
 
-A fact's key is the SHA-256 of its question: kind, inputs, library versions, and the source of the code that measures.
-What is known is never measured again, and a changed measure never answers from the past. One JSON file a fact, written
-by unique temporary file and `os.replace`, so that concurrent runs can share a store.
+A key is the SHA-256 of the fact's kind, inputs, library versions, and the source of the code that measures. A cached fact
+is not measured again, and after a change of any of these the old fact is not found. Each fact is one JSON file, written to
+a unique temporary file and renamed, so that concurrent runs can share a cache.
 """
 
 from __future__ import annotations
@@ -11,51 +11,70 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 from zoo import plugins
-from zoo.registry.card import BUILDERS_OF_CODE, Builder, canonical_json
+from zoo.registry.card import Builder, canonical_json
+from zoo.runtime import source_code
 from zoo.runtime.environment import version_of
 from zoo.runtime.storage import state_folder, write_atomically
 
 Value = int | float | str | None
-"""What is claimed or measured: a number in the finding's unit, a digest or a name; None where there is nothing."""
+"""A claimed or measured value: a number in the finding's unit, a digest or a name; None when there is none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """Something that was measured: a value, and what it rests on as JSON values."""
+    """A measured value, and the evidence for it as JSON values."""
 
     value: Value
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
-def fact_key(kind: str, *, code: Iterable[str], libraries: Iterable[str], **inputs: Any) -> str:
-    """The key of a fact: 64 hex digits over all that can change its value.
+BOUNDARIES: Mapping[str, str] = {
+    "zoo.errors": "an error is raised, and never cached as a fact",
+    "zoo.models.facts": "it caches what other modules measure",
+    "zoo.plugins": "it finds plug-ins; a plug-in that can change a fact is itself in the key",
+    "zoo.registry": "it reads cards; the values that a measurement takes from a card are in the key",
+    "zoo.runtime": "it decides where and when code runs, and reads versions, which are in the key",
+    "zoo.verification.report": "it turns facts into findings",
+    "zoo.weights.remote": "it asks servers about files, and their answers are not cached as facts",
+    "zoo.weights.store": "it finds, downloads and hashes files; the SHA-256 of the file is in the key",
+}
+"""Modules and packages that cannot change a fact, so that their source is not part of its key, and the reason for each."""
 
-    code: files below `zoo/` whose source measures it. libraries: distributions whose versions matter.
-    inputs: JSON values.
+
+def fact_key(kind: str, *, measured_by: Iterable[str], libraries: Iterable[str], **inputs: Any) -> str:
+    """Return the key of a fact: 64 hex digits over everything that can change its value.
+
+    measured_by: dotted names of the modules that measure the fact, with `__name__` for the caller's own; everything that
+    they import up to BOUNDARIES is part of the key. libraries: distributions whose versions matter. inputs: JSON values.
     """
     parts = {
         "kind": kind,
-        "code": {name: _source_sha256(name) for name in code},
+        "code": code_sha256(*measured_by),
         "libraries": {name: version_of(name) for name in libraries},
         "inputs": inputs,
     }
     return hashlib.sha256(canonical_json(parts).encode()).hexdigest()
 
 
-def architecture_key(kind: str, builder: Builder, *, code: Iterable[str], **inputs: Any) -> str:
-    """The key of a fact about an architecture, whichever card names it."""
+def code_sha256(*modules: str) -> str:
+    """Return the SHA-256, in hex, of the source of these modules and of everything that they import up to BOUNDARIES."""
+    return source_code.sha256(modules, tuple(BOUNDARIES))
+
+
+def architecture_key(kind: str, builder: Builder, *, measured_by: Iterable[str], **inputs: Any) -> str:
+    """Return the key of a fact about an architecture. Cards of one architecture share it; the builder's code is part of it."""
     library = plugins.load("builders", builder.library, where=str(builder.where["library"]))
-    if builder.library in BUILDERS_OF_CODE:
-        inputs = {**inputs, "source": library.source_sha256(builder.entry)}
+    source = library.source_sha256(builder.entry)
     return fact_key(
         kind,
-        code=(*code, f"models/builders/{builder.library}.py"),
+        measured_by=(*measured_by, module_name(library)),
         libraries=library.versions(),
+        **({} if source is None else {"source": source}),
         library=builder.library,
         entry=builder.entry,
         options=dict(builder.options),
@@ -63,8 +82,13 @@ def architecture_key(kind: str, builder: Builder, *, code: Iterable[str], **inpu
     )
 
 
+def module_name(plugin: object) -> str:
+    """Return the dotted name of a module that `plugins.load` returned."""
+    return cast(ModuleType, plugin).__name__
+
+
 def recall_or_measure(key: str, measure: Callable[[], Fact], *, refresh: bool = False) -> Fact:
-    """The known fact, or the one measured now and kept; `refresh` measures in any case."""
+    """Return the cached fact, or measure and cache it; with `refresh` it is always measured."""
     known = None if refresh else recall(key)
     if known is not None:
         return known
@@ -74,7 +98,7 @@ def recall_or_measure(key: str, measure: Callable[[], Fact], *, refresh: bool = 
 
 
 def recall(key: str) -> Fact | None:
-    """The fact of that key if the store has it; a damaged file counts as not there."""
+    """Return the cached fact of that key; None when there is none or its file is damaged."""
     try:
         data = json.loads(_path(key).read_text(encoding="utf-8"))
         return Fact(data["value"], data["evidence"])
@@ -83,7 +107,7 @@ def recall(key: str) -> Fact | None:
 
 
 def keep(key: str, fact: Fact) -> None:
-    """Put the fact into the store. A store that cannot be written costs a repetition later, not this run."""
+    """Cache the fact. When its file cannot be written, a later run measures again."""
     text = json.dumps({"value": fact.value, "evidence": dict(fact.evidence)}, ensure_ascii=False)
     try:
         write_atomically(_path(key), text)
@@ -93,8 +117,3 @@ def keep(key: str, fact: Fact) -> None:
 
 def _path(key: str) -> Path:
     return state_folder("facts", key[:2]) / f"{key}.json"
-
-
-@cache
-def _source_sha256(name: str) -> str:
-    return hashlib.sha256((Path(__file__).parents[1] / name).read_bytes()).hexdigest()

@@ -1,8 +1,8 @@
-"""Subject -> the first logits for one generated picture: a proof in a second, without data, that weights meet their model.
+"""Compute a model's fingerprint, its first logits for a generated image: a test in a second, without data.
 
-Weights load strictly into more architectures than one: padding, activations, the scale of a block and all of the
-preprocessing leave no trace in keys and shapes. The picture goes the whole way that a photograph would go, so that each
-of these shows.
+The same weights load strictly into several architectures, because padding, activations, the scale of a block and the
+preprocessing do not change the names and shapes of tensors. The image passes through preprocessing and model as a
+photograph does, so that a difference in any of them changes the logits.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from zoo.errors import CannotCheck, NotHere
+from zoo.errors import CannotCheck
 from zoo.models import facts
 from zoo.models.build import device_kind, load_model, make_transform
 from zoo.models.facts import Fact
@@ -23,26 +23,18 @@ if TYPE_CHECKING:
 
 
 PICTURE_WIDTH, PICTURE_HEIGHT = 500, 375
-"""The size of many an ImageNet photograph; not square, so that the shape of the crop shows."""
+"""The size of many ImageNet photographs. It is not square, so that another shape of the crop changes the logits."""
 LOGITS = 8
 TOLERANCE = 1e-4
-"""How far a logit may be off, as a part of the largest one (or of 1, where all are smaller). On 13 architectures of timm,
-float32 is off by 1.5e-6 at most between one thread and two, batches of 1 and 16, memory layouts, oneDNN and plain kernels,
-and double precision; bfloat16 by 6e-4 at least (tests/bench/fingerprint.py, torch 2.14.1, x86-64, 2026-11-24)."""
-CODE = (
-    "models/fingerprint.py",
-    "models/build.py",
-    "models/subject.py",
-    "models/builders/timm.py",
-    "weights/tensors.py",
-)
-"""timm makes the preprocessing of every model, whichever library builds it."""
+"""The allowed difference of a logit, relative to the largest one (or to 1, if all are smaller). On 13 architectures of timm,
+float32 differs by at most 1.5e-6 between one and two threads, batches of 1 and 16, memory layouts, oneDNN and plain kernels,
+and double precision; bfloat16 differs by at least 6e-4 (tests/bench/fingerprint.py, torch 2.14.1, x86-64, 2026-11-24)."""
 LIBRARIES = ("torch", "torchvision", "timm", "pillow")
-"""The distributions whose versions can change an output: kernels, resizing."""
+"""The distributions whose versions can change an output, by other kernels or other resizing."""
 
 
 def picture() -> Image:
-    """The picture that fingerprints are of: 500 x 375 pixels, RGB, the same bits on every machine.
+    """Generate the test image: 500 x 375 pixels, RGB, the same bits on every machine.
 
     Channel c (0, 1, 2) at column x, row y, all in integers:
 
@@ -51,7 +43,7 @@ def picture() -> Image:
         grain = (x y + 7 x + 13 y) (2 c + 1) % 61
         value = (ring + slope + grain) % 256
 
-    Rings and slopes are what another crop or mean changes, the grain is what interpolation and padding change.
+    Another crop or mean changes the rings and slopes; another interpolation or padding changes the grain.
     """
     import numpy
     from PIL import Image
@@ -67,32 +59,34 @@ def picture() -> Image:
 
 
 def logits(subject: Subject) -> tuple[float, ...]:
-    """The first LOGITS outputs for the picture, with the card's preferred weights and preprocessing, in float32 on the CPU.
+    """Return the first LOGITS outputs for the test image, with the card's preferred weights, in float32 on the CPU.
 
-    Raises NotHere when weights or input are not there, CannotCheck when the model takes no RGB picture or its answer is
-    not one row of finite numbers.
+    Raises NotHere when the card has no weights or input size or the file is not on this machine, CannotCheck when the model
+    does not take 3 channels or its output is not one row of finite numbers.
     """
-    if not subject.card.weights:
-        raise NotHere("the card lists no weights", where=str(subject.card.where), hint="add `weights: [{file: ...}]`")
-    weights = subject.card.weights[0]
-    key = facts.architecture_key(
+    weights = subject.card.preferred_weights
+    fact = subject.fact(key(subject, weights), lambda: _measure(subject, weights))
+    return tuple(float(value) for value in fact.evidence["logits"])
+
+
+def key(subject: Subject, weights: Weights) -> str:
+    """Return the key of the fact that holds the logits for these weights."""
+    return facts.architecture_key(
         "fingerprint",
         subject.builder,
-        code=CODE,
+        measured_by=(__name__,),
         versions={name: version_of(name) for name in LIBRARIES},
         sha256=subject.artifact(weights).sha256,
         rename=[[item.pattern, item.replacement] for item in weights.rename],
         preprocessing=subject.input.as_data(),
     )
-    fact = facts.recall_or_measure(key, lambda: _measure(subject, weights), refresh=subject.settings.refresh)
-    return tuple(float(value) for value in fact.evidence["logits"])
 
 
 def tolerance(values: tuple[float, ...]) -> float:
-    """How far each of these may be off: TOLERANCE of the largest, or of 1, rounded up to one digit."""
+    """Return the allowed difference of these logits: TOLERANCE times the largest, or 1 if all are smaller, rounded up to one digit."""
     unrounded = TOLERANCE * max(1.0, *(abs(value) for value in values))
     unit = 10.0 ** math.floor(math.log10(unrounded))
-    # 1e-9: the division of a power of ten by itself may be a hair more than a whole number
+    # 1e-9, because the quotient of two equal powers of ten may be slightly more than 1
     return float(f"{math.ceil(unrounded / unit - 1e-9) * unit:.1g}")
 
 
@@ -100,16 +94,16 @@ def _measure(subject: Subject, weights: Weights) -> Fact:
     import torch
 
     if subject.input_size[0] != 3:
-        raise CannotCheck(f"the picture has 3 channels, the model takes {subject.input_size[0]}")
+        raise CannotCheck(f"the test image has 3 channels, the model takes {subject.input_size[0]}")
     settings = subject.settings
     if device_kind(settings.device) == "cpu":
         module = subject.model
-    else:  # accelerators round in ways of their own
+    else:  # accelerators round differently
         module = load_model(subject.builder, subject.artifact(weights), weights.rename, allow_code=settings.allow_code)
     image = make_transform(subject.input)(picture())
     with torch.inference_mode():
-        answer = module(image.unsqueeze(0))
-    if not isinstance(answer, torch.Tensor) or answer.dim() != 2 or not bool(answer.isfinite().all()):
-        raise CannotCheck("the model answers a picture with something else than one row of finite numbers")
-    # Seven digits are all that float32 has.
-    return Fact(None, {"logits": [float(f"{value:.7g}") for value in answer[0, :LOGITS].tolist()]})
+        output = module(image.unsqueeze(0))
+    if not isinstance(output, torch.Tensor) or output.dim() != 2 or not bool(output.isfinite().all()):
+        raise CannotCheck("the output for the test image is not one row of finite numbers")
+    # float32 has seven significant digits.
+    return Fact(None, {"logits": [float(f"{value:.7g}") for value in output[0, :LOGITS].tolist()]})

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 def meta_build() -> Iterator[None]:
     """Build modules on the meta device in this context, without memory and without computing initial values.
 
-    What allocates (`torch.empty`, `zeros`, `ones`, random numbers) gives meta tensors, and torch.nn.init and the random
-    fills leave those as they are: their meta kernels are Python, and take most of the time of building. What computes values
-    (`arange`, `linspace`, `tensor`) stays real, since constructors read them (torchvision's RegNets their widths); it
-    moves to meta when it meets a meta tensor or becomes a parameter or a buffer. Applies to this thread only.
+    Functions that allocate (`torch.empty`, `zeros`, `ones`, random numbers) return meta tensors. torch.nn.init and the
+    random fills leave meta tensors unchanged, because their meta kernels are Python and take most of the build time.
+    Functions that compute values (`arange`, `linspace`, `tensor`) return real tensors, because constructors read them
+    (torchvision's RegNets read their widths). A real tensor moves to meta when it is combined with a meta tensor or becomes
+    a parameter or a buffer. This applies to the current thread only.
     """
     from torch.nn.modules import module as registration
 
@@ -38,7 +39,7 @@ def _moved_to_meta(thread: int) -> Any:
     from torch.nn import Parameter
 
     def move(module: torch.nn.Module, name: str, value: torch.Tensor | None) -> torch.Tensor | None:
-        # The hooks are torch's global ones; None leaves the value as it is.
+        # The hooks are global in torch. None leaves the value unchanged.
         if value is None or value.is_meta or threading.get_ident() != thread:
             return None
         moved = value.detach().to("meta")
@@ -62,7 +63,7 @@ def _allocate_on_meta() -> Any:
             kwargs = kwargs or {}
             if func in fills:
                 filled = args[0] if args else kwargs["tensor"]
-                # A real tensor is filled: trunc_normal_ of torch 2.14 draws again until all of it is within its bounds.
+                # A real tensor must be filled: trunc_normal_ of torch 2.14 draws again until all values are in bounds.
                 return filled if filled.is_meta else func(*args, **kwargs)
             if func in allocators and kwargs.get("device") is None:
                 kwargs = {**kwargs, "device": "meta"}

@@ -1,4 +1,4 @@
-"""Hold what is measured about one card: Settings say what may be done, Subject does each costly thing once."""
+"""Measure one card: Settings say what a run may do, and a Subject does each costly step once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import NotHere, ZooError
+from zoo.models import facts
 from zoo.models.build import build_model, choose_device, load_model, refuse_code
+from zoo.models.facts import Fact
 from zoo.registry.card import Builder, Card, Input, Weights
 from zoo.registry.catalog import Catalog, Member
 from zoo.runtime.engines import Options
@@ -25,10 +27,10 @@ if TYPE_CHECKING:
 class Evaluation:
     """How accuracies are measured.
 
-    limit: at most so many images, drawn with `seed`; all when None. early_stop: end as soon as the claim is refuted.
-    level: the probability with which a right claim may be called wrong. precision: `fp32`, `bf16` or `fp16`.
-    batch_size: images at a time; chosen for the device when None. max_age_days: older facts are measured again.
-    engine, options: where the parts of one evaluation run.
+    limit: the maximum number of images, drawn with `seed`; None for all. early_stop: stop as soon as the claim is refuted.
+    level: the probability of refuting a claim that is right. precision: `fp32`, `bf16` or `fp16`. batch_size: images in
+    a batch; None to choose it for the device. max_age_days: the age from which facts are measured again. engine, options:
+    where the parts of one evaluation run.
     """
 
     limit: int | None = None
@@ -45,10 +47,12 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a run may do: download, use a device (`auto`, `cpu`, `cuda:0`, `mps`), read copies of data sets.
+    """What a run may do.
 
-    on_progress: called with each event of a long measurement, in this process only. allow_code: run the factories that
-    cards name (`builder: {library: python}`). remote: ask the servers of files what they say of them.
+    fetch: download weights. device: `auto`, `cpu`, `cuda:0`, `mps`. data: this machine's copies of data sets, by name.
+    refresh: measure cached facts again. allow_code: run the factories that cards name (`builder: {library: python}`).
+    remote: ask servers for the size and header of files. on_progress: called in this process with each event of a long
+    measurement.
     """
 
     fetch: bool = False
@@ -63,7 +67,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Subject:
-    """One card under examination. Files are measured, modules built and weights loaded at most once, when first used."""
+    """A card that is being measured. Files are hashed, modules built and weights loaded at most once, on first use."""
 
     member: Member
     settings: Settings
@@ -72,57 +76,52 @@ class Subject:
 
     @property
     def card(self) -> Card:
-        """The card that is examined."""
+        """The card that is measured."""
         return self.member.card
 
     @property
     def catalog(self) -> Catalog:
-        """The catalogue that the card belongs to."""
+        """The catalogue that contains the card."""
         return self.member.catalog
 
     @property
     def builder(self) -> Builder:
-        """How the card's architecture is built; raises NotHere when the card does not say, or it needs a permission."""
-        if self.card.builder is None:
-            raise NotHere(
-                "the card names no builder",
-                where=str(self.card.where),
-                hint="add `builder: {library: timm, entry: ...}`",
-            )
-        refuse_code(self.card.builder, allow_code=self.settings.allow_code)
-        return self.card.builder
+        """How the architecture is built; raises NotHere when the card has no builder or its code is not allowed to run."""
+        builder = self.card.required_builder
+        refuse_code(builder, allow_code=self.settings.allow_code)
+        return builder
 
     @property
     def input(self) -> Input:
-        """What the model takes; raises NotHere when the card does not say."""
-        if self.card.input is None or self.card.input.size is None:
-            raise NotHere(
-                "the card has no input size", where=str(self.card.where), hint="add `input: {size: [3, 224, 224]}`"
-            )
-        return self.card.input
+        """The model's input; raises NotHere when the card has no input size."""
+        return self.card.required_input
 
     @property
     def input_size(self) -> tuple[int, int, int]:
-        """(channels, height, width) of one input; raises NotHere when the card does not say."""
+        """The input's (channels, height, width); raises NotHere when the card has no input size."""
         channels, height, width = self.input.size or ()
         return (channels, height, width)
 
-    def artifact(self, weights: Weights) -> Artifact:
-        """The measured file, whether or not it is what the card says.
+    def fact(self, key: str, measure: Callable[[], Fact]) -> Fact:
+        """Return the cached fact, or measure and cache it; with `settings.refresh` it is always measured."""
+        return facts.recall_or_measure(key, measure, refresh=self.settings.refresh)
 
-        Raises NotHere when it is not on this machine and fetching was not asked for, TransferFailed or WrongContent
-        when it cannot be got.
+    def artifact(self, weights: Weights) -> Artifact:
+        """Return the measured file, even when it differs from the card.
+
+        Raises NotHere when it is not on this machine and may not be downloaded, TransferFailed or WrongContent when the
+        download fails.
         """
         if weights.file not in self._artifacts:
             self._artifacts[weights.file] = self._measure(weights)
         return self._artifacts[weights.file]
 
     def remote_file(self, weights: Weights) -> RemoteFile:
-        """What the file's server says of it, asked once; raises as `remote.look` does."""
+        """Return what the file's server says of it; the server is asked once. Raises as `remote.look` does."""
         if weights.file not in self._remote:
             try:
                 self._remote[weights.file] = remote.look(weights)
-            except ZooError as error:  # one answer to all questions, also where there is none
+            except ZooError as error:  # kept, so that the server is not asked again
                 self._remote[weights.file] = error
         answer = self._remote[weights.file]
         if isinstance(answer, ZooError):
@@ -131,7 +130,7 @@ class Subject:
 
     @property
     def measured_files(self) -> tuple[Artifact, ...]:
-        """The files that were measured so far, in the card's order."""
+        """The files that are already measured, in the card's order."""
         return tuple(self._artifacts[item.file] for item in self.card.weights if item.file in self._artifacts)
 
     def _measure(self, weights: Weights) -> Artifact:
@@ -146,20 +145,18 @@ class Subject:
 
     @cached_property
     def meta(self) -> nn.Module:
-        """The architecture on the meta device, in eval mode: shapes and no memory."""
+        """The architecture on the meta device, in eval mode: it has shapes, but no values."""
         from zoo.models.meta import meta_build
 
         with meta_build():
             return build_model(self.builder, allow_code=self.settings.allow_code)
 
     def load_weights(self, weights: Weights) -> nn.Module:
-        """The model with the file's weights, strictly loaded, in eval mode, on the settings' device."""
+        """Return the model with the file's weights, strictly loaded, in eval mode, on the settings' device."""
         module = load_model(self.builder, self.artifact(weights), weights.rename, allow_code=self.settings.allow_code)
         return module.to(choose_device(self.settings.device))
 
     @cached_property
     def model(self) -> nn.Module:
         """The model with the card's preferred weights, on the settings' device."""
-        if not self.card.weights:
-            raise NotHere("the card lists no weights", where=str(self.card.where), hint="add `weights: [{file: ...}]`")
-        return self.load_weights(self.card.weights[0])
+        return self.load_weights(self.card.preferred_weights)

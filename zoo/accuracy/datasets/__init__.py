@@ -8,6 +8,7 @@ digest of an unchanged copy costs no reading at all.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from zoo import plugins
 from zoo.errors import NotHere, UsageError, WrongContent
+from zoo.models.images import to_rgb
 from zoo.registry.card import Dataset, Split
 from zoo.registry.catalog import Catalog
 from zoo.runtime.storage import JsonFolder, state_folder
@@ -175,9 +177,7 @@ def open_copy(dataset: Dataset, split: str, paths: Mapping[str, Path]) -> Copy:
     Raises NotHere when there is no copy, WrongContent when it is no copy of that data set, UsageError when the dataset
     card has no such split.
     """
-    if split not in dataset.splits:
-        known = ", ".join(dataset.splits)
-        raise UsageError(f"{dataset.name} has no split {split!r}", where=str(dataset.where), hint=f"it has {known}")
+    dataset.find_split(split)
     path = location(dataset, paths)
     reader = plugins.load("datasets", dataset.kind, where=str(dataset.where["kind"]))
     images: Images = reader.open(dataset, split, path)
@@ -185,6 +185,22 @@ def open_copy(dataset: Dataset, split: str, paths: Mapping[str, Path]) -> Copy:
     copy = Copy(dataset, split, images, JsonFolder(state_folder("data", name[:32])), [None] * len(images.labels))
     _recall_digests(copy)
     return copy
+
+
+def decode_image(content: bytes, *, name: str, where: str) -> Image:
+    """Return the image in the content of an image file, as RGB.
+
+    name, where: the image and its file, for the message. Raises DamagedImage when the content is not a readable image.
+    """
+    import PIL.Image
+
+    try:
+        with PIL.Image.open(io.BytesIO(content)) as image:
+            image.load()
+            return to_rgb(image)
+    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError, UsageError) as error:
+        what = f"the image {name} cannot be decoded: {str(error).partition(' <')[0].partition(chr(10))[0]}"
+        raise DamagedImage(what, where=where, hint="get a right copy of the data") from error
 
 
 def sha256(content: bytes) -> str:

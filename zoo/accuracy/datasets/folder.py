@@ -7,7 +7,6 @@ numbers for each image in the order of their names (as ImageNet-ReaL's real.json
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import tarfile
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from zoo.accuracy.datasets import DamagedImage, DataProblem, Label, abbreviate
+from zoo.accuracy.datasets import DamagedImage, DataProblem, Label, abbreviate, decode_image
 from zoo.errors import NotHere, UsageError, WrongContent
 from zoo.registry.card import Dataset
 
@@ -68,18 +67,7 @@ class ImageFolder:
 
     def decode(self, index: int, content: bytes) -> Image:
         """The decoded image as RGB. Raises DamagedImage when the file is no sound image."""
-        import PIL.Image
-
-        try:
-            with PIL.Image.open(io.BytesIO(content)) as image:
-                decoded: Image = image.convert("RGB")
-                return decoded
-        except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
-            raise DamagedImage(
-                f"the image {self.name(index)} cannot be decoded: {str(error).partition(' <')[0]}",
-                where=str(self.entries[index].path),
-                hint="get a right copy of the data",
-            ) from error
+        return decode_image(content, name=self.name(index), where=str(self.entries[index].path))
 
 
 def open(dataset: Dataset, split: str, path: Path) -> ImageFolder:

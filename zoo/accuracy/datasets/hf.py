@@ -7,7 +7,6 @@ are evaluated in a random order: the bytes are unpacked once into a file of zoo'
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -18,7 +17,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.accuracy.datasets import DamagedImage, DataProblem, Label
+from zoo.accuracy.datasets import DataProblem, Label, decode_image
 from zoo.errors import CannotCheck, NotHere, WrongContent
 from zoo.registry.card import Dataset
 from zoo.runtime.storage import state_folder, write_atomically
@@ -58,15 +57,7 @@ class Rows:
 
     def decode(self, index: int, content: bytes) -> Image:
         """The decoded image as RGB. Raises DamagedImage when the bytes are no sound image."""
-        import PIL.Image
-
-        try:
-            with PIL.Image.open(io.BytesIO(content)) as image:
-                decoded: Image = image.convert("RGB")
-                return decoded
-        except (OSError, SyntaxError, ValueError) as error:
-            what = f"the image {index} cannot be decoded: {str(error).partition(' <')[0]}"
-            raise DamagedImage(what, where=str(self.file), hint="get a right copy of the data") from error
+        return decode_image(content, name=self.name(index), where=str(self.file))
 
 
 def open(dataset: Dataset, split: str, path: Path) -> Rows:

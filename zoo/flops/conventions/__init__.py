@@ -102,8 +102,13 @@ class Share(NamedTuple):
 class Convention(Protocol):
     """What a module of this folder offers; see the module docstring."""
 
-    EVERY_OPERATOR: bool
-    VARIANTS: Mapping[str, Callable[[Trace], int]]
+    @property
+    def EVERY_OPERATOR(self) -> bool:
+        """Whether an operator without a formula makes the number unknown."""
+
+    @property
+    def VARIANTS(self) -> Mapping[str, Callable[[Trace], int]]:
+        """The same number with one thing counted differently, by what differs."""
 
     def tally(self, trace: Trace) -> Iterator[Share]:
         """The non-zero parts of the number."""

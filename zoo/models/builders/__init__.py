@@ -1,6 +1,6 @@
-"""The contract of a builder: one file per library that makes modules, and the only door to that library.
+"""Define the contract of a builder: one module per library that has architectures, the only one that imports the library.
 
-A builder turns a card's `builder` into a module and its `input` into a transform; it never fetches or loads weights.
+A builder turns a card's `builder` into a torch module. It never downloads or loads weights.
 """
 
 from __future__ import annotations
@@ -13,16 +13,21 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor, nn
 
+    from zoo.models.adapt import Adaptation
+
 
 Transform = Callable[["Image"], "Tensor"]
-"""An RGB image -> a float tensor (channels, height, width), normalised."""
+"""A function from an image of any mode to a normalised float tensor (channels, height, width)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A model that a library publishes: its `name` with the tag of its weights, the `family` it is kept with, and what the
-    library's own tables say of it, as fields of a card. `extra` has what a card has no field for, `metrics` values by data
-    set and metric under the library's names, `notes` what was changed."""
+    """A model that a library publishes.
+
+    name: with the tag of its weights; family: the module that the library keeps it in; card: the library's metadata as
+    fields of a card; extra: metadata that a card has no field for; metrics: values by data set and metric, under the
+    library's names; notes: what was changed.
+    """
 
     name: str
     family: str
@@ -32,23 +37,46 @@ class Published:
     notes: tuple[str, ...] = ()
 
 
+def with_options(options: Mapping[str, Any]) -> str:
+    """Return the options as a part of a message: ` with num_classes=10, depth=50`, empty without options."""
+    return f" with {', '.join(f'{name}={value}' for name, value in options.items())}" if options else ""
+
+
 class ModelBuilder(Protocol):
     """What a module in this folder offers."""
 
     def build(self, entry: str, options: Mapping[str, Any]) -> nn.Module:
-        """The architecture with fresh weights, in eval mode, on torch's current default device.
+        """Return the architecture with fresh weights, in eval mode, on torch's current default device.
 
         Raises WrongContent when the library has no such architecture or the options do not fit it, CannotCheck when
         the library is not installed.
         """
 
+    def adapt(
+        self,
+        entry: str,
+        options: Mapping[str, Any],
+        adaptation: Adaptation,
+        state: Mapping[str, Tensor] | None = None,
+    ) -> nn.Module:
+        """Return the adapted architecture in eval mode, with the tensors of `state`, or fresh ones.
+
+        state: the state dict of the unadapted architecture. Raises CannotCheck when the architecture cannot be adapted
+        in that way.
+        """
+
     def default_input(self, module: nn.Module) -> dict[str, Any]:
-        """What the library says that the architecture takes, under the names of a card's `input`; empty if nothing."""
+        """Return the library's preprocessing for the architecture, by the names of a card's `input`; empty if it has none."""
 
     def traits(self, module: nn.Module) -> Mapping[str, Any]:
-        """What other loaders must know of a module, as JSON values: `num_classes`, `num_features`, `global_pool`,
-        `first_conv`, `classifier` (names of its parts), `fixed_input_size`; without those that it does not have.
+        """Return what other loaders need to know of a module, as JSON values; a trait that it does not have is missing.
+
+        The traits are `num_classes`, `num_features`, `global_pool`, `fixed_input_size`, and the names of the submodules
+        `first_conv` and `classifier`.
         """
 
     def versions(self) -> tuple[str, ...]:
-        """The distributions whose versions can change what `build` makes."""
+        """Return the distributions whose versions can change what `build` returns."""
+
+    def source_sha256(self, entry: str) -> str | None:
+        """Return a digest of source code that `versions` do not cover; None when they cover all of it."""

@@ -1,6 +1,6 @@
-"""A factory that the card names, `package.module:function`: for models that no library has.
+"""Models of a Python function that the card names, `package.module:function`.
 
-It runs code of the card's choice, so it is used only for who allows it (`--allow-code`); build_model sees to that.
+This runs arbitrary code, so build_model uses it only with the user's permission (`--allow-code`).
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import CannotCheck, WrongContent
+from zoo.models.adapt import Adaptation
+from zoo.models.builders import with_options
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 def build(entry: str, options: Mapping[str, Any]) -> nn.Module:
-    """What the factory returns for the options as keyword arguments, in eval mode.
+    """Call the factory with the options as keyword arguments, and return its module in eval mode.
 
-    Raises WrongContent when the entry names no factory, or it gives no module; CannotCheck when its package is not
-    installed.
+    Raises WrongContent when the entry is not a factory or the factory does not return a module, CannotCheck when its
+    package is not installed.
     """
     from torch import nn
 
@@ -34,41 +36,50 @@ def build(entry: str, options: Mapping[str, Any]) -> nn.Module:
             factory = getattr(factory, name)
         module = factory(**options)
     except ModuleNotFoundError as error:
-        hint = "install the package that has it, or put its folder on PYTHONPATH"
+        hint = "install the package that contains it, or add its folder to PYTHONPATH"
         raise CannotCheck(f"{error.name} cannot be imported", hint=hint) from error
-    except Exception as error:  # whatever a foreign factory raises, it is that factory's fault and not ours
-        what = f"{entry} cannot be built with {dict(options)}: {type(error).__name__}: {error}"
-        raise WrongContent(what, hint="correct entry or options") from error
+    except Exception as error:  # a factory may raise any exception, and it is not a bug in zoo
+        what = f"{entry} cannot be built{with_options(options)}: {type(error).__name__}: {error}"
+        raise WrongContent(what, hint="correct `entry` or `options`") from error
     if not isinstance(module, nn.Module):
-        raise WrongContent(f"{entry} gives a {type(module).__name__}, not a torch.nn.Module", hint="correct the entry")
+        what = f"{entry} returned a {type(module).__name__}, not a torch.nn.Module"
+        raise WrongContent(what, hint="correct `entry`")
     return module.eval()
 
 
+def adapt(
+    entry: str, options: Mapping[str, Any], adaptation: Adaptation, state: Mapping[str, Tensor] | None = None
+) -> nn.Module:
+    """Raise CannotCheck, because zoo does not know the classifier and the first layer of a factory's model."""
+    hint = "create the model without num_classes, in_chans and features_only, and replace its layers yourself"
+    raise CannotCheck(f"zoo cannot adapt the model of the factory {entry}", hint=hint)
+
+
 def default_input(module: nn.Module) -> dict[str, Any]:
-    """Nothing: a factory does not say what its model takes."""
+    """Return nothing, because a factory does not say what its model takes."""
     return {}
 
 
 def traits(module: nn.Module) -> dict[str, Any]:
-    """The number of classes, where the module has such an attribute."""
+    """Return the number of classes, if the module has such an attribute."""
     classes = getattr(module, "num_classes", None)
     return {"num_classes": classes} if isinstance(classes, int) else {}
 
 
 def versions() -> tuple[str, ...]:
-    """The distributions whose versions can change what is built, besides the factory's own."""
+    """Return the distributions whose versions can change what is built, besides the factory's own."""
     return ("torch",)
 
 
 def source_sha256(entry: str) -> str:
-    """A digest of the source of the package that has the factory: no version stands for it, and it may change any day.
+    """Return the SHA-256, in hex, of the source of the factory's package, which may change without a new version.
 
-    What that package imports from others is not seen. Empty when the package is not there. Runs nothing.
+    Other packages that it imports are not included. Empty when the package is not installed. Runs no code of it.
     """
     top = _parse(entry)[0].partition(".")[0]
     try:
         spec = importlib.util.find_spec(top)
-    except ValueError:  # a module without a spec, as __main__ is
+    except ValueError:  # a module without a spec, such as __main__
         spec = None
     folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
     files = sorted(path for folder in folders for path in folder.rglob("*.py"))
@@ -83,5 +94,5 @@ def source_sha256(entry: str) -> str:
 def _parse(entry: str) -> tuple[str, tuple[str, ...]]:
     match = re.fullmatch(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)", entry)
     if match is None:
-        raise WrongContent(f"{entry!r} names no factory", hint="write package.module:function")
+        raise WrongContent(f"{entry!r} is not the name of a factory", hint="write `package.module:function`")
     return match[1], tuple(match[2].split("."))
