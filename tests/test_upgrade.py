@@ -83,7 +83,7 @@ def fetched_card(folder: Path, blob: Path) -> Path:
 def test_what_was_left_is_said_once_and_not_read(home: Path, run_zoo: RunZoo) -> None:
     first = run_zoo("verify", "resnest_digits", "--check", "params")
     assert first.code == 0
-    assert "4 files" in first.err and "zoo 0.1 left" in first.err and "zoo cache prune" in first.err
+    assert "4 files" in first.err and "of zoo 0.1" in first.err and "zoo cache prune" in first.err
     assert "zoo 0.1" not in run_zoo("verify", "resnest_digits", "--check", "params").err
 
 
@@ -97,7 +97,8 @@ def test_a_fact_of_the_same_key_is_not_an_answer(home: Path) -> None:
 def test_a_stored_report_does_not_publish(home: Path, run_zoo: RunZoo, tmp_path: Path) -> None:
     ran = run_zoo("publish", "resnest_digits", "--to", f"folder:{tmp_path / 'release'}")
     assert ran.code == 3
-    assert "verify again" in ran.err and "zoo verify resnest_digits" in ran.err
+    assert "its report is from zoo 0.1, which this version does not accept" in ran.err
+    assert "hint: zoo verify resnest_digits --fetch" in ran.err
     assert not (tmp_path / "release").exists()
 
 
@@ -109,7 +110,8 @@ def test_a_report_file_of_version_1_is_read_and_does_not_publish(home: Path, run
     target = f"folder:{tmp_path / 'release'}"
     ran = run_zoo("publish", "resnest_digits", "--to", target, "--report", LEFT / "report.json")
     assert ran.code == 3
-    assert "format 1" in ran.err and "verify again" in ran.err
+    assert "in format 1, which this version does not accept" in ran.err
+    assert "hint: zoo verify resnest_digits --fetch" in ran.err
 
 
 def test_a_hint_of_version_1_is_a_hint() -> None:

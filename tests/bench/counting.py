@@ -1,14 +1,15 @@
-"""How long one model's count takes, beside its peers, in one run: medians, ratios, and whether the numbers agree.
+"""Compare how long zoo and its peers take to count the operations of a model: medians, ratios, and whether the counts agree.
 
     python tests/bench/counting.py [ROUNDS]
 
-Built models, counting alone; the last column is building, as a constructor does it on the meta device and by `meta_build`.
-Peers that are not installed are left out: pip install --no-deps fvcore iopath yacs portalocker tabulate termcolor thop
+The models are built before; the last line of each is the time of building, by the constructor on the meta device and by
+`meta_build`. Peers that are not installed are left out: pip install --no-deps fvcore iopath yacs portalocker tabulate termcolor thop
 ptflops. fvcore needs a model with memory; the others count on the meta device.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import statistics
 import sys
@@ -30,7 +31,7 @@ def ours(model: object, size: int) -> int:
 
 
 def torchs(model: object, size: int) -> int:
-    """The counter that torch brings, halved."""
+    """Half the count of torch's own counter."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -40,7 +41,7 @@ def torchs(model: object, size: int) -> int:
 
 
 def fvcores(model: object, size: int) -> int:
-    """`FlopCountAnalysis`, silenced."""
+    """`FlopCountAnalysis` without its warnings."""
     import torch
     from fvcore.nn import FlopCountAnalysis
 
@@ -83,7 +84,7 @@ PEERS: dict[str, tuple[str, Counter]] = {
 
 
 def median(run: Callable[[], object], rounds: int) -> float:
-    """Seconds, the median of some rounds after one that is not timed."""
+    """Return the median seconds of some rounds, after one that is not timed."""
     run()
     times = []
     for _ in range(rounds):
@@ -94,7 +95,10 @@ def median(run: Callable[[], object], rounds: int) -> float:
 
 
 def main() -> None:
-    """Run all and print."""
+    """Count all models and print the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rounds", nargs="?", type=int, default=7, help="how often each count is timed (default: 7)")
+    rounds = parser.parse_args().rounds
     warnings.filterwarnings("ignore")
     sys.path.insert(0, str(ROOT))
     import timm
@@ -104,7 +108,6 @@ def main() -> None:
     from zoo.flops.tracing import trace
     from zoo.models.meta import meta_build
 
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
     peers = {name: count for name, (package, count) in PEERS.items() if importlib.util.find_spec(package)}
 
     def plain(name: str) -> object:

@@ -129,9 +129,11 @@ def make(name: str, folder: Path, images: int) -> None:
     torch.manual_seed(SEED)
     (folder / "zoo" / "datasets").mkdir(parents=True)
     made = pictures(images)
-    model = create_model(name, num_classes=CLASSES).eval()
+    model: Any = create_model(name, num_classes=CLASSES).eval()
     write_cards(folder, name, images, model.default_cfg["input_size"][1:])  # timm's own for the architecture
-    prepare = make_transform(load_catalog((folder / "zoo",)).find("m").input)
+    card_input = load_catalog((folder / "zoo",)).find("m").input
+    assert card_input is not None
+    prepare = make_transform(card_input)
     with torch.inference_mode():
         logits = torch.cat([model(torch.stack([prepare(picture)])) for picture in made])
     spread = apart(model, logits)
@@ -159,7 +161,7 @@ def opened(folder: Path) -> tuple[Any, Any]:
     subject = Subject(Member(catalog.find("m"), catalog), Settings(device="cpu", data={"pictures": folder / "copy"}))
     model = subject.model
     with torch.inference_mode():
-        model(torch.zeros(16, *subject.input.size))
+        model(torch.zeros(16, *subject.input_size))
     return subject, catalog.dataset("pictures")
 
 

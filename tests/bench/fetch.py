@@ -151,7 +151,7 @@ def python_server(folder: Path, ports: Sequence[int], scratch: Path) -> Iterator
     from tests.servers.fault_server import FaultServer, good
 
     class Files(dict[str, object]):
-        def get(self, path: str, default: object = None) -> object:  # type: ignore[override]  # one default only
+        def get(self, path: str, default: object = None) -> object:
             file = folder / path.lstrip("/")
             return good(file.read_bytes()) if file.is_file() else default
 

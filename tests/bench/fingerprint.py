@@ -1,13 +1,14 @@
-"""How far the logits of the generated picture move when the order of computation does: what a fingerprint must tolerate.
+"""Measure how much logits change with the order of computation, which a fingerprint must tolerate.
 
     python tests/bench/fingerprint.py
 
-One line an architecture: differences as parts of the largest logit (or of 1, where all are smaller), against float32 in one
-batch of one with two threads. The last column is bfloat16, which a fingerprint must not tolerate.
+It prints a line for each architecture: the differences from float32 with a batch of one and two threads, as parts of the
+largest logit (or of 1, where all are smaller). The difference of bfloat16 is one that a fingerprint must not tolerate.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import warnings
 from pathlib import Path
@@ -61,6 +62,7 @@ def answers(model: Any, image: Any) -> dict[str, Any]:
 
 def main() -> None:
     """Measure all and print."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     warnings.filterwarnings("ignore")
     sys.path.insert(0, str(ROOT))
     import torch

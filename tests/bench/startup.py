@@ -1,13 +1,14 @@
-"""How long the command line takes to answer, beside its peers, in one run: medians and ratios.
+"""Compare how long zoo's commands and their peers take to start: medians and ratios.
 
     python tests/bench/startup.py [ROUNDS]
 
-Prints, for each of our commands, the median wall time, its peer's, and the ratio (goals in brackets); and the CPU time of
-proving parameters and FLOPs of the eight ResNeSt cards above that of importing torch and timm.
+It prints the median wall time of each command, of its peer, and the ratio (goals in brackets); and the CPU time of verifying
+the parameters and FLOPs of the eight ResNeSt cards, less that of importing torch and timm.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import resource
 import shutil
@@ -27,7 +28,7 @@ RESNESTS = ("resnest14d", "resnest26d", "resnest50d", "resnest50d_1s4x24d", "res
 
 
 def once(command: list[str], home: str) -> tuple[float, float]:
-    """(wall seconds, CPU seconds) of one run; a failure ends the benchmark."""
+    """Return the wall seconds and CPU seconds of one run; a failure ends the benchmark."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     environment = {**os.environ, "ZOO_HOME": home, "HF_HUB_DISABLE_TELEMETRY": "1"}
     subprocess.run(command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
@@ -36,20 +37,22 @@ def once(command: list[str], home: str) -> tuple[float, float]:
 
 
 def medians(commands: dict[str, list[str]], rounds: int, *, cold: bool = False) -> dict[str, tuple[float, float]]:
-    """The medians of wall and CPU seconds of each command, run in turns so that noise meets all alike."""
+    """Return the median wall and CPU seconds of each command; the commands alternate, so that noise affects all equally."""
     runs: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
     with tempfile.TemporaryDirectory() as shared:
         for _ in range(rounds):
             for name, command in commands.items():
                 home = tempfile.mkdtemp(dir=shared) if cold else shared
                 runs[name].append(once(command, home))
-    return {name: tuple(map(statistics.median, zip(*times, strict=True))) for name, times in runs.items()}  # type: ignore[misc]
+    return {name: tuple(map(statistics.median, zip(*times, strict=True))) for name, times in runs.items()}
 
 
 def main() -> None:
-    """Run all and print."""
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # as pip leaves what it installs: compiled, like the peers
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 11
+    """Run all commands and print the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rounds", nargs="?", type=int, default=11, help="how often each command runs (default: 11)")
+    rounds = parser.parse_args().rounds
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # pip compiles what it installs, so the peers are compiled
     zoo = shutil.which("zoo", path=str(BIN)) or sys.exit("install zoo into this environment first: pip install -e .")
     hf = shutil.which("hf", path=str(BIN)) or sys.exit("huggingface_hub's command is not in this environment")
     quick = medians(

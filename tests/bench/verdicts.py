@@ -52,8 +52,8 @@ def main() -> None:
     print("images until half of the claims that are too high are refuted: with early stop, and in a fixed sample")
     for level, name in ((0.001, "one claim"), (0.001 / 3600, "3,600 claims in one invocation")):
         for points in (20, 10, 5, 2, 1):
-            early, fixed = power(0.75, points, level)
-            print(f"  {name}, {points} points too high: {early:,.0f}; {fixed:,}")
+            median, sample = power(0.75, points, level)
+            print(f"  {name}, {points} points too high: {median:,.0f}; {sample:,}")
     print(f"the vectorised verdicts agree with zoo.accuracy.intervals on {agreeing(1000):,} random counts")
     print(f"{time.monotonic() - begun:.0f} s")
 

@@ -1,4 +1,4 @@
-"""The command line: what it imports, how it exits, what it says when it is asked for what is not there."""
+"""The command line: what it imports, how it exits, and its messages for invalid requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HEAVY = {"torch", "timm", "torchvision", "requests", "huggingface_hub", "numpy"}
 
 
 def imported(*arguments: str) -> set[str]:
-    """The heavy libraries that a command has imported when it ends, in a process of its own."""
+    """Run a command in its own process; return the heavy libraries that it imported."""
     code = (
         "import json, os, sys, zoo_cli\n"
         f"sys.argv = ['zoo', *{list(arguments)!r}]\n"
@@ -39,7 +39,7 @@ def imported(*arguments: str) -> set[str]:
     [("--help",), ("--version",), ("list",), ("show", "resnest269e"), ("validate", "--all"), ("verify", "--help")],
     ids=" ".join,
 )
-def test_what_reads_cards_only_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
+def test_a_command_that_only_reads_cards_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
     assert imported(*arguments) == set()
 
 
@@ -79,21 +79,21 @@ def test_every_option_says_what_it_does(name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("verify", "resnest_digit"), "no model is called 'resnest_digit'\n  hint: did you mean resnest_digits"),
-        (("verify",), "no model was named\n  hint: name some, or give --all"),
-        (("verify", "--all", "--check", "parms"), "no check is called 'parms'\n  hint: did you mean params?"),
-        (("verify", "--all", "--cards", "/nowhere"), "there is no folder of cards at /nowhere"),
+        (("verify", "resnest_digit"), "unknown model 'resnest_digit'\n  hint: did you mean 'resnest_digits'"),
+        (("verify",), "no model is named\n  hint: name one or more models, or give --all"),
+        (("eval",), "no model is named\n  hint: name one or more models"),
+        (("verify", "--all", "--check", "parms"), "unknown check 'parms'\n  hint: did you mean 'params'?"),
+        (("verify", "--all", "--cards", "/nowhere"), "no such folder: /nowhere"),
         (("verify", "resnest_digits", "--device", "cdua:0", "--refresh"), "'cdua:0' is no device"),
-        (("validate", "cards/nothing.yaml"), "there is no file or folder cards/nothing.yaml"),
-        (("verfy",), "no command is called 'verfy'\n  hint: did you mean verify"),
+        (("validate", "cards/nothing.yaml"), "no such file or folder: cards/nothing.yaml"),
+        (("verfy",), "unknown command 'verfy'\n  hint: did you mean 'verify'"),
+        (("quux",), "unknown command 'quux'\n  hint: zoo --help lists the commands"),
         (("list", "--formt", "json"), "No such option"),
         (("verify", "--all", "--data", "digits"), "not of the form NAME=VALUE"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_request_that_cannot_be_carried_out_exits_2(
-    arguments: tuple[str, ...], message: str, run_zoo: RunZoo
-) -> None:
+def test_a_usage_error_exits_2(arguments: tuple[str, ...], message: str, run_zoo: RunZoo) -> None:
     ran = run_zoo(*arguments)
     assert ran.code == 2
     assert message in ran.err
@@ -114,6 +114,30 @@ def test_each_error_has_its_exit_code(
 
     monkeypatch.setattr("zoo.registry.catalog.load_catalog", fail)
     assert run_zoo("list").code == code
+
+
+@pytest.mark.parametrize("arguments", ["list", "cache path", "verify resnest14d --check params", "fetch resnest14d"])
+def test_a_home_of_an_unknown_user_is_a_usage_error(
+    arguments: str, run_zoo: RunZoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOO_HOME", "~nosuchuser/x")
+    ran = run_zoo(*arguments.split())
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == (
+        "zoo: ZOO_HOME is ~nosuchuser/x, but there is no home folder ~nosuchuser\n"
+        "  hint: export ZOO_HOME=/absolute/path\n"
+    )
+
+
+def test_a_report_that_cannot_be_stored_is_mentioned_and_shown(
+    run_zoo: RunZoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").write_text("a file where the folder should be")
+    (tmp_path / "a.yaml").write_text("name: a\n")
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
+    ran = run_zoo("verify", "a", "--cards", tmp_path)
+    assert (ran.code, ran.out.splitlines()[0].split()[0]) == (0, "a")
+    assert "a: cannot store the report for `zoo publish`" in ran.err and "Not a directory" in ran.err
 
 
 def test_a_bug_exits_70_with_its_traceback(run_zoo: RunZoo, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,15 +173,15 @@ def test_an_interrupted_run_exits_130_and_keeps_what_it_printed(tmp_path: Path) 
     [
         ("zoo.verification.checks.build.answer", ["verify", "resnest_digits", "--check", "build"]),
         ("zoo.verification.scores.measure", ["eval", "resnest_digits"]),
-        ("zoo.commands.publish._publish", ["publish", "resnest_digits", "--to", "folder:release"]),
-        ("zoo.commands.publish._check", ["publish", "resnest_digits", "--to", "folder:release", "--check"]),
+        ("zoo.publishing.run._publish", ["publish", "resnest_digits", "--to", "folder:release"]),
+        ("zoo.publishing.run._check", ["publish", "resnest_digits", "--to", "folder:release", "--check"]),
         ("zoo.registry.catalog.Catalog.find", ["show", "resnest_digits"]),
     ],
 )
-def test_an_interrupt_that_a_library_turned_into_an_error_is_an_interrupt(interrupted: str, command: list[str]) -> None:
+def test_an_interrupt_that_a_library_turned_into_an_error_still_exits_130(interrupted: str, command: list[str]) -> None:
     swallowed = f"""
 import os, signal, sys
-import zoo.registry.catalog, zoo.verification.checks.build, zoo.commands.publish, zoo.verification.scores, zoo_cli
+import zoo.registry.catalog, zoo.verification.checks.build, zoo.publishing.run, zoo.verification.scores, zoo_cli
 from zoo.errors import WrongContent
 
 def interrupted(*arguments, **options):
@@ -183,7 +207,7 @@ zoo_cli.main()
     assert "no sound file" not in ran.stdout + ran.stderr
 
 
-def test_a_closed_pipe_is_no_error() -> None:
+def test_a_closed_pipe_is_not_an_error() -> None:
     command = f"{sys.executable} -m zoo_cli list --format json | head -c 1; exit ${{PIPESTATUS[0]}}"
     ran = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
@@ -196,7 +220,7 @@ def test_cards_replace_the_shipped_ones_but_not_their_data_sets(run_zoo: RunZoo,
     assert ran.code == 0, ran.out
 
 
-def test_the_variable_names_folders_of_cards_too(
+def test_the_environment_variable_selects_folders_of_cards(
     run_zoo: RunZoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("a", "b"):
@@ -206,27 +230,27 @@ def test_the_variable_names_folders_of_cards_too(
     assert run_zoo("list", "--format", "names").out == "a\nb\n"
 
 
-def test_an_alias_and_a_deprecated_card_are_said(run_zoo: RunZoo, tmp_path: Path) -> None:
+def test_an_alias_and_a_deprecated_card_are_reported(run_zoo: RunZoo, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("name: a\naliases: [old-a]\ndeprecated: use b\n")
     ran = run_zoo("show", "old-a", "--cards", tmp_path)
     assert ran.code == 0
     assert ran.err == "old-a is an alias of a\na is deprecated: use b\n"
 
 
-def test_show_says_all_that_card_and_family_say(run_zoo: RunZoo) -> None:
+def test_show_prints_everything_in_card_and_collection(run_zoo: RunZoo) -> None:
     ran = run_zoo("show", "resnest269e")
     for text in ("0cc87c48", "84.53", "100830307104", "ResNeSt: Split-Attention Networks", "64x NVIDIA V100 GPUs"):
         assert text in ran.out
 
 
-def test_list_shows_what_is_claimed(run_zoo: RunZoo) -> None:
+def test_list_shows_claimed_values(run_zoo: RunZoo) -> None:
     rows = {row.split()[0]: row.split() for row in run_zoo("list").out.splitlines()}
     assert rows["resnest269e"][1:5] == ["resnest", "110.93M", "77.349G", "84.53%"]
     assert len(rows) >= 10
 
 
 @pytest.mark.parametrize("format_name", plugins.names("formats"))
-def test_every_format_shows_what_is_wrong_and_where(format_name: str, run_zoo: RunZoo, tmp_path: Path) -> None:
+def test_every_format_shows_the_error_and_its_place(format_name: str, run_zoo: RunZoo, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("name: a\nclaims: {results: [{dataset: digits, metric: top1, value: 101}]}\n")
     ran = run_zoo("validate", "--all", "--cards", tmp_path, "--format", format_name)
     assert ran.code == 1
@@ -244,8 +268,8 @@ def test_names_are_completed_without_torch(command: str) -> None:
     assert ran.stdout.split() == ["plain,resnest200e", "plain,resnest269e", "plain,resnest26d", "False"]
 
 
-def test_no_name_that_commands_share_is_a_commands_own() -> None:
-    """Importing zoo.commands.list makes `list` a name of the package, in place of the built-in one."""
+def test_no_shared_function_has_the_name_of_a_command() -> None:
+    """Importing zoo.commands.list makes `list` an attribute of the package, which hides the built-in function."""
     shared = ast.parse((ROOT / "zoo" / "commands" / "__init__.py").read_text(encoding="utf-8"))
     calls = [node.func for node in ast.walk(shared) if isinstance(node, ast.Call)]
     called = {function.id for function in calls if isinstance(function, ast.Name)}

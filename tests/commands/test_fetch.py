@@ -56,7 +56,7 @@ def place(home: Path, content: bytes, name: str) -> str:
     return str(home / "blobs" / sha256(content) / f"{name}.pth")
 
 
-def test_paths_go_to_stdout_and_talk_to_stderr(cards: Path, home: Path, server: FaultServer) -> None:
+def test_paths_go_to_stdout_and_messages_to_stderr(cards: Path, home: Path, server: FaultServer) -> None:
     completed = zoo("fetch", "other", "net")
     assert completed.stdout == f"{place(home, OTHER, 'other')}\n{place(home, CONTENT, 'net')}\n"
     assert completed.stderr == (
@@ -65,7 +65,7 @@ def test_paths_go_to_stdout_and_talk_to_stderr(cards: Path, home: Path, server: 
     assert completed.returncode == 0
 
 
-def test_the_plan_lists_what_is_here_what_is_not_and_the_room(cards: Path, home: Path) -> None:
+def test_a_dry_run_lists_present_and_missing_files_and_the_free_space(cards: Path, home: Path) -> None:
     zoo("fetch", "net")
     card_about(cards, None, ["https://host/unsized"], name="unsized")
     completed = zoo("fetch", "--all", "--dry-run")
@@ -79,13 +79,13 @@ def test_the_plan_lists_what_is_here_what_is_not_and_the_room(cards: Path, home:
     assert total.endswith(" free on the disk")
 
 
-def test_offline_says_what_is_missing_and_exits_with_3(cards: Path, home: Path, server: FaultServer) -> None:
+def test_offline_a_missing_file_exits_3(cards: Path, home: Path, server: FaultServer) -> None:
     completed = zoo("fetch", "net", "--offline")
     assert (completed.returncode, completed.stdout, server.connections) == (3, "", 0)
     assert completed.stderr.endswith("net.pth is not on this machine\n  hint: run `zoo fetch net`\n")
 
 
-def test_what_is_wrong_beats_what_is_missing(cards: Path, home: Path, server: FaultServer) -> None:
+def test_a_wrong_file_decides_the_exit_code_before_a_missing_one(cards: Path, home: Path, server: FaultServer) -> None:
     server.site["/other"] = good(CONTENT)
     card_about(cards, CONTENT, [server.url("/none")], name="gone", size_bytes=7)
     completed = zoo("fetch", "--all")
@@ -95,7 +95,7 @@ def test_what_is_wrong_beats_what_is_missing(cards: Path, home: Path, server: Fa
     assert zoo("fetch", "other").returncode == 3
 
 
-def test_the_format_chooses_the_file(cards: Path, home: Path, server: FaultServer) -> None:
+def test_the_format_selects_the_file(cards: Path, home: Path, server: FaultServer) -> None:
     card = json.loads((cards / "net.yaml").read_text())
     second = {**card["weights"][0], "file": "net.safetensors", "format": "safetensors", "urls": [server.url("/other")]}
     card["weights"].append({**second, "size_bytes": len(OTHER), "sha256": sha256(OTHER)})
@@ -108,23 +108,30 @@ def test_the_format_chooses_the_file(cards: Path, home: Path, server: FaultServe
     assert [Path(line).name for line in both] == ["net.pth", "net.safetensors"]
     missing = zoo("fetch", "other", "--format", "safetensors")
     assert (missing.returncode, missing.stdout) == (3, "")
-    assert missing.stderr == "other: the card has no such weights file\n"
+    assert missing.stderr == "other: the card lists no such weights file\n"
 
 
-def test_an_unknown_name_is_a_mistake_of_the_user(cards: Path) -> None:
+def test_the_cache_of_an_unknown_user_is_ignored(cards: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("XDG_CACHE_HOME", "TORCH_HOME", "HF_HOME", "HF_HUB_CACHE"):
+        monkeypatch.setenv(name, "~nosuchuser/cache")
+    completed = zoo("fetch", "net")
+    assert (completed.returncode, completed.stdout) == (0, f"{place(home, CONTENT, 'net')}\n"), completed.stderr
+
+
+def test_an_unknown_name_exits_2(cards: Path) -> None:
     completed = zoo("fetch", "nett")
     assert completed.returncode == 2
-    assert "did you mean net?" in completed.stderr
+    assert "did you mean 'net'?" in completed.stderr
 
 
-def test_a_server_that_is_waited_for_is_told_of_once(cards: Path, home: Path, server: FaultServer) -> None:
+def test_a_wait_for_a_server_is_reported_once(cards: Path, home: Path, server: FaultServer) -> None:
     server.site["/net"] = first(1, status(503, {"Retry-After": "1"}), then=good(CONTENT))
     completed = zoo("fetch", "net")
-    assert completed.stderr.splitlines()[0] == "net: net.pth: the server answers 503; again in 1 s"
+    assert completed.stderr.splitlines()[0] == "net: net.pth: the server returned 503; retrying in 1 s"
     assert len(completed.stderr.splitlines()) == 2
 
 
-def test_a_terminal_gets_bars_and_the_pipe_the_path(cards: Path, home: Path, server: FaultServer) -> None:
+def test_a_terminal_shows_bars_and_the_pipe_gets_the_paths(cards: Path, home: Path, server: FaultServer) -> None:
     server.site["/other"], server.bytes_per_second = good(OTHER), 4e6
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
@@ -152,12 +159,12 @@ def _read(terminal: io.FileIO) -> bytes:
         return b""
 
 
-def test_the_cache_says_where_it_is_and_what_it_holds(cards: Path, home: Path, server: FaultServer) -> None:
+def test_the_cache_prints_its_folder_and_its_files(cards: Path, home: Path, server: FaultServer) -> None:
     zoo("fetch", "net")
     assert zoo("cache", "path").stdout == f"{home}\n"
     listed = zoo("cache", "list")
     assert listed.stdout == f"{sha256(CONTENT)[:12]}   300.0 kB     0 d  net.pth  {server.url('/net')}\n"
-    assert listed.stderr == "1 files, 300.0 kB\n"
+    assert listed.stderr == "1 file, 300.0 kB\n"
 
 
 def test_interrupted_downloads_are_listed(cards: Path, home: Path) -> None:
@@ -165,15 +172,15 @@ def test_interrupted_downloads_are_listed(cards: Path, home: Path) -> None:
     leave_partial_file(home, b"", [], pid=1).with_suffix(".json").rename(home / "partial/x.1.json")
     (home / "partial/x.1.part").write_bytes(b"")
     lines = zoo("cache", "list", "--partial").stdout.splitlines()
-    assert lines == ["         0 B of 9.4 MB  at work  net.pth  u"]
+    assert lines == ["         0 B of 9.4 MB  active  net.pth  u"]
     leave_partial_file(home, b"\0" * MIB, [[0, MIB]], url="https://host/net")
     assert (
         zoo("cache", "list", "--partial").stdout.splitlines()[0]
-        == "      1.0 MB of 9.4 MB  broken off  net.pth  https://host/net"
+        == "      1.0 MB of 9.4 MB  interrupted  net.pth  https://host/net"
     )
 
 
-def test_a_file_that_rotted_is_put_aside_and_the_exit_code_is_1(cards: Path, home: Path) -> None:
+def test_a_damaged_file_is_quarantined_and_exits_1(cards: Path, home: Path) -> None:
     zoo("fetch", "--all")
     assert zoo("cache", "verify").returncode == 0
     rotten = Path(place(home, CONTENT, "net"))
@@ -186,23 +193,26 @@ def test_a_file_that_rotted_is_put_aside_and_the_exit_code_is_1(cards: Path, hom
     wrong = sha256(CONTENT[:-1] + b"\0")
     aside = home / "quarantine" / f"{wrong[:16]}-net.pth"
     assert sorted(completed.stdout.splitlines()) == sorted(
-        [f"{sha256(CONTENT)[:12]}  net.pth  WRONG, has {wrong}, now {aside}", f"{sha256(OTHER)[:12]}  other.pth  ok"]
+        [
+            f"{sha256(CONTENT)[:12]}  net.pth  WRONG, has {wrong}, quarantined as {aside}",
+            f"{sha256(OTHER)[:12]}  other.pth  ok",
+        ]
     )
     assert zoo("fetch", "net", "--offline").returncode == 3
 
 
-def test_prune_removes_the_longest_unused_until_the_rest_fits(cards: Path, home: Path) -> None:
+def test_prune_removes_the_least_recently_used_until_the_rest_fits(cards: Path, home: Path) -> None:
     zoo("fetch", "--all")
     record = Path(place(home, CONTENT, "net")).parent / ".record-2.json"
     os.utime(record, (time.time() - 1000, time.time() - 1000))
     planned = zoo("cache", "prune", "--max-size", "2MB", "--dry-run")
-    assert (planned.stdout, planned.stderr) == (f"{place(home, CONTENT, 'net')}\n", "would remove 1 files, 300.0 kB\n")
-    assert zoo("cache", "prune", "--max-size", "2MB").stderr == "removed 1 files, 300.0 kB\n"
+    assert (planned.stdout, planned.stderr) == (f"{place(home, CONTENT, 'net')}\n", "would remove 1 file, 300.0 kB\n")
+    assert zoo("cache", "prune", "--max-size", "2MB").stderr == "removed 1 file, 300.0 kB\n"
     assert [name for name in files_below(home) if name.endswith(".pth")] == [f"blobs/{sha256(OTHER)}/other.pth"]
     assert not record.parent.exists()
 
 
-def test_prune_removes_what_was_not_used_for_so_long_and_a_use_counts(cards: Path, home: Path) -> None:
+def test_prune_removes_files_by_the_time_of_their_last_use(cards: Path, home: Path) -> None:
     zoo("fetch", "--all")
     for content, name in ((CONTENT, "net"), (OTHER, "other")):
         os.utime(Path(place(home, content, name)).parent / ".record-2.json", (1, 1))
@@ -222,5 +232,5 @@ def test_prune_without_options_removes_old_leftovers_only(cards: Path, home: Pat
 
 
 @pytest.mark.parametrize("arguments", [("--older-than", "soon"), ("--max-size", "much"), ("--max-size", "5ib")])
-def test_an_age_or_size_that_is_none_is_refused(home: Path, arguments: tuple[str, str]) -> None:
+def test_an_invalid_age_or_size_is_refused(home: Path, arguments: tuple[str, str]) -> None:
     assert zoo("cache", "prune", *arguments).returncode == 2

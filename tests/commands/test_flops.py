@@ -21,16 +21,16 @@ PAGE = {
 }
 
 
-def account_of(run_zoo: RunZoo, *arguments: object) -> dict:
+def counts_of(run_zoo: RunZoo, *arguments: object) -> dict:
     ran = run_zoo("flops", *arguments, "--format", "json")
     assert ran.code == 0, ran.err
     return json.loads(ran.out)
 
 
 @pytest.mark.parametrize("name", PAGE)
-def test_the_number_of_the_page_is_solved_from_itself_alone(name: str, run_zoo: RunZoo) -> None:
+def test_the_published_number_is_explained(name: str, run_zoo: RunZoo) -> None:
     size, value = PAGE[name]
-    (explained,) = account_of(run_zoo, name, "--explain", value)["explained"]
+    (explained,) = counts_of(run_zoo, name, "--explain", value)["explained"]
     (fit,) = explained["fits"]
     assert (fit["convention"], fit["variant"], fit["batch"]) == ("thop", "", 1)
     assert fit["input_shape"] == [3, size, int(size * 1546 / 1213)]
@@ -51,18 +51,18 @@ def test_every_convention_is_counted_and_one_is_broken_down(run_zoo: RunZoo) -> 
 
 def test_the_parts_add_up_to_the_count_at_any_depth(run_zoo: RunZoo) -> None:
     for depth in (1, 2, 3):
-        for count in account_of(run_zoo, "resnest14d", "--depth", depth)["counts"]:
+        for count in counts_of(run_zoo, "resnest14d", "--depth", depth)["counts"]:
             assert sum(amount for _, amount in count["by_module"]) == count["value"]
             assert sum(amount for _, amount in count["by_operator"]) == count["value"]
 
 
 def test_another_input_is_counted(run_zoo: RunZoo) -> None:
-    account = account_of(run_zoo, "resnest50d", "--input", "3x224x285")
-    assert account["input"] == [3, 224, 285]
-    assert {count["convention"]: count["value"] for count in account["counts"]}["thop"] == 6937106336
+    report = counts_of(run_zoo, "resnest50d", "--input", "3x224x285")
+    assert report["input"] == [3, 224, 285]
+    assert {count["convention"]: count["value"] for count in report["counts"]}["thop"] == 6937106336
 
 
-def test_two_images_and_a_number_that_nothing_gives_are_told(run_zoo: RunZoo) -> None:
+def test_a_count_of_two_images_and_a_number_without_explanation(run_zoo: RunZoo) -> None:
     ran = run_zoo("flops", "resnest14d", "--explain", 2 * 3548594464, "--explain", 123456789)
     assert "7,097,188,928 is thop at 3x224x285, for 2 images\n" in ran.out
     assert (
@@ -70,7 +70,7 @@ def test_two_images_and_a_number_that_nothing_gives_are_told(run_zoo: RunZoo) ->
     )
 
 
-def test_a_claim_that_does_not_say_what_was_counted_is_explained_with_its_line(run_zoo: RunZoo, tmp_path: Path) -> None:
+def test_a_claim_without_a_convention_is_explained_with_its_line(run_zoo: RunZoo, tmp_path: Path) -> None:
     (tmp_path / "net.yaml").write_text(
         "name: net\nbuilder: {library: timm, entry: resnest50d}\ninput: {size: [3, 224, 224]}\n"
         "claims:\n  flops:\n    - {value: 6937106336}\n    - {value: 5371160576, input: [3, 224, 224]}\n"
@@ -81,22 +81,22 @@ def test_a_claim_that_does_not_say_what_was_counted_is_explained_with_its_line(r
 
 
 @pytest.mark.parametrize("size", ["224", "3x224", "3x0x224", "3x224x224x2", "axbxc"])
-def test_what_is_no_input_is_refused(size: str, run_zoo: RunZoo) -> None:
+def test_an_invalid_input_size_is_refused(size: str, run_zoo: RunZoo) -> None:
     ran = run_zoo("flops", "resnest14d", "--input", size)
     assert (ran.code, f"{size!r} is no input" in ran.err) == (2, True)
 
 
-def test_an_input_that_the_model_does_not_take_is_told(run_zoo: RunZoo) -> None:
+def test_an_input_that_the_model_does_not_accept_exits_3(run_zoo: RunZoo) -> None:
     ran = run_zoo("flops", "resnest14d", "--input", "4x224x224")
     assert ran.code == 3
     assert "does not run on an input of 1x4x224x224" in ran.out
 
 
-def test_what_is_known_needs_no_torch(run_zoo: RunZoo) -> None:
+def test_a_known_count_needs_no_torch(run_zoo: RunZoo) -> None:
     import subprocess
     import sys
 
-    account_of(run_zoo, "resnest14d", "--explain", 3548594464)
+    counts_of(run_zoo, "resnest14d", "--explain", 3548594464)
     code = (
         "import sys, zoo_cli\nsys.argv = ['zoo', 'flops', 'resnest14d', '--explain', '3548594464']\n"
         "try: zoo_cli.main()\nexcept SystemExit as end: print(end.code, 'torch' in sys.modules)"

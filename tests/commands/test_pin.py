@@ -1,4 +1,4 @@
-"""`zoo pin`: what a card leaves out of size and digest is written into it, and nothing else changes."""
+"""`zoo pin`: missing sizes and digests are written to the card, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def pin(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
-def test_pin_adds_what_is_missing_and_touches_no_other_line(card: Path, server: FaultServer) -> None:
+def test_pin_adds_missing_values_and_changes_no_other_line(card: Path, server: FaultServer) -> None:
     before = card.read_text()
     completed = pin()
     assert completed.returncode == 0, completed.stderr
@@ -66,26 +66,26 @@ def test_pin_adds_what_is_missing_and_touches_no_other_line(card: Path, server: 
     )
     assert card.read_text() == after
     assert completed.stdout == (
-        f"net: wrote sha256, size_bytes into {card};"
-        " nothing was known to check second.pth against: look at it before you trust it\n"
+        f"net: wrote sha256, size_bytes to {card};"
+        " the card had no digest to verify second.pth against: check where it comes from\n"
     )
 
 
-def test_what_is_complete_is_left_alone_and_not_asked_for(card: Path, server: FaultServer) -> None:
+def test_a_complete_card_is_not_changed_and_nothing_is_downloaded(card: Path, server: FaultServer) -> None:
     pin()
     text, connections = card.read_text(), server.connections
-    assert pin().stdout == "net: complete already\n"
+    assert pin().stdout == "net: already complete\n"
     assert (card.read_text(), server.connections) == (text, connections)
 
 
-def test_a_file_that_is_not_what_the_card_says_is_not_pinned(card: Path, server: FaultServer) -> None:
+def test_a_file_that_does_not_match_the_card_is_not_pinned(card: Path, server: FaultServer) -> None:
     server.site["/net"] = good(SECOND)
     text = card.read_text()
     completed = pin()
     assert (completed.returncode, card.read_text()) == (1, text)
-    assert "the publisher's net.pth is not what the card says" in completed.stderr
+    assert "the publisher's net.pth does not match the card" in completed.stderr
 
 
-def test_offline_what_is_not_here_is_not_pinned(card: Path, server: FaultServer) -> None:
+def test_offline_a_missing_file_is_not_pinned(card: Path, server: FaultServer) -> None:
     completed = pin("--offline")
     assert (completed.returncode, server.connections) == (3, 0)

@@ -1,21 +1,22 @@
-"""The contract of a command: one file each, loaded when it is called, which defines `command`, a click.Command.
+"""The contract of a command: a module that defines `command`, a click.Command, and is loaded when it is called.
 
-The first line of the file's docstring is the command's one-line help. A body loads, calls, prints and exits, in at most
-ten lines; what several commands share (options, choosing cards, printing findings) is here. A loaded command is
-an attribute of this package, so no name here may be a command's.
+The first line of the module's docstring is the command's one-line help. The body of a command is at most ten lines: it
+loads the cards, calls one function of a room, prints the result and exits. This module has what several commands share:
+options, reporting aliases, and printing findings. A loaded command becomes an attribute of this package, so no name here
+may be a command's.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 import click
 
 from zoo import plugins
-from zoo.errors import UsageError
 
 if TYPE_CHECKING:
     from zoo.registry.card import Card
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
     from zoo.verification.runner import Verified
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class CommandModule(Protocol):
+    """What a module in this folder offers."""
+
+    @property
+    def command(self) -> click.Command:
+        """The command."""
+
 
 COLOURS = {
     "ok": "green",
@@ -34,46 +44,56 @@ COLOURS = {
     "unclaimed": "white",
 }
 
+print_error = partial(click.echo, err=True)
+"""Print a line to stderr."""
+
 
 def cards_option(function: F) -> F:
-    """`--cards DIR`, repeatable: the zoo to work on."""
+    """Add `--cards DIR`, repeatable: the folders of cards to work on."""
     return click.option(
         "--cards",
         "cards_dirs",
         multiple=True,
         metavar="DIR",
         type=click.Path(path_type=Path),
-        help="Use the cards of this folder, not the shipped ones (repeatable; also ZOO_CARDS).",
+        help="Use the cards in this folder instead of the shipped ones (repeatable; also: ZOO_CARDS).",
     )(function)
 
 
+def all_option(function: F) -> F:
+    """Add `--all`."""
+    return click.option("--all", "everything", is_flag=True, help="Select all cards.")(function)
+
+
 def format_option(function: F) -> F:
-    """`--format`, with the formats that the folder has."""
+    """Add `--format`, with the formats of reports."""
     return click.option(
         "--format",
         "format_name",
         default="text",
         show_default=True,
         type=click.Choice(plugins.names("formats")),
-        help="How to print what was found.",
+        help="Format of the output.",
     )(function)
 
 
 def part_options(function: F) -> F:
-    """`--changed-since REV` and `--shard I/N`: a part of the cards."""
+    """Add `--changed-since REV` and `--shard I/N`, which select a part of the cards."""
     since = click.option(
-        "--changed-since", metavar="REV", help="Only cards that git says changed, and those that they touch."
+        "--changed-since",
+        metavar="REV",
+        help="Select the cards that changed since this git revision, and the cards that they affect.",
     )
-    return since(click.option("--shard", metavar="I/N", help="Only the I-th of N parts.")(function))
+    return since(click.option("--shard", metavar="I/N", help="Take only part I of N parts.")(function))
 
 
 def names_argument(function: F) -> F:
-    """`[NAME]...`, completed from the catalogue."""
+    """Add `[NAME]...`, with shell completion of the cards' names."""
     return click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_names)(function)
 
 
 def complete_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """The names of cards that begin like that, for shell completion."""
+    """Return the names of cards that begin with the incomplete name, for shell completion."""
     from zoo.registry.catalog import load_catalog
 
     catalog = load_catalog(context.params.get("cards_dirs") or ())
@@ -81,66 +101,30 @@ def complete_names(context: click.Context, parameter: click.Parameter, incomplet
 
 
 def choose(catalog: Catalog, names: Sequence[str], everything: bool) -> list[Card | Broken]:
-    """The cards of those names, or all with what is broken; a deprecated card or an alias is said on stderr.
+    """Return the cards as `selection.choose` does, and report aliases and deprecated cards on stderr."""
+    from zoo.verification import selection
 
-    Raises UsageError when there is neither a name nor --all, UnknownName for a name that nothing has.
-    """
-    from zoo.errors import CardError
-
-    if everything:
-        return [*catalog.cards, *catalog.broken]
-    if not names:
-        raise UsageError("no model was named", hint="name some, or give --all")
-    cards: list[Card | Broken] = []
-    for name in dict.fromkeys(names):
-        try:
-            cards.append(find(catalog, name))
-        except CardError:
-            cards += [item for item in catalog.broken if item.name == name]
-    return cards
-
-
-def choose_part(
-    catalog: Catalog,
-    names: Sequence[str],
-    everything: bool,
-    *,
-    changed_since: str | None,
-    shard: str | None,
-    folders: Sequence[Path],
-) -> list[Card | Broken]:
-    """Of the cards of those names, or of all, those that changed since a revision, and of these a part."""
-    from zoo.verification import lint
-
-    cards: list[Card | Broken]
-    if changed_since is None:
-        cards = choose(catalog, names, everything)
-    else:
-        positions, broken = lint.changed_since(catalog, changed_since, folders)
-        cards = [*(catalog.cards[position] for position in positions), *broken]
-    return lint.shard(cards, shard) if shard else cards
+    return selection.choose(catalog, names, everything=everything, report_line=print_error)
 
 
 def find(catalog: Catalog, name: str) -> Card:
-    """The card of that name; a deprecated card or an alias is said on stderr."""
-    card = catalog.find(name)
-    if name != card.name:
-        click.echo(f"{name} is an alias of {card.name}", err=True)
-    if card.deprecated:
-        click.echo(f"{card.name} is deprecated: {card.deprecated}", err=True)
-    return card
+    """Return the card as `selection.find` does, and report an alias or a deprecated card on stderr."""
+    from zoo.verification import selection
+
+    return selection.find(catalog, name, print_error)
 
 
 def conclude(
     verified: Iterable[Verified], format_name: str, *, options: dict[str, Any], report_file: Path | None = None
 ) -> NoReturn:
-    """Print what was found, text as it comes, write the report where it was asked for, and exit with its code."""
+    """Print the findings, text card by card, write the report to the file if there is one, and exit with its code."""
+    from zoo.verification.formats import text
     from zoo.verification.runner import as_report
 
     parts = [*(_print_each(verified) if format_name == "text" else verified)]
     report = as_report(parts, options=options)
     if format_name == "text":
-        click.echo(_text().summary(report.findings), nl=False)
+        click.echo(text.summary(report.findings), nl=False)
     else:
         click.echo(plugins.load("formats", format_name).render(report), nl=False)
     if report_file is not None:
@@ -149,21 +133,21 @@ def conclude(
 
 
 def split_commas(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    """`--check a,b --check c` as (a, b, c); an option's callback."""
+    """Return `--check a,b --check c` as (a, b, c); the callback of an option."""
     return tuple(part for value in values for part in value.split(",") if part)
 
 
 def parse_pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    """`--data NAME=VALUE`, repeated, as a mapping; an option's callback."""
+    """Return `--data NAME=VALUE`, repeated, as a mapping; the callback of an option."""
     pairs = [value.partition("=") for value in values]
-    for name, equals, value in pairs:
-        if not (name and equals and value):
-            raise click.BadParameter(f"{name!r} is not of the form NAME=VALUE")
-    return {name: value for name, _, value in pairs}
+    for value, (name, equals, text) in zip(values, pairs, strict=True):
+        if not (name and equals and text):
+            raise click.BadParameter(f"{value!r} is not of the form NAME=VALUE")
+    return {name: text for name, _, text in pairs}
 
 
 def size_text(size_bytes: int | None) -> str:
-    """The size in decimal units with one digit: `445.4 MB`; `?` when it is not known."""
+    """Return the size in decimal units with one digit, `445.4 MB`; `?` for an unknown size."""
     if size_bytes is None:
         return "?"
     return next(
@@ -173,20 +157,23 @@ def size_text(size_bytes: int | None) -> str:
     )
 
 
+def counted(number: int, noun: str) -> str:
+    """Return the number with the noun in singular or plural: `1 file`, `2 files`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def paint(status: Status, text: str) -> str:
+    """Return the text in the colour of the status; click removes colours where the output has none."""
+    return click.style(text, fg=COLOURS[status.value])
+
+
 def _print_each(verified: Iterable[Verified]) -> Iterator[Verified]:
+    from zoo.verification.formats import text
+
     for result in verified:
-        click.echo(_text().model(_sorted(result.findings), paint), nl=False)
+        click.echo(text.model(_sorted(result.findings), paint), nl=False)
         yield result
 
 
 def _sorted(findings: Sequence[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: (finding.check, finding.key))
-
-
-def paint(status: Status, text: str) -> str:
-    """The word in the colour of its status, where the output has colours."""
-    return click.style(text, fg=COLOURS[status.value])
-
-
-def _text() -> Any:
-    return plugins.load("formats", "text")

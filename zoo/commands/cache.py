@@ -1,4 +1,4 @@
-"""Look after the store: where it is, what it holds, whether that is still right, and make room."""
+"""List, verify and remove the files that zoo keeps on this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.commands import size_text
+from zoo.commands import counted, size_text
 
 if TYPE_CHECKING:
     from zoo.weights.cache import CachedFile, Interrupted
@@ -30,40 +30,38 @@ _SIZES = {
 
 
 def parse_age(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
-    """`30d`, `12h`, `2w` in seconds; an option's callback."""
+    """Return `30d`, `12h` or `2w` in seconds; the callback of an option."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text or "")
     if text is not None and match is None:
-        raise click.BadParameter(f"{text!r} is no age; write 30d, 12h or 2w")
+        raise click.BadParameter(f"{text!r} is not an age; write 30d, 12h or 2w")
     return float(match[1]) * _AGES[match[2]] if match else None
 
 
 def parse_size(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
-    """`500MB`, `20GB`, `1GiB` in bytes; an option's callback."""
+    """Return `500MB`, `20GB` or `1GiB` in bytes; the callback of an option."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgt]?i?)b?", (text or "").lower())
     if text is not None and (match is None or match[2] not in _SIZES):
-        raise click.BadParameter(f"{text!r} is no size; write 500MB, 20GB or 1GiB")
+        raise click.BadParameter(f"{text!r} is not a size; write 500MB, 20GB or 1GiB")
     return int(float(match[1]) * _SIZES[match[2]]) if match else None
 
 
 @click.group()
 def command() -> None:
-    """Look after the store: where it is, what it holds, whether that is still right, and make room."""
+    """List, verify and remove the files that zoo keeps on this machine."""
 
 
 @command.command("path")
 def path_command() -> None:
-    """Print the folder; ZOO_HOME says where it is."""
+    """Print the folder of the files. ZOO_HOME changes it."""
     from zoo.runtime.storage import home
 
     click.echo(str(home()))
 
 
 @command.command("list")
-@click.option(
-    "--partial", is_flag=True, help="Interrupted downloads instead: how far they are, whether somebody is at them."
-)
+@click.option("--partial", is_flag=True, help="List incomplete downloads, and whether a process is downloading them.")
 def list_command(partial: bool) -> None:
-    """List the files with their size, days since the last use, digest and origin."""
+    """List files by digest, size, days since last use, and origin."""
     from zoo.weights import cache
 
     if partial:
@@ -79,27 +77,38 @@ def list_command(partial: bool) -> None:
 
 
 @command.command("verify")
-@click.option("--jobs", default=2, show_default=True, type=click.IntRange(1, 64), help="Files read at a time.")
+@click.option(
+    "--jobs", default=2, show_default=True, type=click.IntRange(1, 64), help="Number of files read at a time."
+)
 def verify_command(jobs: int) -> None:
-    """Read every file again; a changed one is put aside and named, and the exit code is 1."""
+    """Read all files and compare their digests.
+
+    A changed file is quarantined, and the exit code is 1.
+    """
     from zoo.weights import cache
 
     wrong = 0
     for checked in cache.verify(cache.blobs(), jobs=jobs):
         wrong += checked.quarantined is not None
-        state = f"WRONG, has {checked.sha256}, now {checked.quarantined}" if checked.quarantined else "ok"
+        state = f"WRONG, has {checked.sha256}, quarantined as {checked.quarantined}" if checked.quarantined else "ok"
         click.echo(f"{checked.entry.sha256[:12]}  {checked.entry.path.name}  {state}")
     sys.exit(1 if wrong else 0)
 
 
 @command.command("prune")
-@click.option("--older-than", callback=parse_age, metavar="AGE", help="Remove what was not used for 30d, 12h, 2w.")
 @click.option(
-    "--max-size", callback=parse_size, metavar="SIZE", help="Remove the longest unused until the rest has 20GB."
+    "--older-than", callback=parse_age, metavar="AGE", help="Remove files not used for this time: 30d, 12h, 2w."
 )
-@click.option("--dry-run", is_flag=True, help="Only list what would be removed.")
+@click.option(
+    "--max-size", callback=parse_size, metavar="SIZE", help="Remove the least recently used until the rest fits: 20GB."
+)
+@click.option("--dry-run", is_flag=True, help="List what would be removed, and remove nothing.")
 def prune_command(older_than: float | None, max_size: int | None, dry_run: bool) -> None:
-    """Make room. Without options: broken-off downloads and wrong files of a week ago, and what zoo 0.1 left."""
+    """Remove files to free space.
+
+    Without options, it removes incomplete downloads and quarantined files that are older than a week, and the files that
+    zoo 0.1 left.
+    """
     from zoo.weights import cache
 
     removable = cache.removable(cache.blobs(), cache.rest(), now=time.time(),
@@ -115,10 +124,10 @@ def prune_command(older_than: float | None, max_size: int | None, dry_run: bool)
 def _print_interrupted(downloads: Sequence[Interrupted]) -> None:
     for download in downloads:
         progress = f"{size_text(download.done_bytes)} of {size_text(download.size_bytes)}"
-        click.echo(
-            f"{progress:>22}  {'at work' if download.state == 'live' else 'broken off'}  {download.file}  {download.url}"
-        )
+        state = "active" if download.state == "live" else "interrupted"
+        click.echo(f"{progress:>22}  {state}  {download.file}  {download.url}")
 
 
 def _sum(entries: Sequence[CachedFile]) -> str:
-    return f"{sum(entry.files for entry in entries)} files, {size_text(sum(entry.size_bytes for entry in entries))}"
+    files = counted(sum(entry.files for entry in entries), "file")
+    return f"{files}, {size_text(sum(entry.size_bytes for entry in entries))}"

@@ -1,4 +1,4 @@
-"""Data sets: which there are, where this machine's copies are, and whether they are right."""
+"""List data sets, and verify this machine's copies of them."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ from pathlib import Path
 
 import click
 
-from zoo.commands import cards_option, conclude, format_option, parse_pairs
-
-data_option = click.option("--data", multiple=True, callback=parse_pairs, metavar="DATASET=PATH",
-                           help="Where this machine's copy of a data set is.")  # fmt: skip
+from zoo.commands import cards_option, conclude, format_option
+from zoo.commands._evaluation import data_option
 
 
 @click.group()
 def command() -> None:
-    """Data sets: which there are, where this machine's copies are, and whether they are right."""
+    """List data sets, and verify this machine's copies of them."""
 
 
 @command.command("list")
 @data_option
 @cards_option
 def list_command(data: dict[str, str], cards_dirs: tuple[Path, ...]) -> None:
-    """The data sets, and where this machine's copy of each is or how to get one."""
+    """List the data sets: where the copy is, or how to get one."""
     from zoo.accuracy.datasets import location
     from zoo.errors import NotHere
     from zoo.registry.catalog import load_catalog
@@ -37,13 +35,16 @@ def list_command(data: dict[str, str], cards_dirs: tuple[Path, ...]) -> None:
 @command.command("verify")
 @click.argument("names", nargs=-1, required=True, metavar="NAME[/SPLIT]...")
 @data_option
-@click.option("--refresh", is_flag=True, help="Read images again that were read before and have not changed since.")
+@click.option("--refresh", is_flag=True, help="Read all images again, even if they have not changed.")
 @cards_option
 @format_option
 def verify_command(
     names: tuple[str, ...], data: dict[str, str], refresh: bool, cards_dirs: tuple[Path, ...], format_name: str
 ) -> None:
-    """Whether copies of data sets are what their cards say: classes, images, labels, damage, and the manifest's digest."""
+    """Compare copies of data sets with their cards.
+
+    It compares the classes, the number of images, the labels and the manifest's digest, and looks for damaged images.
+    """
     from zoo.models.subject import Settings
     from zoo.registry.catalog import load_catalog
     from zoo.verification import runner

@@ -1,4 +1,4 @@
-"""Evaluate models on a data set: accuracies with their intervals, in a table."""
+"""Evaluate models on data sets and print their accuracies with intervals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.commands import cards_option, find, names_argument
+from zoo.commands import cards_option, names_argument, print_error
 from zoo.commands._evaluation import settings_options, show_progress
 
 if TYPE_CHECKING:
@@ -17,24 +17,25 @@ if TYPE_CHECKING:
 
 @click.command()
 @names_argument
-@click.option("--on", multiple=True, metavar="DATASET[/SPLIT]", help="Evaluate on this split, not on those claimed.")
+@click.option("--on", multiple=True, metavar="DATASET[/SPLIT]",
+              help="Evaluate on this split instead of those with claims (repeatable).")  # fmt: skip
 @click.option("--format", "format_name", type=click.Choice(["text", "json", "markdown"]), default="text",
-              show_default=True, help="A table, or JSON.")  # fmt: skip
+              show_default=True, help="Format of the output.")  # fmt: skip
 @settings_options
 @cards_option
 def command(
     names: tuple[str, ...], on: tuple[str, ...], format_name: str, settings: Settings, cards_dirs: tuple[Path, ...]
 ) -> None:
-    """Evaluate models on a data set: accuracies with their intervals, in a table.
+    """Evaluate models on data sets and print their accuracies with intervals.
 
-    The splits that a card claims results on, or those given. What is known already is not measured again. Exits with 3
-    when a model could not be evaluated; `zoo verify` judges the claims.
+    By default a model is evaluated on the splits that its card claims results on. Results of earlier runs are reused.
+    The exit code is 3 when a model cannot be evaluated. To compare accuracies with claims, run `zoo verify`.
     """
     from zoo.registry.catalog import load_catalog
-    from zoo.verification import scores
+    from zoo.verification import scores, selection
 
     catalog = load_catalog(cards_dirs)
-    cards = [find(catalog, name) for name in names]
+    cards = selection.find_all(catalog, names, print_error)
     with show_progress(settings) as settings:
         table = [score for part in scores.scores_of(cards, catalog, settings, on) for score in part]
     click.echo(scores.render(table, format_name), nl=False)

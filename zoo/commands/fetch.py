@@ -1,4 +1,4 @@
-"""Get weights onto this machine: resumed, verified, from the first mirror that has them; prints the paths."""
+"""Download weights, verify them, and print their paths."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from zoo.commands import cards_option, choose, names_argument, size_text
+from zoo.commands import all_option, cards_option, choose, counted, names_argument, size_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -26,25 +26,26 @@ if TYPE_CHECKING:
 
 @click.command()
 @names_argument
-@click.option("--all", "everything", is_flag=True, help="Every card of the zoo.")
+@all_option
 @click.option("--format", "format_name", type=click.Choice(["pickle", "safetensors", "all"]),
-              help="Which of a card's files, instead of the first.")  # fmt: skip
-@click.option("--jobs", default=4, show_default=True, type=click.IntRange(1, 64), help="Files at a time.")
-@click.option(
-    "--connections", default=8, show_default=True, type=click.IntRange(1, 64), help="Connections for a large file."
-)
+              help="Format of the files to download.  [default: the first file of a card]")  # fmt: skip
+@click.option("--jobs", default=4, show_default=True, type=click.IntRange(1, 64),
+              help="Number of files to download at a time.")  # fmt: skip
+@click.option("--connections", default=8, show_default=True, type=click.IntRange(1, 64),
+              help="Number of connections for a large file.")  # fmt: skip
 @click.option("--stall", default=30.0, show_default=True, type=click.FloatRange(0.1), metavar="SECONDS",
-              help="Ask again after so long without a byte.")  # fmt: skip
-@click.option("--offline", is_flag=True, help="Open no connection; exit 3 when something is not here.")
-@click.option("--dry-run", is_flag=True, help="Only list the files, their sizes, and what is here already.")
+              help="Retry after this time without data.")  # fmt: skip
+@click.option("--offline", is_flag=True, help="Use only files on this machine; exit with 3 if one is missing.")
+@click.option("--dry-run", is_flag=True, help="List the files, their sizes and which are missing; download nothing.")
 @click.option("--signature", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="KEY",
-              help="Fail unless the release on the Hub is signed by this public key (PEM).")  # fmt: skip
+              help="Fail unless the owner of this public key (PEM) signed the release on the Hub.")  # fmt: skip
 @cards_option
 def command(names: tuple[str, ...], everything: bool, format_name: str | None, jobs: int, connections: int, stall: float,
             offline: bool, dry_run: bool, signature: Path | None, cards_dirs: tuple[Path, ...]) -> None:  # fmt: skip
-    """Get weights onto this machine: resumed, verified, from the first mirror that has them; prints the paths.
+    """Download weights, verify them, and print their paths.
 
-    Of each card the first file, unless --format says otherwise. An interrupted download goes on where it was.
+    zoo tries the addresses of a file in the card's order, and compares its size and SHA-256 with the card. It resumes an
+    interrupted download.
     """
     from zoo.registry.catalog import load_catalog
     from zoo.weights import store
@@ -59,12 +60,12 @@ def command(names: tuple[str, ...], everything: bool, format_name: str | None, j
     with _interrupt_on_sigterm(), _progress([weights.size_bytes for _, weights in selected]) as progress:
         downloads = store.fetch_all(selected, jobs=jobs, offline=offline, connections=connections,
                                     retry_policy=RetryPolicy(stall_seconds=stall), progress=progress)  # fmt: skip
-        with closing(downloads) as fetched:  # so that an interruption ends what is under way
+        with closing(downloads) as fetched:  # an interruption ends the running downloads
             _print_results(_check_signatures(fetched, signature) if signature else fetched, progress.print_line, code)
 
 
 def _check_signatures(fetched: Iterable[Fetched], key: Path) -> Iterator[Fetched]:
-    """The same; a file that is not signed by that key is a failure, as one that could not be got."""
+    """Yield the same results; a file without a signature of that key becomes an error."""
     from dataclasses import replace
 
     from zoo.errors import ZooError
@@ -92,20 +93,20 @@ def _select_weights(cards: Iterable[Card | Broken], format_name: str | None) -> 
 
 
 def _report_missing(cards: Sequence[Card | Broken], selected: Sequence[tuple[Card, Weights]]) -> int:
-    """Says which of the models have no such file; the exit code of that."""
+    """Print which models have no such file, and return the exit code."""
     from zoo.registry.catalog import Broken
 
     names = {card.name for card, _ in selected}
     for card in cards:
         if not isinstance(card, Broken) and card.name not in names:
-            click.echo(f"{card.name}: the card has no such weights file", err=True)
+            click.echo(f"{card.name}: the card lists no such weights file", err=True)
     if any(isinstance(card, Broken) for card in cards):
         return 1
     return 0 if len(names) == len(cards) else 3
 
 
 def _print_plan(planned: Sequence[Planned], free_bytes: int) -> None:
-    """One line a file: what would be done, size, model, file or path."""
+    """Print a line for each file: `here` or `download`, size, model, path or file name; then the total."""
     for item in planned:
         size = size_text(item.weights.size_bytes)
         click.echo(
@@ -115,12 +116,13 @@ def _print_plan(planned: Sequence[Planned], free_bytes: int) -> None:
     unknown = f" and {missing.count(None)} of unknown size" if None in missing else ""
     total = size_text(sum(size for size in missing if size is not None))
     click.echo(
-        f"{len(planned)} files, {len(missing)} to download: {total}{unknown}; {size_text(free_bytes)} free on the disk"
+        f"{counted(len(planned), 'file')}, {len(missing)} to download: {total}{unknown}; "
+        f"{size_text(free_bytes)} free on the disk"
     )
 
 
 def _print_results(fetched: Iterable[Fetched], print_line: Callable[[str], None], code: int) -> NoReturn:
-    """Print each path or error as it comes, and exit: 1 when something is wrong, else 3 when something is not here."""
+    """Print each path or error as it comes, and exit: with 1 if a file is wrong, else with 3 if one is missing."""
     from zoo.errors import ZooError
 
     codes = {code}
@@ -140,7 +142,7 @@ def _describe(artifact: Artifact) -> str:
 
 @contextmanager
 def _interrupt_on_sigterm() -> Iterator[None]:
-    """Makes SIGTERM end a transfer as Ctrl-C does: what is done is kept."""
+    """Make SIGTERM end a download as Ctrl-C does, so that it can be resumed."""
 
     def stop(number: int, frame: object) -> NoReturn:
         raise KeyboardInterrupt
@@ -154,7 +156,7 @@ def _interrupt_on_sigterm() -> Iterator[None]:
 
 @contextmanager
 def _progress(sizes: Sequence[int | None]) -> Iterator[_LineProgress | _BarProgress]:
-    """Bars for each file and for all together on a terminal; elsewhere only what is waited for, each thing once."""
+    """Show a bar for each file and one for all files on a terminal; elsewhere print each reason for waiting once."""
     if not sys.stderr.isatty():
         yield _LineProgress()
         return
@@ -169,7 +171,7 @@ def _progress(sizes: Sequence[int | None]) -> Iterator[_LineProgress | _BarProgr
 
 
 class _LineProgress:
-    """Prints lines, each note once."""
+    """Print the notes of downloads, each note once."""
 
     def __init__(self) -> None:
         self._printed_notes: set[tuple[str, str]] = set()
@@ -186,7 +188,7 @@ class _LineProgress:
 
 
 class _BarProgress:
-    """Keeps a bar for each file that is under way, and one for all of them when there are several."""
+    """Show a bar for each running download, and one for all of them if there are several."""
 
     def __init__(self, bars: Bars, sizes: Sequence[int | None]) -> None:
         self._bars = bars

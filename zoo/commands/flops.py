@@ -1,4 +1,4 @@
-"""Count a model under every convention, show where it computes, and explain a published number."""
+"""Count a model's operations under every convention, and explain a published number."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from zoo import plugins
 from zoo.commands import cards_option, complete_names, find
+from zoo.commands._evaluation import code_option
 
 
 @click.command()
@@ -18,10 +19,10 @@ from zoo.commands import cards_option, complete_names, find
     multiple=True,
     type=click.IntRange(1),
     metavar="NUMBER",
-    help="Find which convention and input give this number, to the digit (repeatable).",
+    help="Find the convention and the input that give exactly this number (repeatable).",
 )
 @click.option(
-    "--input", "input_text", metavar="CxHxW", help="Count at this input, as 3x224x224.  [default: the card's]"
+    "--input", "input_text", metavar="CxHxW", help="Input size, for example 3x224x224.  [default: the card's]"
 )
 @click.option(
     "--by",
@@ -29,10 +30,10 @@ from zoo.commands import cards_option, complete_names, find
     type=click.Choice(plugins.names("conventions")),
     default="macs",
     show_default=True,
-    help="The convention to break down.",
+    help="Convention of the breakdown by module and operator.",
 )
 @click.option(
-    "--depth", type=click.IntRange(1), default=1, show_default=True, help="Of the modules that are told apart."
+    "--depth", type=click.IntRange(1), default=1, show_default=True, help="Depth of the modules in the breakdown."
 )
 @click.option(
     "--format",
@@ -40,18 +41,18 @@ from zoo.commands import cards_option, complete_names, find
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
-    help="Tables, or JSON.",
+    help="Format of the output.",
 )
-@click.option("--allow-code", is_flag=True, help="Run the factory that the card names (builder: {library: python}).")
+@code_option
 @cards_option
 def command(
     name: str, explain: tuple[int, ...], input_text: str | None, convention: str, depth: int, format_name: str,
     allow_code: bool, cards_dirs: tuple[Path, ...],
 ) -> None:  # fmt: skip
-    """Count a model under every convention, show where it computes, and explain a published number.
+    """Count a model's operations under every convention, and explain a published number.
 
-    Claims that do not say what was counted are explained too. `zoo verify --write` puts what was found into the card.
-    Exits with 3 when nothing can be counted.
+    Claims without a convention are explained too; `zoo verify --write` adds the convention to the card. The exit code is
+    3 when nothing can be counted.
     """
     from zoo.flops import costs
     from zoo.models.subject import Settings, Subject

@@ -1,4 +1,4 @@
-"""Read cards from documents of other formats: model-index pages, Hub model cards, timm's and torchvision's own tables."""
+"""Create cards from documents of other formats."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from zoo import plugins
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.option(
-    "--to", "folder", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder of the new zoo."
+    "--to", "folder", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the cards."
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
 @click.option(
     "--format",
     "format_name",
     type=click.Choice([name.replace("_", "-") for name in plugins.names("dialects")]),
-    help="The format of the files, where it cannot be told from them.",
+    help="Format of the files.  [default: detected for each file]",
 )
 @click.option(
     "--results",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A CSV of measured accuracies in the layout of timm's results-imagenet.csv.",
+    help="CSV file of measured accuracies, in the layout of timm's results-imagenet.csv.",
 )
 def command(
     sources: tuple[str, ...], folder: Path, dry_run: bool, format_name: str | None, results: Path | None
 ) -> None:
-    """Read cards from documents of other formats: model-index pages, Hub model cards, timm's and torchvision's own tables.
+    """Create cards from documents of other formats.
 
-    One file a model, without losing a value: `zoo export` gives back data equal to the source.
-    A SOURCE is a file, a folder, or timm:PATTERN, torchvision:PATTERN or hf:ORG/NAME.
+    SOURCE is a file or a folder of model-index pages, Hub model cards or CSV tables; or timm:PATTERN,
+    torchvision:PATTERN or hf:ORG/NAME. Each model becomes a card. No value is lost: `zoo export` writes documents with the
+    same data.
     """
     from zoo.conversion import importer
 

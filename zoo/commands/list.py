@@ -1,4 +1,4 @@
-"""List the models of the zoo, with what their cards claim."""
+"""List models and what their cards claim."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from zoo.commands import cards_option, split_commas
 @click.command()
 @click.argument("query", required=False)
 @click.option(
-    "--where", default="", metavar="CONDITION", help='Only models that meet it: "top1 > 80 and params < 50M".'
+    "--where", default="", metavar="CONDITION", help='List only models that meet it: "top1 > 80 and params < 50M".'
 )
-@click.option("--sort", default="", metavar="FIELD", help="By a field; -FIELD for the largest first.")
-@click.option("--fields", multiple=True, callback=split_commas, metavar="FIELD,...", help="The columns to show.")
+@click.option("--sort", default="", metavar="FIELD", help="Sort by a field, or by -FIELD with the largest first.")
+@click.option("--fields", multiple=True, callback=split_commas, metavar="FIELD,...", help="Columns to show.")
 @click.option(
     "--format",
     "format_name",
     type=click.Choice(["text", "json", "names"]),
     default="text",
     show_default=True,
-    help="A table, JSON, or the names alone.",
+    help="Format of the output.",
 )
 @cards_option
 def command(
     query: str | None, where: str, sort: str, fields: tuple[str, ...], format_name: str, cards_dirs: tuple[Path, ...]
 ) -> None:
-    """List the models of the zoo, with what their cards claim.
+    """List models and what their cards claim.
 
-    QUERY is a part of the name. Fields: name, collection, task, license, library, params, macs, flops, top1, top5,
-    dataset, size_bytes, image_size, deprecated, where.
+    QUERY is a part of the name. The fields are name, collection, task, license, library, params, macs, flops, top1,
+    top5, dataset, size_bytes, image_size, deprecated and where.
     """
     from zoo.registry import tables
     from zoo.registry.catalog import load_catalog

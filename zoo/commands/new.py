@@ -1,4 +1,4 @@
-"""Write a first card for a file of weights: params, macs, size, sha256, input and dtype are measured."""
+"""Create a card for a weights file, with measured values."""
 
 from __future__ import annotations
 
@@ -11,29 +11,24 @@ from zoo.commands import parse_pairs
 
 @click.command()
 @click.argument("name")
-@click.option(
-    "--weights", required=True, metavar="FILE", type=click.Path(path_type=Path), help="The file that holds the tensors."
-)
-@click.option("--builder", required=True, metavar="LIBRARY:ENTRY", help="The architecture, as timm:resnet18.")
+@click.option("--weights", required=True, metavar="FILE", type=click.Path(path_type=Path), help="The weights file.")
+@click.option("--builder", required=True, metavar="LIBRARY:ENTRY", help="The architecture, for example timm:resnet18.")
 @click.option(
     "--option",
     "pairs",
     multiple=True,
     callback=parse_pairs,
     metavar="KEY=VALUE",
-    help="A keyword argument of the architecture, as num_classes=10 (repeatable).",
+    help="Keyword argument of the architecture, for example num_classes=10 (repeatable).",
 )
 def command(name: str, weights: Path, builder: str, pairs: dict[str, str]) -> None:
-    """Write a first card for a file of weights: params, macs, size, sha256, input and dtype are measured.
+    """Create a card for a weights file, with measured values.
 
-    The card is written beside FILE, as NAME.yaml. Check it with `zoo verify NAME --cards FOLDER`.
+    zoo measures parameters, multiply-adds, size, SHA-256, input size and type, and writes NAME.yaml to the folder of the
+    weights file.
     """
     from zoo.conversion import new_card
-    from zoo.registry import edit
 
-    library, entry = new_card.parse_builder(builder)
-    text = new_card.draft(name, weights, library, entry, new_card.parse_options(pairs))
-    path = weights.parent / f"{name}.yaml"
-    edit.create(path, text)
+    path = new_card.create(name, weights, builder=builder, options=new_card.parse_options(pairs))
     click.echo(path)
     click.echo(f"next: zoo verify {name} --cards {weights.parent}", err=True)

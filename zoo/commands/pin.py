@@ -1,4 +1,4 @@
-"""Complete the size and all 64 digits of the sha256 in cards, from the files; comments and layout stay."""
+"""Add missing sizes and SHA-256 digests of weights files to cards."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.commands import cards_option, choose, names_argument
+from zoo.commands import all_option, cards_option, choose, names_argument
 
 if TYPE_CHECKING:
     from zoo.registry.card import Card
@@ -22,14 +22,14 @@ FULL_DIGITS = 64
 
 @click.command()
 @names_argument
-@click.option("--all", "everything", is_flag=True, help="Every card of the zoo.")
-@click.option("--offline", is_flag=True, help="Only with files that are on this machine.")
+@all_option
+@click.option("--offline", is_flag=True, help="Use only files that are on this machine.")
 @cards_option
 def command(names: tuple[str, ...], everything: bool, offline: bool, cards_dirs: tuple[Path, ...]) -> None:
-    """Complete the size and all 64 digits of the sha256 in cards, from the files; comments and layout stay.
+    """Add missing sizes and SHA-256 digests of weights files to cards.
 
-    Files that are not here are downloaded. What a card says already is checked and never changed: only what it leaves
-    out is added, and a digest of which it has the first digits is completed.
+    zoo downloads the files that are not on this machine, and verifies them against what the card already says. It adds a
+    missing size or digest and completes a shortened digest. It changes no other value; comments and layout are kept.
     """
     from zoo.registry.catalog import load_catalog
 
@@ -38,7 +38,7 @@ def command(names: tuple[str, ...], everything: bool, offline: bool, cards_dirs:
 
 
 def additions(card: Card, artifacts: Mapping[int, Artifact]) -> dict[Pointer, Any]:
-    """What is to be written into the card, by place: for each of its files that was measured, what the card leaves out."""
+    """Return what to write to the card, by its place: the missing size and digest of each measured file."""
     changes: dict[Pointer, Any] = {}
     for number, artifact in artifacts.items():
         weights = card.weights[number]
@@ -50,7 +50,7 @@ def additions(card: Card, artifacts: Mapping[int, Artifact]) -> dict[Pointer, An
 
 
 def _complete(card: Card | Broken, *, offline: bool) -> int:
-    """Complete one card and say what came of it; the exit code of that."""
+    """Complete one card, print the outcome, and return its exit code."""
     from zoo.errors import ZooError
     from zoo.registry.card import Card
 
@@ -66,7 +66,7 @@ def _complete(card: Card | Broken, *, offline: bool) -> int:
 
 
 def _pin(card: Card, *, offline: bool) -> str:
-    """Measure what is not complete, write it, and say so in one line. Raises what fetch and edit raise."""
+    """Measure the files with a missing value, write the values, and return a line about it. Raises as fetch and edit do."""
     from zoo.registry import edit
     from zoo.weights import store
 
@@ -77,10 +77,10 @@ def _pin(card: Card, *, offline: bool) -> str:
     }
     changes = additions(card, incomplete)
     if not changes:
-        return f"{card.name}: complete already"
+        return f"{card.name}: already complete"
     document = card.where.document
     edit.save(document, edit.apply(document, changes))
     unchecked = [card.weights[number].file for number in incomplete if card.weights[number].sha256 is None]
-    warning = f"; nothing was known to check {', '.join(unchecked)} against: look at it before you trust it"
+    warning = f"; the card had no digest to verify {', '.join(unchecked)} against: check where it comes from"
     written = ", ".join(sorted({str(pointer[-1]) for pointer in changes}))
-    return f"{card.name}: wrote {written} into {card.path}{warning if unchecked else ''}"
+    return f"{card.name}: wrote {written} to {card.path}{warning if unchecked else ''}"

@@ -1,4 +1,4 @@
-"""Say what a model sees in images: the five most probable classes by name."""
+"""Print the five most probable classes of images."""
 
 from __future__ import annotations
 
@@ -6,28 +6,32 @@ from pathlib import Path
 
 import click
 
-from zoo.commands import cards_option, find
+from zoo.commands import cards_option, complete_names, find
+from zoo.commands._evaluation import code_option, device_option, fetch_option
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_names)
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...", type=click.Path(path_type=Path))
-@click.option("--fetch", is_flag=True, help="Download weights that are not on this machine.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda:0 or mps.")
+@fetch_option
+@device_option
+@code_option
 @click.option("--format", "format_name", type=click.Choice(["text", "json"]), default="text", show_default=True,
-              help="Lines for people, or JSON.")  # fmt: skip
+              help="Format of the output.")  # fmt: skip
 @cards_option
 def command(
-    name: str, images: tuple[Path, ...], fetch: bool, device: str, format_name: str, cards_dirs: tuple[Path, ...]
-) -> None:
-    """Say what a model sees in images: the five most probable classes by name.
+    name: str, images: tuple[Path, ...], fetch: bool, device: str, allow_code: bool, format_name: str,
+    cards_dirs: tuple[Path, ...],
+) -> None:  # fmt: skip
+    """Print the five most probable classes of images.
 
-    The names are the card's, else those of the data set that its results are claimed on.
+    The names of the classes are the card's, else those of the data set that the card claims results on.
     """
-    from zoo.models.subject import Settings
-    from zoo.registry.catalog import load_catalog
+    from zoo.models.subject import Settings, Subject
+    from zoo.registry.catalog import Member, load_catalog
     from zoo.verification import predict
 
     catalog = load_catalog(cards_dirs)
-    predictions = predict.predict(find(catalog, name), catalog, Settings(fetch=fetch, device=device), images)
+    settings = Settings(fetch=fetch, device=device, allow_code=allow_code)
+    predictions = predict.predict(Subject(Member(find(catalog, name), catalog), settings), images)
     click.echo(predict.render(predictions, format_name), nl=False)

@@ -1,4 +1,4 @@
-"""Show all that a card and its family say."""
+"""Show everything in a card and in its collection."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from zoo.commands import cards_option, complete_names, find
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
-    help="Lines for people, or JSON.",
+    help="Format of the output.",
 )
 @cards_option
 def command(name: str, format_name: str, cards_dirs: tuple[Path, ...]) -> None:
-    """Show all that a card and its family say."""
+    """Show everything in a card and in its collection."""
     from zoo.registry import tables
     from zoo.registry.catalog import load_catalog
 

@@ -1,4 +1,4 @@
-"""Check cards without network and without torch: format, and whether what they say can be true."""
+"""Validate the format and the consistency of cards, without a network or torch."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.commands import cards_option, find, format_option, paint, part_options, split_commas
+from zoo.commands import all_option, cards_option, format_option, paint, part_options, print_error, split_commas
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from zoo.registry.catalog import Broken, Catalog
     from zoo.verification.lint import LintResult
     from zoo.verification.report import Finding
 
@@ -27,20 +26,21 @@ def _explain(context: click.Context, parameter: click.Parameter, rule: str | Non
 
 
 @click.command()
-@click.argument("targets", nargs=-1, metavar="[PATH|NAME]...")
-@click.option("--all", "everything", is_flag=True, help="Every card of the zoo.")
+@click.argument("targets", nargs=-1, metavar="[NAME|PATH]...")
+@all_option
 @part_options
-@click.option("--select", multiple=True, callback=split_commas, metavar="RULE,...", help="Only these rules.")
-@click.option("--ignore", multiple=True, callback=split_commas, metavar="RULE,...", help="All but these rules.")
-@click.option("--fix", is_flag=True, help="First mend what can be mended without a choice; comments and layout stay.")
-@click.option("--strict", is_flag=True, help="Let suspicions count as errors.")
+@click.option("--select", "rules", multiple=True, callback=split_commas, metavar="RULE,...",
+              help="Apply only these rules.")  # fmt: skip
+@click.option("--ignore", multiple=True, callback=split_commas, metavar="RULE,...", help="Do not apply these rules.")
+@click.option("--fix", is_flag=True, help="First fix unambiguous errors in the files; comments and layout are kept.")
+@click.option("--strict", is_flag=True, help="Treat suspect findings as failures.")
 @click.option(
     "--explain",
     metavar="RULE",
     is_eager=True,
     expose_value=False,
     callback=_explain,
-    help="Say what a rule says; `all` lists them.",
+    help="Explain a rule and exit; `all` lists the rules.",
 )
 @cards_option
 @format_option
@@ -49,82 +49,35 @@ def command(
     everything: bool,
     changed_since: str | None,
     shard: str | None,
-    select: tuple[str, ...],
+    rules: tuple[str, ...],
     ignore: tuple[str, ...],
     fix: bool,
     strict: bool,
     cards_dirs: tuple[Path, ...],
     format_name: str,
 ) -> None:
-    """Check cards without network and without torch: format, and whether what they say can be true.
+    """Validate the format and the consistency of cards, without a network or torch.
 
-    A PATH is a card's file or a folder of cards; it is checked together with the zoo's other cards.
+    PATH is a card file or a folder of cards. Its cards are compared with the other cards of the zoo.
     """
-    from zoo.verification import lint
+    from zoo.verification import validation
 
-    catalog, positions, broken = _select(targets, everything, changed_since, cards_dirs)
-    if fix and _fix_files(catalog, positions, broken):
-        catalog, positions, broken = _select(targets, everything, changed_since, cards_dirs)
-    positions = lint.shard(positions, shard) if shard else positions
-    results = lint.validate(catalog, positions, broken, select=select, ignore=ignore)
-    options = {"command": "validate", "strict": strict, "select": list(select), "ignore": list(ignore)}
+    results = validation.validate(targets, cards_dirs, everything=everything, changed_since=changed_since, shard=shard,
+                                  rules=rules, ignore=ignore, fix=fix, report_line=print_error)  # fmt: skip
+    options = {"command": "validate", "strict": strict, "select": list(rules), "ignore": list(ignore)}
     sys.exit(_print_results(results, format_name, options, strict=strict))
 
 
-def _select(
-    targets: tuple[str, ...], everything: bool, revision: str | None, folders: tuple[Path, ...]
-) -> tuple[Catalog, list[int], list[Broken]]:
-    """The catalogue, and which of its cards and unreadable files were asked for."""
-    from zoo.errors import CardError, UsageError
-    from zoo.registry.catalog import load_catalog, used_folders
-    from zoo.verification import lint
-
-    paths = [
-        Path(target)
-        for target in targets
-        if "/" in target or target.endswith((".yaml", ".yml")) or Path(target).exists()
-    ]
-    catalog = load_catalog(folders).with_files(paths)
-    if revision is not None:
-        return catalog, *lint.changed_since(catalog, revision, used_folders(folders))
-    if everything:
-        return catalog, list(range(len(catalog.cards))), list(catalog.broken)
-    names = [target for target in targets if Path(target) not in paths]
-    if not targets:
-        raise UsageError("no model was named", hint="name some, or give --all")
-    positions = {position for position, entry in enumerate(catalog.cards.entries) if entry.path in catalog.selected}
-    broken = [item for item in catalog.broken if item.document.path in catalog.selected]
-    for name in names:
-        try:
-            positions.add(catalog.names.index(find(catalog, name).name))
-        except CardError:
-            broken += [item for item in catalog.broken if item.name == name]
-    return catalog, sorted(positions), broken
-
-
-def _fix_files(catalog: Catalog, positions: list[int], broken: list[Broken]) -> bool:
-    """Mend the files and say on stderr what was changed; whether anything was."""
-    from zoo.verification import fix
-
-    documents = [catalog.cards.entries[position].document for position in positions]
-    documents += [item.document for item in broken]
-    changes = [line for document in documents for line in fix.fix(document)]
-    click.echo("".join(f"{line}\n" for line in changes), nl=False, err=True)
-    return bool(changes)
-
-
 def _print_results(results: Iterator[LintResult], format_name: str, options: dict[str, object], *, strict: bool) -> int:
-    """Print what was found, text as it comes; the exit code."""
+    """Print the findings, text card by card, and return the exit code."""
     from zoo import plugins
-    from zoo.verification import lint, report
+    from zoo.verification import lint, report, validation
+    from zoo.verification.formats import text
 
     if format_name != "text":
-        parts = list(results)
-        subjects = [part.card() for part in parts if part.card is not None]
-        full_report = report.make(subjects, [finding for part in parts for finding in part.findings], options=options)
+        full_report = validation.as_report(results, options=options)
         click.echo(plugins.load("formats", format_name).render(full_report), nl=False)
         return full_report.exit_code
-    text = plugins.load("formats", "text")
     findings: list[Finding] = []
     for lines, parts in lint.render_batches(results, lambda findings: text.model(findings, paint)):
         click.echo(lines, nl=False)

@@ -1,16 +1,24 @@
-"""Prove what cards claim: files, architecture, parameters, FLOPs, accuracy."""
+"""Verify what cards claim: files, architecture, parameters, FLOPs, accuracy."""
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from zoo import plugins
-from zoo.commands import cards_option, choose_part, conclude, format_option, names_argument, part_options, split_commas
-from zoo.commands._evaluation import report_options, settings_options, show_progress
+from zoo.commands import (
+    all_option,
+    cards_option,
+    conclude,
+    format_option,
+    names_argument,
+    part_options,
+    print_error,
+    split_commas,
+)
+from zoo.commands._evaluation import settings_options, show_progress
 
 if TYPE_CHECKING:
     from zoo.models.subject import Settings
@@ -18,7 +26,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @names_argument
-@click.option("--all", "everything", is_flag=True, help="Every card of the zoo.")
+@all_option
 @part_options
 @click.option(
     "--check",
@@ -26,14 +34,14 @@ if TYPE_CHECKING:
     multiple=True,
     callback=split_commas,
     metavar="NAME,...",
-    help="Only these checks: " + ", ".join(plugins.names("checks")) + ".",
+    help="Run only these checks: " + ", ".join(plugins.names("checks")) + ".",
 )
 @settings_options
 @click.option(
-    "--remote", is_flag=True, help="Ask the files' servers for size, and types and shapes, without a download."
+    "--remote", is_flag=True, help="Ask the servers for the size, types and shapes of files, without a download."
 )
-@click.option("--write", is_flag=True, help="Add to the cards what was measured and is not claimed yet.")
-@click.option("--strict", is_flag=True, help="Let skipped checks and suspicions count.")
+@click.option("--write", is_flag=True, help="Add measured values to the cards that claim none.")
+@click.option("--strict", is_flag=True, help="Treat skipped checks and suspect findings as failures.")
 @click.option(
     "--report",
     "report_file",
@@ -56,28 +64,22 @@ def command(
     cards_dirs: tuple[Path, ...],
     format_name: str,
 ) -> None:
-    """Prove what cards claim: files, architecture, parameters, FLOPs, accuracy.
+    """Verify what cards claim: files, architecture, parameters, FLOPs, accuracy.
 
-    Only what was measured and agrees is shown as ok. What is known already is not measured again. --write adds
-    multiply-adds, parameters, types, a fingerprint, and the convention of bare FLOPs; it never changes a claim.
+    A claim is ok only if zoo measured a value that agrees. Results of earlier runs are reused. --write adds multiply-adds,
+    parameters, types, a fingerprint, and the convention of FLOPs without one; it never changes a claimed value.
     """
     from dataclasses import replace
 
-    from zoo.registry.catalog import load_catalog, used_folders
-    from zoo.verification import runner, write_back
+    from zoo.registry.catalog import load_catalog
+    from zoo.verification import options, runner, selection, write_back
 
-    catalog = load_catalog(cards_dirs)
-    options = {
-        "command": "verify",
-        "strict": strict,
-        "checks": list(checks),
-        "remote": remote,
-        **report_options(settings),
-    }
-    cards = choose_part(
-        catalog, names, everything, changed_since=changed_since, shard=shard, folders=used_folders(cards_dirs)
-    )
-    with show_progress(replace(settings, remote=remote)) as settings:
+    catalog, settings = load_catalog(cards_dirs), replace(settings, remote=remote)
+    described = options.describe("verify", settings, strict=strict, checks=checks)
+    cards = selection.choose_part(catalog, names, cards_dirs, everything=everything, changed_since=changed_since,
+                                  shard=shard, report_line=print_error)  # fmt: skip
+    with show_progress(settings) as settings:
         verified = runner.verify(cards, catalog, settings, checks)
-        verified = write_back.write(verified, catalog, settings, partial(click.echo, err=True)) if write else verified
-        conclude(runner.store_reports(verified, options), format_name, options=options, report_file=report_file)
+        verified = write_back.write(verified, catalog, settings, print_error) if write else verified
+        stored = runner.store_reports(verified, described, print_error)
+        conclude(stored, format_name, options=described, report_file=report_file)
