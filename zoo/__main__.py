@@ -6,12 +6,11 @@ import os
 import sys
 
 if __name__ == "__main__":
-    # `python -m` puts the working folder first on the path: a torch.py there must not take the place of torch.
-    if os.path.realpath(sys.path[0]) == os.path.realpath(""):
+    # `python -m` puts the working folder first on the path: a torch.py there must not take the place of torch. When zoo is
+    # itself imported from the working folder, that folder must stay.
+    working_folder = os.path.realpath("")
+    if os.path.realpath(sys.path[0]) == working_folder != os.path.realpath(f"{__file__}/../.."):
         del sys.path[0]
-    root = __file__.removesuffix("/zoo/__main__.py")
-    if root not in sys.path:  # zoo runs from a folder that is not installed
-        sys.path.append(root)
     from zoo_cli import main
 
     main()
