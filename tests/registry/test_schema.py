@@ -41,7 +41,7 @@ def test_a_valid_card_is_read_without_marks_and_without_jsonschema(monkeypatch: 
 
 
 def test_jsonschema_decides_when_the_quick_validator_cannot() -> None:
-    data = {"name": "net", "claims": {"params": {"value": 2**70}}}
+    data = {"name": "net", "extra": {"id": 2**70}}
     assert problems(Document(Path("c"), "c", data, (), ""), "card") == ()
 
 

@@ -25,6 +25,8 @@ from zoo.registry.quantities import percent, whole
 T = TypeVar("T")
 PROSE = frozenset({"paper", "description", "citation", "training", "extra"})
 """Fields that no check reads: after a change to them, earlier reports stay valid."""
+BINDING_OF_DATASET = ("name", "aliases", "title", "kind", "splits", "classes", "class_names", "label_space")
+"""Fields of a dataset card that decide what is measured and published: after a change to them, earlier reports are not valid."""
 BUILDERS_OF_CODE = frozenset({"python"})
 """The builders that run code named by the card. They need the user's permission."""
 
@@ -393,6 +395,13 @@ def card_sha256(card: Card, collection: Collection | None) -> str:
     parts = [card.where.document.data, collection.where.document.data if collection else {}]
     claims = [{key: value for key, value in part.items() if key not in PROSE} for part in parts]
     return hashlib.sha256(canonical_json(claims).encode()).hexdigest()
+
+
+def dataset_sha256(dataset: Dataset) -> str:
+    """Return the SHA-256, in hex, of what the dataset card says about images, classes and names: of its canonical JSON."""
+    data = dataset.where.document.data
+    said = {key: data[key] for key in BINDING_OF_DATASET if key in data}
+    return hashlib.sha256(canonical_json(said).encode()).hexdigest()
 
 
 def canonical_json(value: object) -> str:

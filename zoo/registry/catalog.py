@@ -6,8 +6,8 @@ is not valid becomes Broken, with its problems, and the other files are still lo
 
 from __future__ import annotations
 
+import hashlib
 import os
-import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -17,7 +17,9 @@ from typing import Any, TypeVar, overload
 from zoo.errors import CardError, UnknownName, UsageError
 from zoo.registry import index
 from zoo.registry.card import Card, Collection, Dataset, card_sha256
+from zoo.registry.datasets import Datasets, choose, names_of, normalized
 from zoo.registry.document import Document
+from zoo.registry.files import real_path
 from zoo.registry.index import IndexEntry, Key
 from zoo.registry.position import Problem
 from zoo.registry.schema import data_root
@@ -27,7 +29,10 @@ _Kind = TypeVar("_Kind", bound="Card | Collection | Dataset")
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A file that is not a valid card, family or data set. `name` is the file's own `name` if it has one, else its stem."""
+    """A file that is not a valid card, family or data set. `name` is the file's own `name` if it has one, else its stem.
+
+    kind: `card`, `collection` or `dataset`; `folder` for a link to a folder, which is not followed.
+    """
 
     kind: str
     name: str
@@ -75,13 +80,14 @@ class LazyList(Sequence[_Kind]):
 class Catalog:
     """The cards of a zoo in the order of their files, with its families, data sets and broken files.
 
-    selected: the files that `with_files` added.
+    own_datasets: the zoo's own dataset cards. invalid: the files that are not valid. selected: the files that `with_files`
+    added.
     """
 
     cards: LazyList[Card] = field(default_factory=lambda: LazyList(Card))
     collections: LazyList[Collection] = field(default_factory=lambda: LazyList(Collection))
-    datasets: LazyList[Dataset] = field(default_factory=lambda: LazyList(Dataset))
-    broken: tuple[Broken, ...] = ()
+    own_datasets: tuple[IndexEntry, ...] = ()
+    invalid: tuple[Broken, ...] = ()
     selected: frozenset[Path] = field(default=frozenset(), repr=False)
     _derived: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -104,16 +110,62 @@ class Catalog:
         position = self._collections.get(card.collection) if card.collection else None
         return None if position is None else self.collections[position]
 
+    @cached_property
+    def datasets(self) -> LazyList[Dataset]:
+        """The data sets that cards may use: the shipped ones, and the zoo's own ones, which replace them."""
+        return LazyList(Dataset, partial(_usable, self._datasets) if self._has_own else _shipped_datasets)
+
+    @cached_property
+    def broken(self) -> tuple[Broken, ...]:
+        """The files that are not valid, and dataset cards that contradict another one of the same name."""
+        conflicts = self._datasets.conflicts if self._has_own else ()
+        return (*self.invalid, *(_broken(entry, problems) for entry, problems in conflicts))
+
     def dataset(self, name: str) -> Dataset | None:
-        """Return the data set of that name or alias, or None; case, spaces and punctuation are ignored."""
-        return self._datasets.get(_normalized(name))
+        """Return the data set of that name or alias, or None; case, spaces and punctuation are ignored.
+
+        None also stands for a name whose dataset card is not valid; `dataset_problem` tells the two apart.
+        """
+        position = None if self.dataset_problem(name) else self._dataset_positions.get(normalized(name))
+        return None if position is None else self.datasets[position]
+
+    def dataset_problem(self, name: str) -> Problem | None:
+        """Return what is wrong with the dataset card of that name or alias; None when it is valid or does not exist."""
+        document = self._datasets.unusable.get(normalized(name)) if self._has_own else None
+        return document.problems[0] if document else None
+
+    def refuse_invalid_dataset(self, name: str) -> None:
+        """Raise CardError when the dataset card of that name or alias is not valid."""
+        problem = self.dataset_problem(name)
+        if problem is not None:
+            what = f"the dataset card of {name} is not valid: {problem.what}"
+            raise CardError(what, where=str(problem.place), hint=problem.hint)
 
     def find_dataset(self, name: str) -> Dataset:
-        """Return the data set of that name or alias; raises UnknownName with the nearest names."""
+        """Return the data set of that name or alias.
+
+        Raises UnknownName with the nearest names, CardError when the dataset card of that name is not valid.
+        """
+        self.refuse_invalid_dataset(name)
         dataset = self.dataset(name)
         if dataset is None:
             raise UnknownName("data set", name, self.dataset_names)
         return dataset
+
+    def is_own_manifest(self, dataset: Dataset, split: str) -> bool:
+        """Return whether the manifest's digest of a split was recorded by this zoo, not by the card that comes with zoo."""
+        name = normalized(dataset.name)
+        shipped = [entry for entry in _shipped_datasets() if normalized(entry.name) == name]
+        known = shipped[0].document.data["splits"].get(split, {}) if shipped else {}
+        return dataset.splits[split].manifest_sha256 is not None and "manifest_sha256" not in known
+
+    @cached_property
+    def datasets_sha256(self) -> str:
+        """SHA-256, in hex, of everything that a rule may read of data sets: the dataset cards, and problems with them."""
+        parts = [entry.sha256 for entry in self.datasets.entries]
+        if self._has_own:
+            parts += [f"{name} {document.problems[0]}" for name, document in sorted(self._datasets.unusable.items())]
+        return hashlib.sha256("\n".join(parts).encode(errors="replace")).hexdigest()
 
     @property
     def dataset_names(self) -> tuple[str, ...]:
@@ -139,18 +191,23 @@ class Catalog:
         added = _catalog_of(entry for top in paths for entry in _entries(top))
         family_paths = {path.parent / "collection.yaml" for path in paths if path.is_file()}
         families = _catalog_of(index.read(path) for path in sorted(family_paths) if path.is_file())
-        names = {entry.name for entry in added.cards.entries} | {item.name for item in added.broken}
-        return replace(
-            self,
-            cards=LazyList(
-                Card, (*(entry for entry in self.cards.entries if entry.name not in names), *added.cards.entries)
+        names = {entry.name for entry in added.cards.entries} | {item.name for item in added.invalid}
+        dataset_names = {name for entry in added.own_datasets for name in names_of(entry.document)}
+        files = {real_path(item.document.path) for item in added.invalid}
+        return Catalog(
+            LazyList(Card, (*(entry for entry in self.cards.entries if entry.name not in names), *added.cards.entries)),
+            _merged(self.collections, families.collections, added.collections),
+            (
+                *(entry for entry in self.own_datasets if not dataset_names & names_of(entry.document)),
+                *added.own_datasets,
             ),
-            collections=_merged(self.collections, families.collections, added.collections),
-            datasets=_merged(self.datasets, added.datasets),
-            broken=(*self.broken, *added.broken),
-            selected=frozenset(entry.path for entry in added.cards.entries)
-            | frozenset(item.document.path for item in added.broken),
-            _derived={},
+            (*(item for item in self.invalid if real_path(item.document.path) not in files), *added.invalid),
+            frozenset(
+                (
+                    *(entry.path for entry in (*added.cards.entries, *added.own_datasets)),
+                    *(item.document.path for item in added.invalid),
+                )
+            ),
         )
 
     @cached_property
@@ -176,10 +233,21 @@ class Catalog:
     def _collections(self) -> Mapping[str, int]:
         return {name: position for position, name in enumerate(self.collections.names)}
 
+    @property
+    def _has_own(self) -> bool:
+        """Whether the zoo has dataset cards of its own, valid or not. Without any, the shipped ones are read on first use."""
+        return bool(self.own_datasets) or any(item.kind == "dataset" for item in self.invalid)
+
     @cached_property
-    def _datasets(self) -> Mapping[str, Dataset]:
-        named = {_normalized(alias): item for item in self.datasets for alias in item.aliases}
-        return named | {_normalized(item.name): item for item in self.datasets}
+    def _datasets(self) -> Datasets:
+        invalid = [item.document for item in self.invalid if item.kind == "dataset"]
+        return choose(self.own_datasets, invalid, _shipped_datasets())
+
+    @cached_property
+    def _dataset_positions(self) -> Mapping[str, int]:
+        items = list(enumerate(self.datasets.entries))
+        aliases = {name: position for position, entry in items for name in names_of(entry.document)}
+        return aliases | {normalized(entry.name): position for position, entry in items}
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,9 +275,9 @@ def load_catalog(folders: Iterable[Path] = ()) -> Catalog:
     """
     folders = own_folders(folders)
     if not folders:
-        return _catalog_of(index.scan(data_root() / "cards"))
-    catalog = _catalog_of(entry for folder in folders for entry in index.scan(folder))
-    return replace(catalog, datasets=LazyList(Dataset, partial(_with_shipped, catalog.datasets)))
+        shipped = _catalog_of(index.scan(data_root() / "cards"))
+        return replace(shipped, own_datasets=())
+    return _catalog_of(entry for folder in folders for entry in index.scan(folder))
 
 
 def own_folders(folders: Iterable[Path] = ()) -> tuple[Path, ...]:
@@ -247,24 +315,27 @@ def _entries(top: Path) -> Iterable[IndexEntry]:
 
 def _catalog_of(entries: Iterable[IndexEntry]) -> Catalog:
     kinds: dict[str, list[IndexEntry]] = {"card": [], "collection": [], "dataset": []}
-    broken: list[Broken] = []
+    invalid: list[Broken] = []
     for entry in entries:
         if entry.is_valid:
             kinds[entry.kind].append(entry)
         else:
-            broken.append(Broken(entry.kind, entry.name, entry.document, entry.document.problems))
+            invalid.append(_broken(entry, entry.document.problems))
     cards, families = LazyList(Card, kinds["card"]), LazyList(Collection, kinds["collection"])
-    return Catalog(cards, families, LazyList(Dataset, kinds["dataset"]), tuple(broken))
+    return Catalog(cards, families, tuple(kinds["dataset"]), tuple(invalid))
 
 
-def _with_shipped(datasets: LazyList[Dataset]) -> Iterable[IndexEntry]:
-    """Return these data sets and the shipped ones. It is called on first use, because listing or fetching models needs none."""
-    return _merged(_catalog_of(index.scan(data_root() / "cards" / "datasets")).datasets, datasets).entries
+def _broken(entry: IndexEntry, problems: tuple[Problem, ...]) -> Broken:
+    return Broken(entry.kind, entry.name, replace(entry.document, problems=problems), problems)
 
 
-def _normalized(name: str) -> str:
-    """Return a name without case and punctuation: ImageNet-1k and imagenet_1k are one data set."""
-    return re.sub(r"[\W_]", "", name.casefold())
+def _shipped_datasets() -> tuple[IndexEntry, ...]:
+    """Return the shipped data sets. It is called on first use, because listing or fetching models needs none."""
+    return _catalog_of(index.scan(data_root() / "cards" / "datasets")).own_datasets
+
+
+def _usable(datasets: Datasets) -> tuple[IndexEntry, ...]:
+    return datasets.entries
 
 
 def _merged(old: LazyList[_Kind], *new: LazyList[_Kind]) -> LazyList[_Kind]:

@@ -28,7 +28,7 @@ from zoo.registry.yaml_nodes import (
     compose,
     construct_quickly,
     marks_of,
-    refuse_deep,
+    refuse_large,
     yaml_message,
 )
 
@@ -141,7 +141,7 @@ def parse(text: str, path: Path, label: str | None = None) -> Document:
 
     label = label or display(path)
     try:
-        refuse_deep(text)
+        refuse_large(text)
         root = compose(text)
     except (UnsupportedYaml, yaml.YAMLError, ValueError) as error:
         return _invalid(path, label, text, error)
@@ -168,7 +168,7 @@ def parse_foreign(text: str, path: Path, label: str) -> Document:
     import yaml
 
     try:
-        refuse_deep(text)
+        refuse_large(text)
         root: Any = yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         construction = ForeignConstruction(label)
         at: Pointer = () if root is None or root.id == "mapping" else (ROOT,)

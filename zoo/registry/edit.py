@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import CannotCheck, UsageError
-from zoo.registry.document import Document, parse
+from zoo.errors import CannotCheck, CardError, UsageError
+from zoo.registry import files
+from zoo.registry.document import Document, parse, read_text
 from zoo.registry.position import Pointer, json_pointer
 from zoo.registry.yaml_nodes import Plain, scalar
 from zoo.runtime.storage import write_atomically
+from zoo.runtime.text import terminal
 
 MAX_COLUMNS = 120
 """A mapping or list is written on one line when it fits into this many columns."""
@@ -88,22 +91,35 @@ def _with_key(data: Any, pointer: Pointer, name: str) -> Any:
 
 
 def save(document: Document, text: str) -> None:
-    """Replace the document's file by the text, atomically.
+    """Replace the document's file by the text, atomically; of a link within its folder, the file that it leads to.
 
-    Raises UsageError when the file has changed since the document was read, CannotCheck when writing fails.
+    Raises UsageError when the file has changed since the document was read; CannotCheck when it is a link out of its folder,
+    or writing fails.
     """
-    if document.path.read_text(encoding="utf-8") != document.text:
+    try:
+        current = read_text(document.path)
+    except (CardError, OSError, UnicodeDecodeError) as error:
+        what = error.what if isinstance(error, CardError) else str(error)
+        raise CannotCheck(f"cannot write the file: {what}", where=document.label) from error
+    if current != document.text:
         raise UsageError("the file changed while zoo was using it", where=document.label, hint="run the command again")
-    create(document.path, text, replace=True)
+    _write(files.real_path(document.path), text)
 
 
-def create(path: Path, text: str, *, replace: bool = False) -> None:
+def create(path: Path, text: str, *, top: Path | None = None) -> None:
     """Write the text to a new file, completely or not at all.
 
-    Raises UsageError when the file exists, unless `replace` is true; CannotCheck when writing fails.
+    top: the folder, chosen by the user, that the file must be in when all links are resolved. Raises UsageError when the
+    file exists; CannotCheck when a link leads out of `top`, or writing fails.
     """
-    if path.exists() and not replace:
+    if os.path.lexists(path):
         raise UsageError("the file already exists", where=str(path), hint="give another name, or remove the file")
+    if top is not None and not files.is_inside(path.parent, top):
+        raise CannotCheck(f"a link in the path leads out of {top}", where=str(path), hint="remove the link")
+    _write(path, text)
+
+
+def _write(path: Path, text: str) -> None:
     try:
         write_atomically(path, text)
     except OSError as error:
@@ -150,14 +166,13 @@ def _text(value: str) -> str:
 
 
 def _quoted(value: str) -> str:
-    """Return the text as a JSON string, with the code points escaped that YAML forbids and JSON allows.
+    """Return the text as a JSON string, with the code points escaped that YAML forbids, or that no reader of the file sees.
 
-    These are DEL, C1 controls, surrogates, U+FFFE and U+FFFF.
+    JSON allows them: DEL, C1 controls, surrogates, U+FFFE and U+FFFF, and format characters such as U+202E, for which YAML
+    has the escape sequences of `terminal`.
     """
     quoted = json.dumps(value, ensure_ascii=False)
-    return re.sub(
-        "[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]", lambda match: f"\\u{ord(match[0]):04x}", quoted
-    )
+    return terminal(re.sub("[\x7f-\x9f\ud800-\udfff\ufffe\uffff]", lambda match: f"\\u{ord(match[0]):04x}", quoted))
 
 
 def _block(data: Mapping[str, Any], depth: int) -> Iterator[str]:
@@ -198,7 +213,7 @@ def _reads_as_block(value: str) -> bool:
     """Return whether a text of several lines is read back unchanged from a block scalar."""
     body = value[:-1] if value.endswith("\n") else value
     lines = body.split("\n")
-    printable = all(part.isprintable() for part in lines)
+    printable = all(part.isprintable() and part == terminal(part) for part in lines)
     return len(lines) > 1 and printable and bool(lines[0]) and not lines[0][0].isspace() and bool(lines[-1].strip())
 
 

@@ -12,11 +12,12 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from zoo.errors import CannotCheck, CardError
+from zoo.runtime.text import shell
 
 INSTALLED = Path(__file__).parents[1] / "_data"
 """The cards and schemas in an installed package. Installers may put links to a cache there (`uv --link-mode symlink`)."""
@@ -34,11 +35,11 @@ _KINDS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: ten thousand are made at once, and frozen ones take three times as long
 class FoundFile:
     """A YAML file below the folder `top`, or something that is not read: then `problem` says why, and `status` is None.
 
-    is_folder: whether it is a link to a folder, or a folder that cannot be read.
+    is_folder_link: whether it is a link to a folder, which is not followed.
     """
 
     path: str
@@ -46,7 +47,7 @@ class FoundFile:
     status: os.stat_result | None
     problem: str = ""
     hint: str = ""
-    is_folder: bool = False
+    is_folder_link: bool = False
     is_link: bool = False
 
 
@@ -96,40 +97,53 @@ def read_beside(document: Path, name: str, most_bytes: int, where: str = "") -> 
 
 
 def read(path: Path, most_bytes: int, *, folder: Path | None = None, found: os.stat_result | None = None) -> bytes:
-    """Return the content of a file as `open_file` opens it. Raises CardError also when it has more than `most_bytes`."""
-    with open_file(path, folder=folder, found=found) as file:
-        size_bytes = os.fstat(file.fileno()).st_size
+    """Return the content of a regular file. A link is followed only within `folder`, by default the file's.
+
+    found: what `walk` found, when the file must still be that one. Raises CardError when the file is not a regular one, is a
+    link out of the folder, or has more than `most_bytes`; CannotCheck when it was replaced meanwhile; OSError when it does
+    not exist or is not readable.
+    """
+    descriptor = _open(path, folder or path.parent, found)
+    try:
+        size_bytes = os.fstat(descriptor).st_size
         content = b""
-        while size_bytes <= most_bytes and (block := file.read(size_bytes + 1)):
+        while size_bytes <= most_bytes and (block := os.read(descriptor, size_bytes + 1)):
             content += block  # a file may grow, and files of /proc have more bytes than their size
             size_bytes = max(size_bytes, len(content))
+    finally:
+        os.close(descriptor)
     if size_bytes > most_bytes:
         raise CardError(f"the file is larger than {most_bytes} bytes, the limit", where=str(path))
     return content
 
 
-def open_file(path: Path, *, folder: Path | None = None, found: os.stat_result | None = None) -> BinaryIO:
-    """Open a regular file for reading, without a buffer. A link is followed only within `folder`, by default the file's.
-
-    found: what `walk` found, when the file must still be that one. Raises CardError when the file is not a regular one, or
-    a link out of the folder; CannotCheck when it was replaced meanwhile; OSError when it does not exist or is not readable.
-    """
-    folder = folder or path.parent
+def _open(path: Path, folder: Path, found: os.stat_result | None) -> int:
+    """Return the descriptor of a regular file; raises as `read` does."""
+    if found is not None:
+        with suppress(OSError):  # it is a link, or not readable
+            descriptor = os.open(path, _FLAGS)
+            return _same(descriptor, found, path)
     real, examined = _examine(path, folder)
     descriptor = os.open(path, _FLAGS) if real is path else _open_below(folder, real)
-    try:
-        opened = os.fstat(descriptor)
-        if not all(os.path.samestat(opened, other) for other in (examined, found or examined)):
-            raise CannotCheck(f"{path.name} was replaced while zoo was opening it", hint="run the command again")
-        return open(descriptor, "rb", buffering=0)  # it is open already, and the caller closes it
-    except BaseException:
-        os.close(descriptor)
-        raise
+    return _same(descriptor, found or examined, path)
+
+
+def _same(descriptor: int, expected: os.stat_result, path: Path) -> int:
+    """Return the descriptor when it is that of the expected file; else close it and raise CannotCheck."""
+    if os.path.samestat(os.fstat(descriptor), expected):
+        return descriptor
+    os.close(descriptor)
+    raise CannotCheck(f"{path.name} was replaced while zoo was opening it", hint="run the command again")
+
+
+def real_path(path: Path) -> Path:
+    """Return the path without links. Unlike `Path.resolve`, it accepts links that form a circle."""
+    return Path(os.path.realpath(path))
 
 
 def is_inside(path: Path, folder: Path) -> bool:
-    """Return whether a path is below a folder when all links in both are resolved."""
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+    """Return whether a path is a folder or below it, when all links in both are resolved."""
+    return real_path(path).is_relative_to(real_path(folder))
 
 
 def walk(top: Path) -> Iterator[FoundFile]:
@@ -145,25 +159,33 @@ def _walk(path: str, top: Path, parent: int | None, depth: int) -> Iterator[Foun
     """Yield what is in a folder. `parent`: the descriptor of the folder that it is in, None for the top."""
     if depth > MAX_DEPTH:
         what, hint = f"folders are nested deeper than {MAX_DEPTH} levels", "move the cards up"
-        yield FoundFile(path, top, None, what, hint, is_folder=True)
+        yield FoundFile(path, top, None, what, hint)
         return
     try:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (0 if parent is None else os.O_NOFOLLOW)
         folder = os.open(path if parent is None else os.path.basename(path), flags, dir_fd=parent)  # noqa: PTH119
     except OSError as error:
-        yield FoundFile(path, top, None, f"cannot read the folder: {error.strerror}", is_folder=True)
+        yield FoundFile(path, top, None, f"cannot read the folder: {error.strerror}")
         return
     try:
         with os.scandir(folder) as listed:
             entries = sorted(listed, key=lambda entry: entry.name)
+        below = path.rstrip("/") + "/"
         for entry in entries:
-            if not entry.name.startswith("."):
-                yield from _found(entry, os.path.join(path, entry.name), top, folder, depth)  # noqa: PTH118  # faster
+            name = entry.name
+            if name.startswith("."):
+                continue
+            if name.endswith((".yaml", ".yml")) and entry.is_file(follow_symlinks=False):
+                with suppress(FileNotFoundError):  # removed since the folder was listed
+                    yield FoundFile(below + name, top, entry.stat(follow_symlinks=False))
+            else:
+                yield from _found(entry, below + name, top, folder, depth)
     finally:
         os.close(folder)
 
 
 def _found(entry: os.DirEntry[str], path: str, top: Path, folder: int, depth: int) -> Iterator[FoundFile]:
+    """Yield what is found of an entry that is not a plain YAML file."""
     is_yaml = entry.name.endswith((".yaml", ".yml"))
     try:
         if entry.is_symlink():
@@ -172,17 +194,15 @@ def _found(entry: os.DirEntry[str], path: str, top: Path, folder: int, depth: in
         elif entry.is_dir(follow_symlinks=False):
             yield from _walk(path, top, folder, depth + 1)
         elif is_yaml:
-            status = entry.stat(follow_symlinks=False)
-            problem = "" if stat.S_ISREG(status.st_mode) else f"{_kind(status)}, not a regular file"
-            yield FoundFile(path, top, None if problem else status, problem)
+            yield FoundFile(path, top, None, f"{_kind(entry.stat(follow_symlinks=False))}, not a regular file")
     except OSError as error:
         yield FoundFile(path, top, None, f"cannot read the file: {error.strerror}")
 
 
 def _found_link(entry: os.DirEntry[str], path: str, top: Path) -> FoundFile:
     if entry.is_dir():
-        hint = f"move the folder here, or read it with --cards {path}"
-        return FoundFile(path, top, None, "a link to a folder, which zoo does not follow", hint, is_folder=True)
+        hint = f"move the folder here, or read it with --cards {shell(path)}"
+        return FoundFile(path, top, None, "a link to a folder, which zoo does not follow", hint, is_folder_link=True)
     try:
         return FoundFile(path, top, _examine(Path(path), top)[1], is_link=True)
     except CardError as error:
@@ -196,7 +216,7 @@ def _examine(path: Path, folder: Path) -> tuple[Path, os.stat_result]:
     """
     status = os.lstat(path)
     if stat.S_ISLNK(status.st_mode):
-        real = Path(os.path.realpath(path))
+        real = real_path(path)
         if not (is_inside(real, folder) or path.is_relative_to(INSTALLED)):
             what = f"{path.name} is a link that leads out of its folder"
             raise CardError(what, hint="put the file itself there")
@@ -208,7 +228,7 @@ def _examine(path: Path, folder: Path) -> tuple[Path, os.stat_result]:
 
 def _open_below(folder: Path, real: Path) -> int:
     """Open a file by its path without links. No part of the path below the folder may have become a link meanwhile."""
-    top = Path(os.path.realpath(folder))
+    top = real_path(folder)
     if not real.is_relative_to(top):  # in an installed package
         return os.open(real, _FLAGS)
     *parents, name = real.relative_to(top).parts

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from zoo.errors import UsageError
 from zoo.registry.document import parse, read
+from zoo.registry.files import real_path
 from zoo.registry.index import Key, keys_in, kind_of
 
 
@@ -39,7 +40,7 @@ def changes_since(revision: str, folders: Iterable[Path]) -> ChangedFiles:
         for name in filter(None, names):
             path = top / name
             if path.suffix in (".yaml", ".yml"):
-                paths.add(path.resolve())
+                paths.add(real_path(path))
                 keys.update(_keys_then_and_now(folder, base, name, path))
     return ChangedFiles(frozenset(paths), frozenset(keys), any(kind_of(path) == "dataset" for path in paths))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LONG = 80
+"""Characters of a value or key in a message."""
 Pointer = tuple[str | int, ...]
 """The path from a document's root to a value: keys and list indexes."""
 
@@ -33,8 +35,8 @@ class Problem:
 
     @property
     def key(self) -> str:
-        """The RFC 6901 JSON pointer of the value."""
-        return json_pointer(self.pointer)
+        """The RFC 6901 JSON pointer of the value; long keys are cut."""
+        return json_pointer(tuple(shortened(part) if isinstance(part, str) else part for part in self.pointer))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,14 @@ def json_pointer(pointer: Pointer) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in pointer)
 
 
+def shortened(text: str) -> str:
+    """Return the text, cut to LONG characters."""
+    return text if len(text) <= LONG else f"{text[: LONG - 3]}..."
+
+
 def position(where: str) -> tuple[str, int, int]:
     """Split `file:line:column` into its three parts. Line and column are 1 when they are missing; file may be empty."""
     parts = where.rsplit(":", 2)
-    if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit():
+    if len(parts) == 3 and all(part.isdecimal() and len(part) < LONG for part in parts[1:]):
         return parts[0], int(parts[1]), int(parts[2])
     return where, 1, 1

@@ -8,43 +8,60 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zoo.errors import did_you_mean, nearest
+from zoo.registry import bounds
 from zoo.registry.document import Document
 from zoo.registry.files import INSTALLED
-from zoo.registry.position import Pointer, Problem, json_pointer
+from zoo.registry.position import LONG, Pointer, Problem, json_pointer, shortened
 from zoo.runtime.spelling import is_typo
-
-if TYPE_CHECKING:
-    import jsonschema
-
 
 FORMAT = 1
 """The version of the card format that this zoo reads and writes: the card's field `schema`."""
+MOST_PROBLEMS = 100
+"""The problems that are explained in one file. A hand-written file has few; a hostile one may have a hundred thousand."""
 
 
 def problems(document: Document, kind: str) -> tuple[Problem, ...]:
     """Return the problems of the document as a `card`, `collection`, `dataset` or `report`, in the file's order."""
     if document.problems:
-        return document.problems
+        return _in_order(document.problems)
     version = document.data.get("schema", FORMAT)
     if isinstance(version, int) and version > FORMAT:
-        what = f"format {version} is newer than format {FORMAT}, the newest that this zoo reads"
+        what = f"format {_short(version)} is newer than format {FORMAT}, the newest that this zoo reads"
         return (Problem(("schema",), document.place(("schema",)), what, "pip install --upgrade zoo-verify"),)
     fits = _fits(document.data, kind)
-    if fits:
-        return ()
-    validator = _validator(kind)
-    problem_set: set[Problem] = set()
-    for error in validator.iter_errors(document.data):
-        problem_set.update(_explain(document, error))
-    if not problem_set and fits is False:
-        problem_set.update(_quick_problems(document, kind))
-    return tuple(sorted(problem_set, key=lambda problem: (problem.place.line, problem.place.column, problem.what)))
+    found = () if fits else _in_order(_explained(document, kind))
+    if not found and fits is False:
+        found = _in_order(_quick_problems(document, kind))
+    return found or tuple(bounds.problems(document, kind))
+
+
+def _explained(document: Document, kind: str) -> Iterator[Problem]:
+    for error in _validator(kind).iter_errors(document.data):
+        yield from _explain(document, error)
+
+
+def _in_order(found: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Return the problems, each once, in the file's order; MOST_PROBLEMS at most, and one that says that there are more."""
+    unique: dict[Problem, None] = {}
+    for problem in found:
+        if len(unique) == MOST_PROBLEMS and problem not in unique:
+            break
+        unique[problem] = None
+    else:
+        return tuple(sorted(unique, key=_position))
+    more = Problem((), max(unique, key=_position).place, f"more than {MOST_PROBLEMS} problems", "fix those first")
+    return (*sorted(unique, key=_position), more)
+
+
+def _position(problem: Problem) -> tuple[int, int, str]:
+    return problem.place.line, problem.place.column, problem.what
 
 
 def violations(data: object, kind: str) -> tuple[str, ...]:
@@ -53,7 +70,7 @@ def violations(data: object, kind: str) -> tuple[str, ...]:
         return ()
     return tuple(
         f"{json_pointer(tuple(error.absolute_path)) or '/'}: {error.message[:200]}"
-        for error in _validator(kind).iter_errors(data)
+        for error in islice(_validator(kind).iter_errors(data), MOST_PROBLEMS)
     )
 
 
@@ -91,14 +108,29 @@ def _quick_problems(document: Document, kind: str) -> Iterator[Problem]:
     """Yield what only the quick validator finds: as JSON Schema requires, its `$` does not match before a final line break."""
     for error in _quick_validator(kind).iter_errors(document.data):
         pointer = tuple(error.instance_path)
-        yield Problem(pointer, document.place(pointer), str(error.message), "remove the line break at its end")
+        what = shortened(str(error.message))
+        yield Problem(pointer, document.place(pointer), what, "remove the line break at its end")
 
 
 @cache
-def _validator(kind: str) -> jsonschema.Draft202012Validator:
+def _validator(kind: str) -> Any:
     import jsonschema
 
-    return jsonschema.Draft202012Validator(schema(kind))
+    # jsonschema's own uniqueItems compares each item with all others when the items are of several types
+    validators: Any = jsonschema.validators
+    return validators.extend(jsonschema.Draft202012Validator, {"uniqueItems": _repeated_item})(schema(kind))
+
+
+def _repeated_item(validator: Any, required: bool, instance: object, schema: object) -> Iterator[Exception]:
+    import jsonschema
+
+    if required and isinstance(instance, list):
+        first_seen: dict[str, None] = {}
+        for item in instance:
+            if (text := json.dumps(item, sort_keys=True)) in first_seen:
+                yield jsonschema.ValidationError("has non-unique elements")
+                return
+            first_seen[text] = None
 
 
 _PYTHON_TYPE_NAMES = {
@@ -140,7 +172,7 @@ def _explain(document: Document, error: Any) -> Iterator[Problem]:
         fix = ("replace", written) if is_unquoted else None
         yield Problem(pointer, place, *_wrong_type(document, pointer, value, expected), fix)
     elif rule == "enum":
-        near = nearest(str(value), map(str, expected))
+        near = nearest(str(value), map(str, expected)) if len(_short(value)) < LONG else []
         what = f"{_short(value)} is not one of {', '.join(map(str, expected))}"
         sure = [name for name in near if isinstance(value, str) and (is_typo(value, name) or value.lower() == name)]
         fix = ("replace", sure[0]) if len(sure) == 1 else None
@@ -156,18 +188,24 @@ def _unknown_keys(
 ) -> Iterator[Problem]:
     for name in value:
         if name not in fields:
-            near = nearest(name, fields)
+            near = nearest(name, fields) if len(name) < LONG else []
             hint = did_you_mean(near, f"use one of {', '.join(sorted(fields))}")
-            here, what = (*pointer, name), f"unknown field {name!r}"
+            here, what = (*pointer, name), f"unknown field {shortened(name)!r}"
             sure = [field for field in near if is_typo(name, field) and field not in value]
             yield Problem(here, document.place(here), what, hint, ("rename", sure[0]) if len(sure) == 1 else None)
+
+
+_NUMBER = re.compile(r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?\Z|0[xo][0-9a-fA-F]+\Z")
+"""A plain scalar that would be a number if it was smaller; see `yaml_nodes.scalar`."""
 
 
 def _wrong_type(document: Document, pointer: Pointer, value: object, expected: str | list[str]) -> tuple[str, str]:
     names = [_JSON_TYPE_NAMES[name] for name in ([expected] if isinstance(expected, str) else expected)]
     written = document.written(pointer).strip() if pointer in document.marks else str(value)
     is_short = value is not None and len(written) <= 60 and "\n" not in written
-    got = _PYTHON_TYPE_NAMES[type(value)] + (f": {written}" if is_short else "")
+    is_number = isinstance(value, str) and bool(_NUMBER.match(written))
+    got = "a number that is too large" if is_number else _PYTHON_TYPE_NAMES[type(value)]
+    got += f": {written}" if is_short else ""
     what = f"expected {' or '.join(names)}, got {got}"
     if expected == "string" and isinstance(value, (int, float)):
         return what, f'quote it: "{written}"'
@@ -182,6 +220,7 @@ _BOUNDS = {
     "maxItems": ("at most", "item"),
     "minLength": ("at least", "character"),
     "maxLength": ("at most", "character"),
+    "maxProperties": ("at most", "item"),
 }
 
 
@@ -206,6 +245,5 @@ def _example(error: Any) -> str:
 
 
 def _short(value: object) -> str:
-    """Return the value as JSON, cut to 80 characters."""
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else text[:77] + "..."
+    """Return the value as JSON, cut to LONG characters."""
+    return shortened(json.dumps(value, ensure_ascii=False))

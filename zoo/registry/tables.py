@@ -12,6 +12,7 @@ from zoo.registry.card import Card, Collection
 from zoo.registry.catalog import Catalog
 from zoo.registry.index import Row, row_of
 from zoo.registry.query import FIELDS, condition, known_field
+from zoo.runtime.text import json_text, terminal
 
 DEFAULT_COLUMNS = ("name", "collection", "params", "macs", "top1", "dataset", "license")
 """The columns of a table unless others are given."""
@@ -39,9 +40,9 @@ def render(rows: Sequence[Row], format_name: str, columns: Sequence[str] = ()) -
     names = [known_field(column) for column in columns] or list(DEFAULT_COLUMNS)
     if format_name == "json":
         data = [asdict(row) if not columns else {name: getattr(row, name) for name in names} for row in rows]
-        return json.dumps(data, indent=2) + "\n"
+        return json_text(json.dumps(data, indent=2)) + "\n"
     if format_name == "names":
-        return "".join(f"{row.name}\n" for row in rows)
+        return "".join(f"{terminal(row.name)}\n" for row in rows)
     lines = [tuple(names), *(tuple(_cell(name, getattr(row, name)) for name in names) for row in rows)]
     return _table(lines) if rows else "no models\n"
 
@@ -51,12 +52,8 @@ def render_comparison(cards: Sequence[Card], format_name: str) -> str:
     rows = [row_of(card) for card in cards]
     results = [{f"{c.dataset} {c.metric}": f"{c.value:g}" for c in card.results} for card in cards]
     if format_name == "json":
-        return (
-            json.dumps(
-                [{**asdict(row), "results": result} for row, result in zip(rows, results, strict=True)], indent=2
-            )
-            + "\n"
-        )
+        data = [{**asdict(row), "results": result} for row, result in zip(rows, results, strict=True)]
+        return json_text(json.dumps(data, indent=2)) + "\n"
     cells_by_field = {
         name: [_cell(name, getattr(row, name)) for row in rows]
         for name in FIELDS
@@ -79,12 +76,11 @@ def render_card(card: Card, collection: Collection | None, format_name: str) -> 
     """Return everything that a card and its family say, as `text` with their file names, or as `json`."""
     if format_name == "json":
         family = dict(collection.where.document.data) if collection else None
-        return (
-            json.dumps({"card": dict(card.where.document.data), "collection": family}, indent=2, ensure_ascii=False)
-            + "\n"
-        )
+        data = {"card": dict(card.where.document.data), "collection": family}
+        return json_text(json.dumps(data, indent=2, ensure_ascii=False)) + "\n"
     parts = [card.where.document] + ([collection.where.document] if collection else [])
-    return "".join(f"# {part.label}\n" + "".join(_lines(part.data, 0)) for part in parts)
+    lines = (line for part in parts for line in (f"# {part.label}", *_lines(part.data, 0)))
+    return "".join(f"{terminal(line)}\n" for line in lines)
 
 
 _UNITS = MappingProxyType(
@@ -101,7 +97,8 @@ def _cell(name: str, value: Any) -> str:
     return f"{value:.2f}%" if name in ("top1", "top5") else str(value)
 
 
-def _table(lines: Sequence[tuple[str, ...]]) -> str:
+def _table(cells: Sequence[tuple[str, ...]]) -> str:
+    lines = [tuple(map(terminal, line)) for line in cells]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines
@@ -109,19 +106,18 @@ def _table(lines: Sequence[tuple[str, ...]]) -> str:
 
 
 def _lines(data: Mapping[str, Any], depth: int) -> Iterator[str]:
+    """Yield the lines about a card's fields; the lines of a text are indented below its key."""
     for key, value in data.items():
         pad = "  " * depth
         if isinstance(value, Mapping):
-            yield f"{pad}{key}:\n"
+            yield f"{pad}{key}:"
             yield from _lines(value, depth + 1)
         elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
             for index, item in enumerate(value):
-                yield f"{pad}{key} {index + 1}:\n"
+                yield f"{pad}{key} {index + 1}:"
                 yield from _lines(item if isinstance(item, Mapping) else {"": item}, depth + 1)
         else:
-            text = (
-                ", ".join(map(str, value))
-                if isinstance(value, list)
-                else str(value).strip().replace("\n", f"\n{pad}  ")
-            )
-            yield f"{pad}{key}: {text}\n"
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value).strip()
+            first, *more = text.split("\n") if isinstance(value, str) else [text]
+            yield f"{pad}{key}: {first}"
+            yield from (f"{pad}  {line}" for line in more)

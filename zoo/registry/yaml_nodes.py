@@ -16,6 +16,9 @@ MAX_DEPTH = 100
 MAX_VALUES = 100_000
 """Values after aliases are expanded: the limit makes an alias bomb harmless."""
 
+MAX_DIGITS = 250
+"""Digits of a whole number. 0x and 250 digits are below the largest double, 1.8e308."""
+
 
 class Plain(str):
     """The text of a plain scalar in a foreign document that YAML 1.1 and YAML 1.2 read as different values.
@@ -74,16 +77,18 @@ def compose(text: str) -> Any:
 _DEEP_INDENTATION = re.compile(r"^[ \-?:]{250}", re.MULTILINE)
 
 
-def refuse_deep(text: str) -> None:
-    """Raise UnsupportedYaml for nesting that would exhaust the C stack.
+def refuse_large(text: str) -> None:
+    """Raise UnsupportedYaml for nesting that would exhaust the C stack, and for more values than MAX_VALUES.
 
     The C parser composes recursively, and libyaml before 0.2.6 has no limit. A block level needs at least one more column of
     indentation (a list in a mapping shares it), and a flow level needs a bracket. So the function counts events only in
-    texts with that much indentation or that many brackets.
+    texts with that much indentation or that many brackets, and in texts that may have more than MAX_VALUES: nodes of a
+    few million values take seconds and 600 MB.
     """
     import yaml
 
-    if text.count("[") + text.count("{") <= 500 and not _DEEP_INDENTATION.search(text):
+    is_flat = text.count("[") + text.count("{") <= 500 and not _DEEP_INDENTATION.search(text)
+    if is_flat and text.count(",") + text.count("\n") <= MAX_VALUES:
         return
     try:
         _count_levels(text, yaml_loader())
@@ -96,14 +101,18 @@ def refuse_deep(text: str) -> None:
 
 
 def _count_levels(text: str, loader: Any) -> None:
-    """Raise UnsupportedYaml where a text exceeds MAX_DEPTH."""
+    """Raise UnsupportedYaml where a text exceeds MAX_DEPTH or, without the keys, MAX_VALUES."""
     import yaml
 
-    depth = 0
+    depth = events = 0
     for event in yaml.parse(text, Loader=loader):
+        events += isinstance(event, yaml.NodeEvent)
+        if events > 2 * MAX_VALUES:
+            mark: Any = event.start_mark
+            raise UnsupportedYaml(f"more than {MAX_VALUES} values", mark.line + 1, mark.column + 1, "remove values")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
-            mark: Any = event.start_mark
+            mark = event.start_mark
             what = f"nested deeper than {MAX_DEPTH} levels"
             raise UnsupportedYaml(what, mark.line + 1, mark.column + 1, "flatten it")
 
@@ -142,18 +151,16 @@ _IMPLICIT = tuple(
 def scalar(written: str) -> Any:
     """Return the value of a plain scalar under YAML 1.2's core schema (yaml.org/spec/1.2.2, 10.3.2), without `.inf` and `.nan`.
 
-    A number that is too large for a double stays text: it is a digest or a version without quotes.
+    A number that is too large for a double, or has more than MAX_DIGITS, stays text: it is a digest without quotes, or an
+    attempt to make arithmetic slow.
     """
     if written in _WORDS:
         return _WORDS[written]
     if written[0] in "0123456789-+.":
-        try:
-            if _INT.match(written):
-                return int(written, 0 if written[:2] in ("0o", "0x") else 10)
-            if _FLOAT.match(written) and abs(number := float(written)) != float("inf"):
-                return number
-        except ValueError:  # more digits than int() takes from a text
-            return written
+        if _INT.match(written):
+            return int(written, 0 if written[:2] in ("0o", "0x") else 10) if len(written) <= MAX_DIGITS else written
+        if _FLOAT.match(written) and abs(number := float(written)) != float("inf"):
+            return number
     return written
 
 

@@ -1,12 +1,13 @@
-"""The contract of a data set reader: one file per kind, which turns a copy of a data set into images and labels.
+"""Define the contract of a data set reader: one module per kind, which reads the images and labels of a copy.
 
-Labels are positions in the dataset card's `classes`, never the luck of a folder's order. An image is read once: whoever
-decodes it notes its SHA-256 in the Copy, and what was noted is kept with the file's size and time, so that the manifest's
-digest of an unchanged copy costs no reading at all.
+Labels are positions in the dataset card's `classes`; the order of folders does not matter. An image is read once: its
+SHA-256 is recorded when it is decoded, and saved with the file's size and time, so that computing the manifest's digest of
+an unchanged copy reads no images.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import os
@@ -15,24 +16,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from zoo import plugins
-from zoo.errors import NotHere, UsageError, WrongContent
+from zoo.errors import CardError, NotHere, WrongContent, ZooError
 from zoo.models.images import to_rgb
 from zoo.registry.card import Dataset, Split
 from zoo.registry.catalog import Catalog
-from zoo.runtime.storage import JsonFolder, state_folder
+from zoo.registry.files import path_beside
+from zoo.runtime.json_form import has_form, is_sha256, is_text, mapping_of
+from zoo.runtime.storage import MAX_BYTES, JsonFolder, state_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
 Label = tuple[int, ...]
-"""The positions, in the dataset card's classes, of the classes that an image may rightly be given: one, or more in a
-data set of several labels."""
-MOST_NAMES = 3
-"""How many of the classes or images that something is wrong with a message names."""
+"""The positions in the dataset card's classes of an image's right classes: one, or more in a data set with several labels."""
+MAX_ENTRY_BYTES = 8192
+"""The most bytes of an image's name, stamp and digest in the index of digests: Linux limits a path to 4,096."""
+MAX_EQUAL_SHARE = 0.01
+"""The share of images that may equal an earlier one in a copy whose manifest is not recorded. Published test sets have few
+exact duplicates; a copy that repeats one image has nearly 100 %."""
+MAX_NAMES = 3
+"""The most classes or images that a message names."""
 
 
 class DamagedImage(WrongContent):
@@ -41,7 +48,7 @@ class DamagedImage(WrongContent):
 
 @dataclass(frozen=True, slots=True)
 class DataProblem:
-    """Something wrong with a copy: `key` is `classes`, `images`, `labels`, `decoding` or `manifest`."""
+    """A difference of a copy from the dataset card; key: `classes`, `images`, `labels`, `decoding` or `manifest`."""
 
     key: str
     what: str
@@ -57,34 +64,34 @@ class Images(Protocol):
 
     @property
     def problems(self) -> Sequence[DataProblem]:
-        """What the copy's layout has that the dataset card does not, and the other way round."""
+        """The differences of the copy's layout from the dataset card."""
 
     def name(self, index: int) -> str:
-        """What the image is called in the copy."""
+        """Return the image's name in the copy."""
 
     def stamp(self, index: int) -> str:
-        """A text that changes when the stored bytes do (size and time); empty when they are in memory already."""
+        """Return a text that changes with the stored bytes (size and time); empty when they are already in memory."""
 
     def read(self, index: int) -> bytes:
-        """The image's bytes as they are stored."""
+        """Return the image's bytes as they are stored."""
 
     def decode(self, index: int, content: bytes) -> Image:
-        """The image of these bytes, as RGB. Raises DamagedImage when they are no sound image."""
+        """Return the image of these bytes as RGB; raises DamagedImage when they are not a readable image."""
 
 
 class Reader(Protocol):
     """What a module in this folder offers."""
 
     def open(self, dataset: Dataset, split: str, path: Path) -> Images:
-        """The images of a split of the copy at that path.
+        """Open a split of the copy at that path.
 
-        Raises WrongContent when it is no copy of that data set, NotHere when nothing is there.
+        Raises WrongContent when it is not a copy of that data set, NotHere when the path does not exist.
         """
 
 
 @dataclass
 class Copy:
-    """One split of this machine's copy of a data set, and the SHA-256 of each image as far as it is known."""
+    """One split of this machine's copy of a data set, and the known SHA-256s of its images."""
 
     dataset: Dataset
     split: str
@@ -92,10 +99,11 @@ class Copy:
     index: JsonFolder
     digests: list[str | None] = field(repr=False)
     _unsaved: dict[str, tuple[str, str]] = field(default_factory=dict, repr=False)
+    _summaries: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def card(self) -> Split:
-        """What the dataset card says of the split."""
+        """The split in the dataset card."""
         return self.dataset.splits[self.split]
 
     def __len__(self) -> int:
@@ -107,12 +115,13 @@ class Copy:
         return None not in self.digests
 
     def note_digest(self, index: int, digest: str) -> None:
-        """Remember the SHA-256 of the image at that position: 64 hex digits over its stored bytes."""
+        """Record the SHA-256 of the image's stored bytes, 64 hex digits."""
         self.digests[index] = digest
+        self._summaries.clear()
         self._unsaved[self.images.name(index)] = (self.images.stamp(index), digest)
 
     def hash_all(self) -> None:
-        """Read and hash the images whose digest is not known yet."""
+        """Read and hash the images whose digest is not known, and save the digests."""
         for index, known in enumerate(self.digests):
             if known is None:
                 self.note_digest(index, sha256(self.images.read(index)))
@@ -121,22 +130,23 @@ class Copy:
     def forget_digests(self) -> None:
         """Forget the digests of images that are in files, so that they are read again."""
         self.index.clear()
+        self._summaries.clear()
         self.digests[:] = [None if self.images.stamp(index) else known for index, known in enumerate(self.digests)]
 
     def save(self) -> None:
-        """Keep what was noted, for this and other processes; images that are in memory are hashed in no time."""
+        """Save the recorded digests, except those of images in memory, which are hashed each time."""
         entries = {name: list(pair) for name, pair in self._unsaved.items() if pair[0]}
         self._unsaved.clear()
         if not entries:
             return
         if self.is_hashed:
-            names = range(len(self))
-            self.index.replace({self.images.name(i): [self.images.stamp(i), self.digests[i]] for i in names})
+            pairs = ([self.images.stamp(index), str(digest)] for index, digest in enumerate(self.digests))
+            self.index.replace({"images": dict(zip(map(self.images.name, range(len(self))), pairs, strict=True))})
         else:
-            self.index.add(entries)
+            self.index.add({"images": entries})
 
     def lines_sha256(self, indices: Iterable[int]) -> str | None:
-        """SHA-256 over the manifest's lines of these images; None when one of their digests is not known."""
+        """Return the SHA-256 of the manifest's lines for these images; None when one of their digests is not known."""
         digest = hashlib.sha256()
         for index in indices:
             known = self.digests[index]
@@ -147,37 +157,60 @@ class Copy:
 
     @property
     def manifest_sha256(self) -> str | None:
-        """SHA-256 of the split's manifest: for each image in order, the SHA-256 of its bytes, a space, its class (several
-        with commas between them), a newline. None when an image's digest is not known."""
-        return self.lines_sha256(range(len(self)))
+        """The SHA-256 of the split's manifest; None when an image's digest is not known.
+
+        The manifest has for each image in order the SHA-256 of its bytes, a space, its class or classes (separated by commas),
+        and a newline.
+        """
+        if not self.is_hashed:
+            return None
+        if "manifest" not in self._summaries:
+            self._summaries["manifest"] = str(self.lines_sha256(range(len(self))))
+        return self._summaries["manifest"]
 
     @property
     def content_sha256(self) -> str | None:
-        """SHA-256 of the images' digests in ascending order, whatever their classes: a newline after each."""
+        """The SHA-256 of the images' digests in ascending order, each followed by a newline: it ignores the classes."""
         if not self.is_hashed:
             return None
-        return hashlib.sha256("".join(f"{digest}\n" for digest in sorted(map(str, self.digests))).encode()).hexdigest()
+        if "content" not in self._summaries:
+            lines = "".join(f"{digest}\n" for digest in sorted(map(str, self.digests)))
+            self._summaries["content"] = sha256(lines.encode())
+        return self._summaries["content"]
+
+    @property
+    def equal_images(self) -> int:
+        """The number of images whose bytes equal those of an earlier image, among those whose digest is known."""
+        known = [digest for digest in self.digests if digest is not None]
+        return len(known) - len(set(known))
+
+    @property
+    def has_suspect_images(self) -> bool:
+        """Whether more than MAX_EQUAL_SHARE of the images are equal, and no manifest says that this is right."""
+        return self.card.manifest_sha256 is None and self.equal_images > MAX_EQUAL_SHARE * len(self)
 
     def _class_of(self, index: int) -> str:
         return ",".join(self.dataset.classes[label] for label in self.images.labels[index])
 
     @cached_property
     def layout_problems(self) -> tuple[DataProblem, ...]:
-        """What is wrong with the copy that shows without reading an image: its classes and their numbers of images."""
+        """The problems that are found without reading images: the classes and their numbers of images."""
         return (*self.images.problems, *_count_problems(self))
 
     def problems(self) -> tuple[DataProblem, ...]:
-        """All that is known to be wrong with the copy; the digests count as far as they are known."""
+        """Return all problems of the copy; digests are compared only if all of them are known."""
         return (*self.layout_problems, *_digest_problems(self))
 
 
 def open_copy(dataset: Dataset, split: str, paths: Mapping[str, Path]) -> Copy:
-    """This machine's copy of a split; images in memory are hashed, those in files as far as it was done before.
+    """Open this machine's copy of a split. It has the digests of images in memory, and those that were saved before.
 
-    Raises NotHere when there is no copy, WrongContent when it is no copy of that data set, UsageError when the dataset
-    card has no such split.
+    Raises NotHere when there is no copy, WrongContent when it is not a copy of that data set, CardError when the dataset card
+    does not have the split, or names a file that is not in its folder.
     """
-    dataset.find_split(split)
+    if split not in dataset.splits:
+        hint = f"write one of its splits: {', '.join(dataset.splits)}"
+        raise CardError(f"{dataset.name} has no split {split!r}", hint=hint)
     path = location(dataset, paths)
     reader = plugins.load("datasets", dataset.kind, where=str(dataset.where["kind"]))
     images: Images = reader.open(dataset, split, path)
@@ -198,21 +231,37 @@ def decode_image(content: bytes, *, name: str, where: str) -> Image:
         with PIL.Image.open(io.BytesIO(content)) as image:
             image.load()
             return to_rgb(image)
-    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError, UsageError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged files make Pillow's decoders raise errors of many kinds
         what = f"the image {name} cannot be decoded: {str(error).partition(' <')[0].partition(chr(10))[0]}"
-        raise DamagedImage(what, where=where, hint="get a right copy of the data") from error
+        raise DamagedImage(what, where=where, hint="get another copy of the data set") from error
+
+
+def unpack(path: Path, most_bytes: int) -> bytes:
+    """Return the unpacked content of a gzip file.
+
+    Raises WrongContent when it has more than `most_bytes`; OSError, EOFError or zlib.error when it is damaged.
+    """
+    with gzip.open(path) as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise WrongContent(f"{path.name} unpacks to more than {most_bytes} bytes, the limit", where=str(path))
+    return content
 
 
 def sha256(content: bytes) -> str:
-    """SHA-256 of the bytes, 64 hex digits."""
+    """Return the SHA-256 of the bytes, 64 hex digits."""
     return hashlib.sha256(content).hexdigest()
 
 
 def location(dataset: Dataset, paths: Mapping[str, Path]) -> Path:
-    """Where this machine's copy is: what was given, the variable ZOO_DATA_<NAME>, the folder that the dataset card says a
-    package puts it into, or the file beside the card. A variable that is set to nothing says that there is none.
+    """Return the path of this machine's copy.
 
-    Raises NotHere, with how to get a copy, when there is none.
+    It is, in this order: the given path, the variable ZOO_DATA_<NAME>, the file beside the dataset card, or the folder
+    where the dataset card says that a package installs it. An empty variable means that there is no copy. The card chooses
+    only the file beside it, which must fulfil `files.path_beside`.
+    Raises NotHere, with a hint how to get a copy, when there is none.
     """
     variable = "ZOO_DATA_" + "".join(c if c.isalnum() else "_" for c in dataset.name).upper()
     if dataset.name in paths:
@@ -221,7 +270,8 @@ def location(dataset: Dataset, paths: Mapping[str, Path]) -> Path:
     if setting:
         return Path(setting)
     if setting is None and dataset.file is not None:
-        return dataset.path.parent / dataset.file
+        path = path_beside(dataset.path, dataset.file, str(dataset.where["file"]))
+        return path or dataset.path.absolute().parent / dataset.file
     if setting is None and dataset.installed_at is not None and Path(dataset.installed_at).exists():
         return Path(dataset.installed_at)
     obtain = f"{dataset.obtain}, then " if dataset.obtain and dataset.installed_at is None else dataset.obtain or ""
@@ -233,34 +283,47 @@ def location(dataset: Dataset, paths: Mapping[str, Path]) -> Path:
     )
 
 
-def output_indices(dataset: Dataset, catalog: Catalog) -> tuple[int, ...] | None:
-    """Which of a model's outputs the data set's classes are, where they are some of another data set's classes.
+def place_text(dataset: Dataset, paths: Mapping[str, Path]) -> str:
+    """Return where this machine's copy is, or how to get one, as text for the user."""
+    try:
+        return str(location(dataset, paths))
+    except NotHere as error:
+        return f"not here: {error.hint}"
+    except ZooError as error:
+        return f"wrong: {error.what}"
 
-    None when the outputs are the classes. Raises UsageError when the label space or one of its classes is not known.
+
+def output_indices(dataset: Dataset, catalog: Catalog) -> tuple[int, ...] | None:
+    """Return which of a model's outputs are the data set's classes, if these are a part of another data set's classes.
+
+    None when all outputs count. Raises CardError when the label space does not exist or does not have one of the classes.
     """
     if dataset.label_space is None:
         return None
     where = str(dataset.where["label_space"])
     space = catalog.dataset(dataset.label_space)
     if space is None:
-        raise UsageError(f"no data set is called {dataset.label_space!r}", where=where)
+        raise CardError(
+            f"unknown data set {dataset.label_space!r}", where=where, hint="write the name of a dataset card"
+        )
     position = {name: place for place, name in enumerate(space.classes)}
     unknown = [name for name in dataset.classes if name not in position]
     if unknown:
-        raise UsageError(f"{abbreviate(unknown)} of {dataset.name} are no classes of {space.name}", where=where)
+        what = f"{space.name} does not have these classes of {dataset.name}: {abbreviate(unknown)}"
+        raise CardError(what, where=where, hint="correct the classes, or `label_space`")
     return tuple(position[name] for name in dataset.classes)
 
 
 def abbreviate(names: Sequence[str]) -> str:
-    """The first of the names, and that there are more."""
-    return ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
+    """Return the first names, and the number of all if there are more."""
+    return ", ".join(names[:MAX_NAMES]) + (f", ... ({len(names)} in all)" if len(names) > MAX_NAMES else "")
 
 
 def _recall_digests(copy: Copy) -> None:
     images = copy.images
     known: dict[str, list[str]] = {}
-    for piece in copy.index.read():
-        known.update(piece)
+    for piece in copy.index.read(_is_index, max_bytes=MAX_BYTES + MAX_ENTRY_BYTES * len(copy)):
+        known.update(piece["images"])
     for index in range(len(copy)):
         stamp = images.stamp(index)
         if not stamp:
@@ -269,10 +332,15 @@ def _recall_digests(copy: Copy) -> None:
             copy.digests[index] = known[images.name(index)][1]
 
 
+def _is_index(piece: Any) -> bool:
+    """Return whether it has the stamps and digests of images, by name."""
+    return has_form(piece, {"images": mapping_of((is_text, is_sha256))})
+
+
 def _count_problems(copy: Copy) -> Iterable[DataProblem]:
-    images, hint = len(copy), copy.dataset.obtain or f"get a right copy of {copy.dataset.name}"
+    images, hint = len(copy), copy.dataset.obtain or f"get another copy of {copy.dataset.name}"
     if images != copy.card.images:
-        yield DataProblem("images", f"the copy has {images} images, the dataset card says {copy.card.images}", hint)
+        yield DataProblem("images", f"the copy has {images} images, but the dataset card says {copy.card.images}", hint)
     per_class = copy.card.images_per_class
     if per_class is not None:
         counts = Counter(label for labels in copy.images.labels for label in labels)
@@ -280,21 +348,26 @@ def _count_problems(copy: Copy) -> Iterable[DataProblem]:
             f"{name} ({counts[i]})" for i, name in enumerate(copy.dataset.classes) if counts[i] not in (0, per_class)
         ]
         if deviating:
-            yield DataProblem(
-                "images", f"{len(deviating)} classes do not have {per_class} images: {abbreviate(deviating)}", hint
-            )
+            what = f"classes that do not have {per_class} images: {abbreviate(deviating)}"
+            yield DataProblem("images", what, hint)
 
 
 def _digest_problems(copy: Copy) -> Iterable[DataProblem]:
-    claimed, measured = copy.card.manifest_sha256, copy.manifest_sha256
-    if claimed is None or measured is None or claimed == measured:
+    """Yield what the recorded digests say: `content_sha256` decides about the images, `manifest_sha256` about their labels."""
+    card, hint = copy.card, copy.dataset.obtain or f"get another copy of {copy.dataset.name}"
+    if not copy.is_hashed:
         return
-    if copy.card.content_sha256 is not None and copy.card.content_sha256 == copy.content_sha256:
-        hint = "put each image into the class of the original; `zoo data verify` compares them with the dataset card"
-        yield DataProblem(
-            "labels", "the images are the right ones, but not in the right classes: labels are permuted", hint
-        )
+    images_differ = card.content_sha256 not in (None, copy.content_sha256)
+    if images_differ:
+        yield DataProblem("images", _difference("images'", copy.content_sha256, card.content_sha256), hint)
+    if card.manifest_sha256 in (None, copy.manifest_sha256):
         return
-    what = f"the manifest's sha256 is {measured[:8]}..., the dataset card says {claimed[:8]}..."
-    hint = copy.dataset.obtain or f"get a right copy of {copy.dataset.name}; this one was changed or is damaged"
-    yield DataProblem("manifest", what, hint)
+    if card.content_sha256 is not None and not images_differ:
+        hint = "put each image into its original class, then run `zoo data verify` again"
+        yield DataProblem("labels", "the images are right, but some are in the wrong class: labels are permuted", hint)
+    else:
+        yield DataProblem("manifest", _difference("manifest's", copy.manifest_sha256, card.manifest_sha256), hint)
+
+
+def _difference(whose: str, measured: str | None, claimed: str | None) -> str:
+    return f"the {whose} sha256 is {str(measured)[:8]}..., but the dataset card says {str(claimed)[:8]}..."

@@ -1,19 +1,19 @@
-"""The MNIST family: a folder with two files a split, `train-...` and `t10k-...`, images and labels in IDX format.
+"""Data sets in MNIST's format, IDX: a folder with a file of images and a file of labels for each split, optionally gzipped.
 
-IDX: two zero bytes, a byte for the type (8: unsigned byte), a byte for the number of dimensions, each dimension as a
-32-bit big-endian integer, then the values (yann.lecun.com/exdb/mnist, "THE IDX FILE FORMAT"). Packed with gzip or not.
+The names begin with `train-` or `t10k-`. An IDX file has two zero bytes, a byte for the type (8: unsigned byte), a byte for
+the number of dimensions, each dimension as a 32-bit big-endian integer, then the values (yann.lecun.com/exdb/mnist,
+"THE IDX FILE FORMAT").
 """
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.accuracy.datasets import DataProblem, Label
+from zoo.accuracy.datasets import DataProblem, Label, abbreviate, unpack
 from zoo.errors import NotHere, WrongContent
 from zoo.registry.card import Dataset
 
@@ -21,14 +21,16 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+MAX_BYTES = 2**30
+"""The largest content of a gzip file, which is unpacked into memory. MNIST's images have 47 MB."""
 UNSIGNED_BYTE = 8
 PREFIX = {"train": "train"}
-"""Any split but `train` is the test set, whose files begin with `t10k`."""
+"""Every other split is the test set, whose files begin with `t10k`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """The images of one split in the order of the file: rows of grey values, and their labels."""
+    """The images of one split in the order of the file: their grey values, and their labels."""
 
     side: tuple[int, int]
     pixels: bytes
@@ -36,20 +38,20 @@ class Pixels:
     problems: tuple[DataProblem, ...] = ()
 
     def name(self, index: int) -> str:
-        """The image's number in the file, counted from 0."""
+        """Return the image's index in the file, from 0."""
         return str(index)
 
     def stamp(self, index: int) -> str:
-        """Empty: the pixels are in memory."""
+        """Return an empty text, because the pixels are in memory."""
         return ""
 
     def read(self, index: int) -> bytes:
-        """The image's pixels, one byte each."""
+        """Return the image's pixels, one byte each."""
         size = prod(self.side)
         return self.pixels[index * size : (index + 1) * size]
 
     def decode(self, index: int, content: bytes) -> Image:
-        """The image as RGB with three equal channels."""
+        """Return the image as RGB with three equal channels."""
         from PIL import Image
 
         height, width = self.side
@@ -57,37 +59,38 @@ class Pixels:
 
 
 def open(dataset: Dataset, split: str, path: Path) -> Pixels:
-    """The images of a split in the folder.
+    """Open the images of a split in the folder.
 
-    Raises NotHere when a file is not there, WrongContent when one is no IDX file or the two do not fit.
+    Raises NotHere when a file does not exist, WrongContent when one is not a valid IDX file or their lengths differ.
     """
     prefix = PREFIX.get(split, "t10k")
     (count, *side), pixels = _read(path / f"{prefix}-images-idx3-ubyte", 3, dataset)
     (labelled,), labels = _read(path / f"{prefix}-labels-idx1-ubyte", 1, dataset)
     if labelled != count:
-        raise WrongContent(f"{labelled} labels for {count} images", where=str(path), hint=_repair_hint(dataset))
+        what = f"the copy has {count} images, but {labelled} labels"
+        raise WrongContent(what, where=str(path), hint=_repair_hint(dataset))
     outside = sorted({label for label in labels if label >= len(dataset.classes)})
     known = tuple((min(label, len(dataset.classes) - 1),) for label in labels)
-    what = f"labels {', '.join(map(str, outside))} are no classes of {dataset.name}"
+    what = f"labels that are not classes of {dataset.name}: {abbreviate([*map(str, outside)])}"
     problems = (DataProblem("classes", what, _repair_hint(dataset)),) if outside else ()
     return Pixels((side[0], side[1]), pixels, known, problems)
 
 
 def _read(path: Path, dimensions: int, dataset: Dataset) -> tuple[tuple[int, ...], bytes]:
-    """(sizes, values) of the file of that name, or of that name and .gz."""
+    """Return the sizes and the values in the file of that name, or of that name with .gz."""
     packed = path.with_name(f"{path.name}.gz")
     file = next((candidate for candidate in (path, packed) if candidate.is_file()), None)
     if file is None:
-        raise NotHere(f"there is no {path.name} of {dataset.name}", where=str(path.parent), hint=_repair_hint(dataset))
+        raise NotHere(f"{dataset.name} has no file {path.name}", where=str(path.parent), hint=_repair_hint(dataset))
     try:
-        content = gzip.decompress(file.read_bytes()) if file == packed else file.read_bytes()
+        content = unpack(file, MAX_BYTES) if file == packed else file.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
         raise WrongContent(f"{file.name} is damaged: {error}", where=str(file), hint=_repair_hint(dataset)) from error
     head = 4 + 4 * dimensions
     sizes = tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, head, 4))
     if content[:4] != bytes((0, 0, UNSIGNED_BYTE, dimensions)) or len(content) != head + prod(sizes):
         raise WrongContent(
-            f"{file.name} is no IDX file of unsigned bytes in {dimensions} dimensions, or is cut short",
+            f"{file.name} is truncated, or not an IDX file of unsigned bytes with {dimensions} dimensions",
             where=str(file),
             hint=_repair_hint(dataset),
         )
@@ -95,4 +98,4 @@ def _read(path: Path, dimensions: int, dataset: Dataset) -> tuple[tuple[int, ...
 
 
 def _repair_hint(dataset: Dataset) -> str:
-    return dataset.obtain or f"get a right copy of {dataset.name}"
+    return dataset.obtain or f"get another copy of {dataset.name}"
