@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.project import replace_once
 from tests.helpers.releases import (
     NAME,
     WEIGHTS_FILE,
@@ -23,6 +24,7 @@ from tests.helpers.releases import (
     with_finding,
     without_finding,
 )
+from zoo import api
 from zoo.errors import Refused, UsageError
 from zoo.publishing import gate
 from zoo.publishing.gate import Allowance, Terms, parse_allowance
@@ -89,8 +91,11 @@ def test_parameters_that_nobody_counted_are_not_complete() -> None:
     assert "the parameters were not measured" in refused(report=report).what
 
 
-def test_parameters_that_nobody_claimed_but_that_were_counted_are_enough() -> None:
-    assert admit(with_finding(digits_report(), "params", "params", status=Status.UNCLAIMED, claimed=None))
+def test_parameters_that_nobody_claimed_but_that_were_counted_are_enough(digits_zoo: Path) -> None:
+    replace_once(digits_zoo / "digits" / f"{NAME}.yaml", "  params: {value: 64482, origin: computed}\n", "")
+    report = api.verify(NAME, cards=digits_zoo, strict=True)
+    assert finding(report, "params", "params").status is Status.UNCLAIMED
+    assert admit(report, catalog=load_catalog([digits_zoo]))
 
 
 def test_a_report_without_accuracy_is_not_complete() -> None:
@@ -134,8 +139,8 @@ def test_a_report_about_other_models_is_refused() -> None:
     assert f"the report does not mention {NAME}" in refused(report=digits_report().only("other")).what
 
 
-def test_a_report_about_other_bytes_is_refused() -> None:
-    artifacts = measure_files(shipped().find(NAME))
+def test_a_report_about_other_bytes_is_refused(tmp_path: Path) -> None:
+    artifacts = measure_files(shipped().find(NAME), tmp_path)
     with pytest.raises(Refused, match="the report is about other bytes of resnest_digits") as error_info:
         gate.prove(admit(), [replace(artifacts[0], sha256="0" * 64)])
     assert error_info.value.exit_code == 3

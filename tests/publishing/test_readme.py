@@ -52,10 +52,62 @@ def test_the_hubs_own_first_readme_is_filled() -> None:
     assert merge(NEW, "---\nlicense: mit\n---\n") == merge(NEW, None)
 
 
-def test_what_only_a_person_changed_stays() -> None:
+def test_an_edit_of_the_generated_part_is_never_published() -> None:
     there = merge(OLD, None).replace("old text", "better text")
-    assert merge(OLD, there) == there
     assert not is_as_generated(there)
+    with pytest.raises(Refused) as error_info:
+        merge(OLD, there)
+    assert error_info.value.what.endswith("\n-better text\n+old text")
+    assert "--regenerate discards them" in error_info.value.hint
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("old text", "better text"),
+        ("license: mit", "license: gpl-3.0"),
+        ("- a\n", "- a\ndatasets:\n- imagenet-1k\n"),
+        ("- a\n", "- a\nmodel-index:\n- name: net\n"),
+    ],
+)
+def test_edits_of_the_generated_part_are_discarded_on_request_and_other_text_stays(old: str, new: str) -> None:
+    there = merge(OLD, None).replace(old, new).replace("---\n\n<!--", "---\n\nHello.\n\n<!--") + "\nBye.\n"
+    with pytest.raises(Refused, match="its generated part was edited by hand"):
+        merge(OLD, there)
+    made = merge(OLD, there, regenerate=True)
+    assert is_as_generated(made)
+    assert made == merge(OLD, None).replace("---\n\n<!--", "---\n\nHello.\n\n<!--") + "\nBye.\n"
+
+
+def test_an_edit_with_a_new_digest_in_the_mark_is_replaced() -> None:
+    forged = Generated(OLD.metadata, "# Net\n\nforged text\n")
+    assert merge(NEW, merge(forged, None)) == merge(NEW, None)
+
+
+BEGIN = f"<!-- zoo:begin sha256={'0' * 64} x -->\n"
+END = "<!-- zoo:end -->\n"
+
+
+@pytest.mark.parametrize("mark", [BEGIN, END, END.strip(), "x <!--ZOO:End", "<!-- zoo : begin"])
+@pytest.mark.parametrize("place", ["before", "within", "after", "without"])
+@pytest.mark.parametrize("regenerate", [False, True])
+def test_a_further_mark_is_refused_wherever_it_stands(mark: str, place: str, regenerate: bool) -> None:
+    text = merge(OLD, None)
+    there = {
+        "before": text.replace("---\n\n<!--", f"---\n\n{mark}\n\n<!--"),
+        "within": text.replace("old text", f"old text\n{mark}"),
+        "after": f"{text}\nThanks.\n{mark}\n",
+        "without": f"---\nlicense: mit\n---\n# My net\n\n{mark}\n",
+    }[place]
+    assert there != text
+    with pytest.raises(Refused, match=r"marks zoo:begin and . marks? zoo:end, but it must have one pair"):
+        merge(OLD, there, regenerate=regenerate)
+    assert not is_as_generated(there)
+
+
+def test_marks_in_the_wrong_order_are_refused() -> None:
+    with pytest.raises(Refused, match="it must have one pair"):
+        merge(OLD, f"---\nlicense: mit\n---\n{END}{BEGIN}")
 
 
 def test_where_both_sides_changed_nothing_is_overwritten_and_both_are_shown() -> None:

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 from click.core import ParameterSource
 
-from zoo.commands import cards_option, choose, conclude, names_argument
+from zoo.commands import (
+    FiniteRange,
+    cards_option,
+    choose,
+    conclude,
+    failure_text,
+    names_argument,
+    print_error,
+    print_line,
+)
 from zoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +30,9 @@ if TYPE_CHECKING:
     from zoo.verification.report import Report
 
 EXISTING = click.Path(path_type=Path, exists=True, dir_okay=False)
-NOT_WITH_CHECK = ("dry_run", "report_file", "max_age", "allow", "reason", "pull_request", "private", "sign")
+NOT_WITH_CHECK = (
+    "dry_run", "report_file", "max_age", "allow", "reason", "regenerate", "pull_request", "private", "sign",
+)  # fmt: skip
 """The options that only publishing reads."""
 
 
@@ -46,7 +57,7 @@ NOT_WITH_CHECK = ("dry_run", "report_file", "max_age", "allow", "reason", "pull_
     "--max-age",
     default=30.0,
     show_default=True,
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     metavar="DAYS",
     help="The oldest report, and evaluation in it, to accept.",
 )
@@ -56,6 +67,7 @@ NOT_WITH_CHECK = ("dry_run", "report_file", "max_age", "allow", "reason", "pull_
     help="Publish without this check if it was not measured, and say so in the README; never if it is wrong.",
 )
 @click.option("--reason", help="The reason for --allow, for the README.")
+@click.option("--regenerate", is_flag=True, help="Discard edits of the generated part of the published README.")
 @click.option("--pr", "pull_request", is_flag=True, help="Open a pull request on the Hub.")
 @click.option("--private", is_flag=True, help="Create the repository as private, and refuse a public one.")
 @click.option("--tag", help="Tag the commit; a tag is never moved. With --check: check this tag.")
@@ -82,6 +94,7 @@ def command(
     max_age: float,
     allow: str | None,
     reason: str | None,
+    regenerate: bool,
     pull_request: bool,
     private: bool,
     tag: str | None,
@@ -108,10 +121,10 @@ def command(
     catalog = load_catalog(cards_dirs)
     cards = _choose_cards(catalog, names, everything, collection)
     if check:
-        verified = run.check_published(cards, catalog, place, public_key=signature, report_progress=_print_message)
+        verified = run.check_published(cards, catalog, place, public_key=signature, report_progress=print_error)
         conclude(verified, "text", options={"command": "publish --check", "strict": True})
-    request = run.PublishRequest(place, terms, _read_report(report_file), sign, collection, dry_run)
-    _print_and_exit(run.publish(cards, catalog, request, report_progress=_print_message), len(cards))
+    request = run.PublishRequest(place, terms, _read_report(report_file), sign, collection, dry_run, regenerate)
+    _print_and_exit(run.publish(cards, catalog, request, report_progress=print_error), len(cards))
 
 
 def _refuse_contradictions(check: bool, signature: Path | None) -> None:
@@ -148,10 +161,6 @@ def _read_report(path: Path | None) -> Report | None:
     return None if path is None else report.read(path)
 
 
-def _print_message(line: str) -> None:
-    click.echo(line, err=True)
-
-
 def _print_and_exit(publications: Iterable[Publication], cards: int) -> NoReturn:
     """Print each outcome when it is known, and a summary of several; exit with 1, else 2, else 3, else 0."""
     counts: Counter[str] = Counter()
@@ -166,7 +175,7 @@ def _print_and_exit(publications: Iterable[Publication], cards: int) -> NoReturn
     if cards > 1:
         parts = [f"{number} {kind}" for kind, number in counts.items() if kind != "failed"]
         parts += [f"{len(failed)} not published: {', '.join(failed)}"] if failed else []
-        click.echo(f"{cards} models: {'; '.join(parts)}")
+        print_line(f"{cards} models: {'; '.join(parts)}")
     sys.exit(next((code for code in (1, 2, 3) if code in codes), 0))
 
 
@@ -177,15 +186,16 @@ def _print_publication(publication: Publication) -> None:
     elif publication.kind != "failed":
         changed = ", ".join(publication.changed_paths)
         outcome = f"published {changed}" if changed else "unchanged"
-        _print_message(f"{publication.model}: {outcome}; read back and verified")
-        click.echo(publication.location)
+        print_error(f"{publication.model}: {outcome}; read back and verified")
+        print_line(publication.location)
     if publication.collection_page:
-        _print_message(publication.collection_page)
+        print_error(publication.collection_page)
     if publication.error is not None:
-        _print_message(f"zoo: {publication.error}")
+        print_error(failure_text(publication.error))
 
 
 def _print_plan(publication: Publication) -> None:
     for change in publication.changes:
-        click.echo(f"{change.kind:8} {change.size_bytes:>13,}  {change.sha256}  {change.path}")
-    click.echo(publication.readme_difference, nl=False)
+        print_line(f"{change.kind:8} {change.size_bytes:>13,}  {change.sha256}  {change.path}")
+    for line in publication.readme_difference.splitlines():
+        print_line(line)

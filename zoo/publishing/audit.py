@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import WrongContent
+from zoo.errors import Refused, WrongContent
 from zoo.models.facts import Value
 from zoo.publishing import signing
 from zoo.publishing.merge import is_as_generated
+from zoo.publishing.recomputation import altered_numbers
 from zoo.publishing.release import (
+    GENERATED_SHA256,
     PREDICATE_TYPE,
     README,
     SIGNATURE,
@@ -30,7 +32,8 @@ from zoo.publishing.release import (
 from zoo.registry.card import Card
 from zoo.registry.catalog import Member
 from zoo.registry.schema import violations
-from zoo.verification.report import Finding, Status, in_present_format
+from zoo.runtime.json_form import is_count, is_plain, is_text
+from zoo.verification.report import Finding, Status, from_json, in_present_format
 
 UNCOVERED_WEIGHTS = frozenset(
     (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".onnx", ".npz")
@@ -54,10 +57,13 @@ def examine(
         reason = "the file is missing, or not a valid statement of zoo"
         return (make_finding(STATEMENT, Status.WRONG, reason=reason, hint=hint),)
     digests = {item["name"]: item["digest"]["sha256"] for item in statement["subject"]}
+    generated_sha256 = _generated_sha256(statement)
     findings = [
-        _examine_file(make_finding, path, sha256, published_files.get(path)) for path, sha256 in sorted(digests.items())
+        _examine_file(make_finding, path, sha256, published_files.get(path), generated_sha256)
+        for path, sha256 in sorted(digests.items())
     ]
     findings += _examine_report(make_finding, member, statement["predicate"])
+    findings += _examine_numbers(make_finding, member, statement["predicate"])
     if WEIGHTS in published_files:
         findings.append(_examine_header(make_finding, statement["predicate"], count_elements()))
     for path in sorted(set(published_files) - set(digests)):
@@ -122,29 +128,45 @@ class _FindingMaker:
 def _published_statement(published_files: Mapping[str, PublishedFile]) -> dict[str, Any] | None:
     """Return the statement with its report in the present format; None when it is not a valid one of zoo."""
     content = published_files[STATEMENT].content if STATEMENT in published_files else None
-    with suppress(ValueError, KeyError, TypeError, AttributeError):
+    with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
         data = json.loads(content or b"")
-        names = [(item["name"], item["digest"]["sha256"]) for item in data["subject"]]
+        names = [text for item in data["subject"] for text in (item["name"], item["digest"]["sha256"])]
         report = in_present_format(data["predicate"])
         predicate_type = f"{PREDICATE_TYPE}{data['predicate']['report']}"
         is_ours = (data["_type"], data["predicateType"]) == (STATEMENT_TYPE, predicate_type)
-        if is_ours and names and not violations(report, "report"):
+        if is_ours and names and all(map(is_text, names)) and is_plain(report) and not violations(report, "report"):
             return {**data, "predicate": report}
     return None
 
 
-def _examine_file(make_finding: _FindingMaker, path: str, sha256: str, file: PublishedFile | None) -> Finding:
+def _generated_sha256(statement: Mapping[str, Any]) -> str:
+    """Return the digest of the README's generated part; empty for a release of zoo 0.1, whose statement does not have it."""
+    annotations: Any = next((item.get("annotations") for item in statement["subject"] if item["name"] == README), None)
+    return str(annotations.get(GENERATED_SHA256, "")) if isinstance(annotations, Mapping) else ""
+
+
+def _examine_file(
+    make_finding: _FindingMaker, path: str, sha256: str, file: PublishedFile | None, generated_sha256: str
+) -> Finding:
+    """Compare a file with its digest in the statement. generated_sha256: that of the README's generated part."""
     if file is None:
         reason = "the file is missing"
         return make_finding(path, Status.WRONG, claimed=sha256, reason=reason, hint="publish again")
     if file.sha256 == sha256:
         return make_finding(path, Status.OK, claimed=sha256, measured=file.sha256)
-    if path == README and file.content is not None and is_as_generated(file.content.decode(errors="replace")):
+    if path == README and file.content is not None and _is_as_generated(file.content, generated_sha256):
         reason = "text outside the generated part was edited"
         return make_finding(path, Status.OK, claimed=sha256, measured=file.sha256, reason=reason)
     reason = "the file changed since it was published"
     hint = "publish again"
     return make_finding(path, Status.WRONG, claimed=sha256, measured=file.sha256, reason=reason, hint=hint)
+
+
+def _is_as_generated(readme: bytes, generated_sha256: str) -> bool:
+    try:
+        return is_as_generated(readme.decode(), generated_sha256)
+    except (UnicodeDecodeError, Refused):  # no longer a README with valid metadata
+        return False
 
 
 def _examine_report(make_finding: _FindingMaker, member: Member, report: Mapping[str, Any]) -> Iterator[Finding]:
@@ -178,13 +200,29 @@ def _examine_report(make_finding: _FindingMaker, member: Member, report: Mapping
         )
 
 
+def _examine_numbers(make_finding: _FindingMaker, member: Member, report: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield each finding of the published report about the present card that its own numbers contradict."""
+    published = from_json(json.dumps(report), where=STATEMENT).only(member.card.name)
+    if not any(subject.card_sha256 == member.sha256 for subject in published.subjects):
+        return
+    for finding, reason in altered_numbers(member, published):
+        yield make_finding(
+            f"{finding.check} {finding.key}",
+            Status.WRONG,
+            claimed=finding.claimed,
+            measured=finding.measured,
+            reason=reason,
+            hint=f"run `zoo verify {member.card.name} --fetch`, then publish again",
+        )
+
+
 def _examine_header(make_finding: _FindingMaker, report: Mapping[str, Any], elements: int) -> Finding:
     """Compare the number of published elements with the parameters and buffers that were counted."""
     params: Mapping[str, Any] = next(
         (item for item in report["findings"] if (item["check"], item["key"]) == ("params", "params")), {}
     )
     buffers = params.get("evidence", {}).get("buffers")
-    if params.get("measured") is None or buffers is None:
+    if not is_count(params.get("measured")) or not is_count(buffers):
         return make_finding(
             "elements", Status.UNKNOWN, measured=elements, reason="the report does not say how many elements to expect"
         )

@@ -1,9 +1,10 @@
 """Decide whether a model may be published.
 
-Its report must be complete, good and recent, and about exactly the files on this machine. Complete means: files, build
-and loading are ok, the parameters are measured, and one result is ok over a whole split. Good means: exit code 0 with
---strict. `admit` judges the report, `prove` compares it with the measured files. Both are pure: the clock and the
-measured files are arguments. A refusal names every problem.
+Its report must be complete, good and recent, and about exactly the files on this machine. Complete means: each claim of the
+card has its finding, the parameters are measured, and one result is ok over a whole split. Good means: exit code 0 with
+--strict, and the status of each finding follows from its own measurement (`recomputation`). `admit` judges the report,
+`prove` compares it with the measured files. Both are pure: the clock and the measured files are arguments. A refusal names
+every problem.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
-from zoo.errors import Refused, UsageError
-from zoo.registry.card import NO_WEIGHTS, Card, Collection, Dataset, SplitName
+from zoo.errors import CannotCheck, Refused, UsageError
+from zoo.publishing.recomputation import contradictions
+from zoo.registry.card import NO_WEIGHTS, Card, Collection, Dataset, ResultClaim, SplitName
 from zoo.registry.catalog import Member
-from zoo.runtime.storage import state_folder
+from zoo.registry.metrics import METRICS
+from zoo.runtime.text import terminal_lines
 from zoo.verification import report as reports
+from zoo.verification import stored_reports
 from zoo.verification.report import Finding, Report, ReportSubject, Status, exit_code
 from zoo.weights import upgrade
 from zoo.weights.store import Artifact
@@ -27,10 +31,14 @@ between two releases of timm (1.0.8 on 2024-07-28, 1.0.10 on 2024-10-14; README 
 github.com/huggingface/pytorch-image-models at 015ac30, seen 2026-11-24)."""
 CLOCK_SKEW = timedelta(minutes=5)
 """How far in the future a report may be: the clocks of two machines differ, and RFC 4120 (8.2) allows as much."""
+EARLIEST = datetime(2020, 1, 1, tzinfo=timezone.utc)
+"""No report is older than zoo itself."""
 COVERED = {"accuracy": ("accuracy", "data"), "flops": ("flops",)}
 """The checks that may be missing, which the README then says, and the checks that each covers: where the data set is
 not on this machine, both data and accuracy are skipped. Any other check is required, because without it the bytes are
 not known."""
+NOT_MEASURED = (Status.SKIPPED, Status.UNKNOWN)
+"""The statuses that an allowance covers."""
 _DAY = timedelta(days=1)
 
 
@@ -104,7 +112,24 @@ class Admission:
     @property
     def unproven(self) -> tuple[Finding, ...]:
         """The findings without a measurement that the allowance covers."""
-        return tuple(item for item in self.report.findings if item.status in (Status.SKIPPED, Status.UNKNOWN))
+        return tuple(item for item in self.report.findings if item.status in NOT_MEASURED)
+
+    @property
+    def measured_results(self) -> tuple[tuple[ResultClaim, Finding], ...]:
+        """The claimed results that were measured over a whole split, each with its finding."""
+        by_key = {item.key: item for item in self.report.findings if item.check == "accuracy"}
+        pairs = ((claim, by_key.get(claim.key)) for claim in self.card.results if claim.metric in METRICS)
+        return tuple(
+            (claim, finding)
+            for claim, finding in pairs
+            if finding is not None and finding.status is Status.OK and is_whole(finding, self.datasets)
+        )
+
+    @property
+    def measured_datasets(self) -> tuple[Dataset, ...]:
+        """The data sets that a result was measured on, in the card's order."""
+        names = dict.fromkeys(claim.dataset for claim, _ in self.measured_results)
+        return tuple({item.name: item for item in map(self.datasets.get, names) if item is not None}.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +152,21 @@ class Blocker:
 def newest_report(member: Member) -> Report:
     """Return the report that the last complete `zoo verify` of the card in its present form stored.
 
-    Raises Refused when there is none.
+    Raises Refused when there is none, or it is damaged.
     """
     card, digest = member.card, member.sha256
-    paths = sorted(state_folder("reports", digest).glob("*.json"))
-    if not paths:
-        why = f"the card in its present form is not verified (card_sha256 {digest[:12]})"
-        if upgrade.has_report(digest):
-            why = "its report is from zoo 0.1, which this version does not accept"
-        raise Refused(f"cannot publish {card.name}: {why}", where=str(card.where), hint=_verify_command(card))
-    return reports.read(paths[-1])
+    try:
+        report = stored_reports.newest(digest)
+    except CannotCheck as error:
+        raise Refused(
+            f"cannot publish {card.name}: {error.what}", where=error.where, hint=_verify_command(card)
+        ) from error
+    if report is not None:
+        return report
+    why = f"the card in its present form is not verified (card_sha256 {digest[:12]})"
+    if upgrade.has_report(digest):
+        why = "its report is from zoo 0.1, which this version does not accept"
+    raise Refused(f"cannot publish {card.name}: {why}", where=str(card.where), hint=_verify_command(card))
 
 
 def admit(member: Member, report: Report, terms: Terms, *, now: datetime) -> Admission:
@@ -144,7 +174,7 @@ def admit(member: Member, report: Report, terms: Terms, *, now: datetime) -> Adm
 
     Raises Refused, which names every problem and has the report's exit code under --strict.
     """
-    card, own = member.card, report.only(member.card.name)
+    card, own = member.card, report.only(member.card.name).without_paths()
     if own.version < reports.VERSION:
         what = f"the report is from zoo {own.zoo}, in format {own.version}, which this version does not accept"
         raise _refusal(card, [Blocker(what, _verify_command(card))], 3)
@@ -153,7 +183,9 @@ def admit(member: Member, report: Report, terms: Terms, *, now: datetime) -> Adm
     blockers = [
         *_age_blockers(card, own, now, terms.max_age_days),
         *_status_blockers(own.findings, terms.allowance),
+        *(Blocker(what, _verify_command(card)) for what in contradictions(member, own, subject)),
         *_gap_blockers(card, datasets, own.findings, terms.allowance),
+        *_allowance_blockers(own.findings, terms.allowance),
     ]
     if blockers:
         raise _refusal(card, blockers, exit_code(own.findings, strict=True))
@@ -194,6 +226,9 @@ def _subject_of(member: Member, report: Report) -> ReportSubject:
     card, digest = member.card, member.sha256
     if not report.subjects:
         raise _refusal(card, [Blocker(f"the report does not mention {card.name}", _verify_command(card))], 3)
+    if len(report.subjects) > 1:
+        what = f"the report mentions {card.name} {len(report.subjects)} times"
+        raise _refusal(card, [Blocker(what, _verify_command(card))], 3)
     subject = report.subjects[0]
     if subject.card_sha256 != digest:
         what = f"the card changed since the report: card_sha256 was {subject.card_sha256[:12]}, is now {digest[:12]}"
@@ -203,32 +238,42 @@ def _subject_of(member: Member, report: Report) -> ReportSubject:
 
 def _age_blockers(card: Card, report: Report, now: datetime, max_age_days: float) -> Iterator[Blocker]:
     """Yield what is too old: the report, or an accuracy in it, which may come from an earlier evaluation."""
-    created, limit = _utc(report.created), f"the limit is {_counted(max_age_days, 'day')}"
+    command, limit = _verify_command(card), f"the limit is {_counted(max_age_days, 'day')}"
+    created = _utc(report.created)
+    if created is None or created < EARLIEST:
+        yield Blocker(f"the report's time is not possible: {report.created}", command)
+        return
     age_days = (now - created) / _DAY
     if age_days > max_age_days:
-        yield Blocker(f"the report is {age_days:.1f} days old (of {report.created}), {limit}", _verify_command(card))
+        yield Blocker(f"the report is {age_days:.1f} days old (of {report.created}), {limit}", command)
     if created - now > CLOCK_SKEW:
-        hint = f"set the clock, then run `{_verify_command(card)}`"
-        yield Blocker(f"the report's time is in the future: {report.created}", hint)
+        yield Blocker(f"the report's time is in the future: {report.created}", f"set the clock, then run `{command}`")
     for finding in report.findings:
-        measured = finding.evidence.get("measured")
-        if finding.check != "accuracy" or not isinstance(measured, str):
+        if finding.check != "accuracy" or finding.status in NOT_MEASURED:
             continue
-        age_days = (now - _utc(measured)) / _DAY
-        if age_days > max_age_days:
-            what = f"accuracy {finding.key} was measured {age_days:.1f} days ago (on {measured}), {limit}"
-            yield Blocker(what, f"{_verify_command(card)} --max-age {max_age_days:g}")
+        written = str(finding.evidence.get("measured", "missing"))[:40]
+        measured = _utc(written)
+        if measured is None or not EARLIEST <= measured <= now + CLOCK_SKEW:
+            yield Blocker(f"the time of accuracy {finding.key} is not possible: {written}", command)
+        elif (now - measured) / _DAY > max_age_days:
+            ago = f"{(now - measured) / _DAY:.1f} days ago (on {written})"
+            yield Blocker(
+                f"accuracy {finding.key} was measured {ago}, {limit}", f"{command} --max-age {max_age_days:g}"
+            )
 
 
-def _utc(created: str) -> datetime:
-    """Read the time in a report, such as 2026-11-24T04:00:00Z."""
-    return datetime.strptime(created, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+def _utc(written: str) -> datetime | None:
+    """Read the time in a report, such as 2026-11-24T04:00:00Z; None when it is not a time."""
+    try:
+        return datetime.strptime(written, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
 
 
 def _status_blockers(findings: Iterable[Finding], allowance: Allowance | None) -> Iterator[Blocker]:
     covered = COVERED[allowance.check] if allowance else ()
     for finding in findings:
-        if finding.check in covered and finding.status in (Status.SKIPPED, Status.UNKNOWN):
+        if finding.check in covered and finding.status in NOT_MEASURED:
             continue
         if finding.status.exit_code(strict=True):
             yield Blocker(_describe(finding), finding.hint)
@@ -237,15 +282,8 @@ def _status_blockers(findings: Iterable[Finding], allowance: Allowance | None) -
 def _gap_blockers(
     card: Card, datasets: Mapping[str, Dataset], findings: Sequence[Finding], allowance: Allowance | None
 ) -> Iterator[Blocker]:
-    """Yield what a complete report has and this one lacks. `_status_blockers` reports what it has but is not ok."""
-    by_key = {(item.check, item.key): item for item in findings}
-    expected = [("build", "build"), ("params", "params")]
-    for weights in card.weights:
-        expected += [("files", f"{weights.file}/sha256"), ("loading", weights.file)]
-    for check, key in expected:
-        if (check, key) not in by_key:
-            yield Blocker(f"the report has no finding for {check} {key}", _verify_command(card))
-    params = by_key.get(("params", "params"))
+    """Yield what a card that is published has and this one lacks."""
+    params = next((item for item in findings if (item.check, item.key) == ("params", "params")), None)
     if params is not None and params.status is Status.UNCLAIMED and params.measured is None:
         yield Blocker("the parameters were not measured", _verify_command(card))
     if not card.weights:
@@ -261,8 +299,6 @@ def _result_blockers(
             f"add `claims: {{results: [...]}}` on a data set that zoo can evaluate, then run `{_verify_command(card)}`"
         )
         yield Blocker("the card claims no result, so nothing shows that the model works", hint)
-    elif not findings:
-        yield Blocker("the report has no finding for accuracy", _verify_command(card))
     parts = [item for item in findings if item.status is Status.OK and not is_whole(item, datasets)]
     for finding in parts:
         images, known = finding.evidence.get("images"), finding.evidence.get("split_images")
@@ -272,6 +308,16 @@ def _result_blockers(
         allowed = allowance is not None and allowance.check == "accuracy"
         if not allowed and not any(item.status.exit_code(strict=True) for item in findings):
             yield Blocker("no claimed result was measured", _verify_command(card))
+
+
+def _allowance_blockers(findings: Sequence[Finding], allowance: Allowance | None) -> Iterator[Blocker]:
+    """Yield an allowance that covers nothing: the README would say that something was not verified."""
+    if allowance is None or any(
+        item.check in COVERED[allowance.check] and item.status in NOT_MEASURED for item in findings
+    ):
+        return
+    what = f"--allow {allowance.check} is not needed: the report has a measurement for each of these claims"
+    yield Blocker(what, "publish without --allow and --reason")
 
 
 def _describe(finding: Finding) -> str:
@@ -296,7 +342,7 @@ def _refusal(card: Card, blockers: Sequence[Blocker], code: int) -> Refused:
     them = "problem" if len(blockers) == 1 else "problems"
     is_said = list(by_hint) == [_verify_command(card)]
     hint = "" if is_said else f"fix the {them} above, then run `{_verify_command(card)}`"
-    return Refused("\n".join(lines), where=str(card.where), hint=hint, exit_code=code or 3)
+    return Refused(terminal_lines(lines), where=str(card.where), hint=hint, exit_code=code or 3)
 
 
 def _counted(number: float, noun: str) -> str:

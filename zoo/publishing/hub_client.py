@@ -92,7 +92,8 @@ class HubClient:
 
 
 def _configure_client() -> None:
-    """Shorten Xet's silent retries, and show progress bars on a terminal only. Both are for the whole process."""
+    """Shorten Xet's silent retries, show progress bars on a terminal only, and log safely, all for the whole process."""
+    process.log_safely()
     os.environ.setdefault("HF_XET_CLIENT_RETRY_MAX_DURATION", XET_RETRY_DURATION)
     from huggingface_hub.utils.tqdm import disable_progress_bars
 

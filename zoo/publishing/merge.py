@@ -1,7 +1,7 @@
 """Merge the generated part of a README with the text that people wrote around it.
 
 zoo owns what it generates: some keys of the metadata, and the text between two marks. It keeps everything else. The
-first mark has the digest of the generated part, so that a change on either side is detected.
+first mark has the digest of the generated part, so that an edit of that part is detected. zoo never publishes such an edit.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from zoo.errors import Refused
 from zoo.registry.card import canonical_json
 from zoo.registry.document import parse as parse_yaml
 from zoo.registry.document import to_yaml
+from zoo.runtime.text import terminal_lines
 
 BEGIN = re.compile(r"^<!-- zoo:begin sha256=([0-9a-f]{64}) .*-->\n", re.MULTILINE)
 END = "<!-- zoo:end -->\n"
+ANY_MARK = re.compile(r"<!--\s*zoo\s*:\s*(begin|end)", re.IGNORECASE)
+"""What looks like a mark, wherever it stands. A README has one of each, or none."""
 FRONT_MATTER = re.compile(r"\A---\n(.*?\n)?---\n", re.DOTALL)
 PUBLISHED_README, NEW_README = "published README.md", "new README.md"
 """What a diff calls the two."""
@@ -60,30 +63,35 @@ FindReadme = Callable[[Callable[[str], bool]], "str | None"]
 """Returns the newest of the READMEs published earlier that matches; None when none does."""
 
 
-def merge(generated: Generated, text: str | None, find_readme: FindReadme = lambda matches: None) -> str:
+def merge(
+    generated: Generated,
+    text: str | None,
+    find_readme: FindReadme = lambda matches: None,
+    *,
+    regenerate: bool = False,
+) -> str:
     """Return the README with the newly generated part, and the text that a person wrote around it.
 
-    text: the published README. Where only a person changed the generated part, that change is kept. Raises Refused
-    where both sides changed it; the message has the diff of each side from the earlier generated part, if `find_readme`
-    finds that.
+    text: the published README. regenerate: discard edits of its generated part, which otherwise raise Refused; the message has
+    the diff of each side from the earlier generated part, if `find_readme` finds that. Raises Refused also when the README has
+    marks that are not one pair.
     """
     if text is None:
         return _text(generated.metadata, {}, "", generated, "")
     existing = parse(text)
+    _refuse_other_marks(text, existing)
     own = {key: value for key, value in existing.metadata.items() if key not in KEYS}
     theirs = _generated_part(existing)
     if existing.body is None:
         contradicted = {key: value for key, value in theirs.metadata.items() if generated.metadata.get(key) != value}
-        if contradicted:
-            raise _both_changed(None, theirs, generated)
+        if contradicted and not regenerate:
+            raise _edited(None, theirs, generated)
         return _text(
             generated.metadata, own, "", generated, f"\n{existing.before.lstrip()}" if existing.before.strip() else ""
         )
-    if theirs.sha256 not in (existing.recorded_sha256, generated.sha256):
-        if generated.sha256 == existing.recorded_sha256:
-            return text
+    if theirs.sha256 not in (existing.recorded_sha256, generated.sha256) and not regenerate:
         base = find_readme(lambda readme: _is_recorded(readme, existing.recorded_sha256))
-        raise _both_changed(_generated_part(parse(base)) if base else None, theirs, generated)
+        raise _edited(_generated_part(parse(base)) if base else None, theirs, generated)
     return _text(generated.metadata, own, existing.before, generated, existing.after)
 
 
@@ -109,10 +117,32 @@ def parse(text: str) -> Existing:
     return Existing(metadata, rest[: begin.start()], body, after, begin.group(1))
 
 
-def is_as_generated(text: str) -> bool:
-    """Whether the generated part of a README is unchanged since zoo wrote it; the text around it does not matter."""
+def is_as_generated(text: str, sha256: str = "") -> bool:
+    """Whether the generated part of a README is unchanged since zoo wrote it; the text around it does not matter.
+
+    sha256: the digest that it must have besides being that in the first mark; empty when it is not known.
+    """
     existing = parse(text)
-    return existing.body is not None and _generated_part(existing).sha256 == existing.recorded_sha256
+    is_one_pair = existing.body is not None and _marks(text) == ["begin", "end"]
+    return is_one_pair and _generated_part(existing).sha256 == existing.recorded_sha256 == (
+        sha256 or existing.recorded_sha256
+    )
+
+
+def _marks(text: str) -> list[str]:
+    return [match[1].lower() for match in ANY_MARK.finditer(text)]
+
+
+def _refuse_other_marks(text: str, existing: Existing) -> None:
+    """Raise Refused unless the marks are one pair, or there is none: with others, it is not clear what zoo generated."""
+    marks = _marks(text)
+    if marks == (["begin", "end"] if existing.body is not None else []):
+        return
+    raise Refused(
+        f"the published README has {marks.count('begin')} marks zoo:begin and {marks.count('end')} marks zoo:end,"
+        " but it must have one pair, each on a line of its own, or none",
+        hint="remove the other marks from the published README, then publish again",
+    )
 
 
 def _generated_part(existing: Existing) -> Generated:
@@ -142,7 +172,7 @@ def _text(metadata: Mapping[str, Any], own: Mapping[str, Any], before: str, gene
     return f"---\n{front}---\n{before or chr(10)}{begin}{generated.body}{END}{after}"
 
 
-def _both_changed(base: Generated | None, theirs: Generated, ours: Generated) -> Refused:
+def _edited(base: Generated | None, theirs: Generated, ours: Generated) -> Refused:
     """Return the error with what each side changed, so that a person can decide."""
     here, new = PUBLISHED_README, NEW_README
     if base is None:
@@ -151,7 +181,6 @@ def _both_changed(base: Generated | None, theirs: Generated, ours: Generated) ->
         old = "README.md as zoo generated it"
         differences = difference(base.text, theirs.text, old, here) + difference(base.text, ours.text, old, new)
     return Refused(
-        "cannot update README.md: its generated part was edited by hand, and zoo would generate a different one\n"
-        + differences,
-        hint="move the edits out of the marked part, or into the card; then publish again",
+        terminal_lines(["cannot update README.md: its generated part was edited by hand", *differences.splitlines()]),
+        hint="move the edits out of the marked part, or into the card, then publish again; --regenerate discards them",
     )

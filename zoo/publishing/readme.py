@@ -1,4 +1,9 @@
-"""Generate the README of a release: metadata that the Hub accepts, what was measured, how to load the model."""
+"""Generate the README of a release: metadata that the Hub accepts, what was measured, how to load the model.
+
+The metadata have measured results, and values that the card's digest in the report covers, in the alphabet of the Hub's names.
+In the text, all that the template inserts passes `zoo.runtime.text.markdown`. What zoo did not measure stands at the end, under
+"From the card, not measured".
+"""
 
 from __future__ import annotations
 
@@ -11,16 +16,20 @@ from typing import Any
 
 from zoo.accuracy.intervals import confidence_interval
 from zoo.models.facts import Value
-from zoo.publishing.gate import Admission, is_whole
+from zoo.publishing.gate import NOT_MEASURED, Admission
 from zoo.publishing.licenses import LICENSES
 from zoo.publishing.merge import Generated
 from zoo.registry.card import Card, ResultClaim
 from zoo.registry.metrics import METRICS
 from zoo.registry.quantities import whole
+from zoo.runtime.text import Markdown, code_text, markdown, markdown_code, markdown_fence, markdown_link, visible
 from zoo.verification.report import Finding, Status
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 """A valid id of a data set or model on the Hub (huggingface_hub 2.4.0, utils/_validators.py, validate_repo_id)."""
+TAG = re.compile(r"[A-Za-z0-9][\w.+-]*", re.ASCII)
+"""A task or a tag; other text is not a name that the Hub knows."""
+NONE = Markdown("-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +57,24 @@ def generate(admission: Admission, weights_file: str, address: ReleaseAddress, *
 
 
 def _metadata(admission: Admission, address: ReleaseAddress) -> dict[str, Any]:
-    card, measured = admission.card, _measured_results(admission)
-    library = card.builder.library if card.builder else None
-    tags = [
-        card.task,
-        *({"timm": ("timm", "transformers"), "python": ()}.get(library or "", (library,))),
-        card.collection,
-    ]
+    card, measured = admission.card, admission.measured_results
+    library, task = card.builder.library if card.builder else None, card.task
+    tags = [task, *({"timm": ("timm", "transformers"), "python": ()}.get(library or "", (library,))), card.collection]
     values: dict[str, Any] = {
         **_license(card),
         "library_name": library if library != "python" else None,  # a function that the card names is not a library
-        "pipeline_tag": card.task,
-        "tags": [tag for tag in dict.fromkeys(tags) if tag],
-        "datasets": [name for name in _datasets(admission) if HUB_ID.fullmatch(name)],
+        "pipeline_tag": task if task and TAG.fullmatch(task) else None,
+        "tags": [tag for tag in dict.fromkeys(tags) if tag and TAG.fullmatch(tag)],
+        "datasets": [item.name for item in admission.measured_datasets if HUB_ID.fullmatch(item.name)],
         "metrics": list(dict.fromkeys(METRICS[claim.metric].hub_type for claim, _ in measured)),
-        "base_model": card.base_model if card.base_model and "/" in card.base_model else None,
+        "base_model": card.base_model if card.base_model and _is_repository(card.base_model) else None,
         "model-index": _model_index(admission, measured, address) if measured else None,
     }
     return {key: value for key, value in values.items() if value}
+
+
+def _is_repository(name: str) -> bool:
+    return "/" in name and HUB_ID.fullmatch(name) is not None
 
 
 def _license(card: Card) -> dict[str, str]:
@@ -78,15 +87,6 @@ def _license(card: Card) -> dict[str, str]:
     return {"license": "other", "license_name": re.sub(r"[^a-z0-9.-]+", "-", card.license.lower()), **link}
 
 
-def _datasets(admission: Admission) -> list[str]:
-    """Return the data sets that the model was trained on, by its card or its family, then those it was evaluated on."""
-    collection = admission.collection
-    trained = admission.card.training.get("data") or (collection.training.get("data") if collection else None) or ()
-    names = [trained] if isinstance(trained, str) else [str(name) for name in trained]
-    known = {alias: item.name for item in admission.datasets.values() for alias in (item.name, *item.aliases)}
-    return list(dict.fromkeys(known.get(name, name) for name in (*names, *admission.datasets)))
-
-
 def _model_index(
     admission: Admission, measured: Sequence[tuple[ResultClaim, Finding]], address: ReleaseAddress
 ) -> list[dict[str, Any]]:
@@ -95,40 +95,32 @@ def _model_index(
     Source: huggingface_hub 2.4.0, repocard_data.py, eval_results_to_model_index.
     """
     results: dict[tuple[str, str], dict[str, Any]] = {}
+    source = {"name": "zoo verify", "url": f"{address.page}/blob/main/verification.json"}
+    task = admission.card.task or ""
     for claim, finding in measured:
-        dataset = admission.datasets.get(claim.dataset)
+        dataset = admission.datasets[claim.dataset]
         group = results.setdefault(
             (claim.dataset, claim.split),
             {
-                "task": {"type": admission.card.task or "image-classification"},
+                "task": {"type": task if TAG.fullmatch(task) else "image-classification"},
                 "dataset": {
-                    "name": dataset.title or dataset.name if dataset else claim.dataset,
-                    "type": dataset.name if dataset else claim.dataset,
-                    "split": claim.split,
+                    "name": _name(dataset.title or dataset.name),
+                    "type": dataset.name,
+                    "split": _name(claim.split),
                 },
                 "metrics": [],
-                **(
-                    {"source": {"name": "zoo verify", "url": f"{address.page}/blob/main/verification.json"}}
-                    if address.page
-                    else {}
-                ),
+                **({"source": source} if address.page else {}),
             },
         )
         metric = METRICS[claim.metric]
-        name = f"{metric.hub_name}, {claim.unit or 'percent'}"
+        name = f"{metric.hub_name}, {'fraction' if claim.unit == 'fraction' else 'percent'}"
         group["metrics"].append({"type": metric.hub_type, "value": finding.measured, "name": name})
     return [{"name": admission.card.name, "results": list(results.values())}]
 
 
-def _measured_results(admission: Admission) -> list[tuple[ResultClaim, Finding]]:
-    """Return the claims that were measured over a whole split, each with its finding."""
-    by_key = {item.key: item for item in admission.report.findings if item.check == "accuracy"}
-    pairs = [(claim, by_key.get(claim.key)) for claim in admission.card.results]
-    return [
-        (claim, finding)
-        for claim, finding in pairs
-        if finding and finding.status is Status.OK and is_whole(finding, admission.datasets) and claim.metric in METRICS
-    ]
+def _name(text: str) -> str:
+    """Return a name for the metadata, in one line and without what could be markup or a mark."""
+    return re.sub("[<>]", "", visible(text))
 
 
 # --- text ---------------------------------------------------------------------------------------------------------
@@ -136,40 +128,46 @@ def _measured_results(admission: Admission) -> list[tuple[ResultClaim, Finding]]
 
 @cache
 def template() -> Any:
-    """Return the README's template; compiled on first use."""
+    """Return the README's template; compiled on first use. All that it inserts is escaped, except Markdown."""
     import jinja2
 
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)  # Markdown, not HTML
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, finalize=_inserted)
     return environment.from_string((Path(__file__).parent / "readme.md.j2").read_text(encoding="utf-8"))
 
 
+def _inserted(value: object) -> Markdown:
+    return markdown(value if isinstance(value, str) else str(value))
+
+
 def _body(admission: Admission, weights_file: str, address: ReleaseAddress, is_converted: bool) -> str:
-    card, collection = admission.card, admission.collection
-    rows = [_row(finding) for finding in _table_findings(admission.report.findings)]
+    card, collection, report = admission.card, admission.collection, admission.report
+    rows = [_row(card, finding) for finding in _table_findings(report.findings)]
     text: str = template().render(
         name=card.name,
-        summary=(collection.description or "").strip() if collection else "",
+        name_in_code=code_text(card.name),
         warnings=_warnings(admission),
-        zoo=admission.report.zoo,
+        zoo=report.zoo,
         rows=rows,
         interval_note=_interval_note(rows),
         library=card.builder.library if card.builder else "",
-        address=address.for_timm,
-        repository=address.repository,
+        address=code_text(address.for_timm),
+        repository=code_text(address.repository),
         facts=list(_facts(admission, weights_file, is_converted)),
-        provenance=list(_provenance(card)),
         verification=list(_verification(admission)),
-        citation=(collection.citation or "").strip() if collection else "",
+        summary=_paragraphs(collection.description or "") if collection else [],
+        claims=list(_unmeasured(admission)),
+        provenance=list(_provenance(card)),
+        citation=markdown_fence(collection.citation.strip(), "bibtex") if collection and collection.citation else "",
     )
     return text
 
 
-def _warnings(admission: Admission) -> list[str]:
+def _warnings(admission: Admission) -> list[Markdown]:
     allowance = admission.allowance
     if allowance is None:
         return []
-    missing = ", ".join(f"{item.check} {item.key} ({item.status.value})" for item in admission.unproven)
-    return [f"**Not verified: {missing}.** The publisher's reason: {' '.join(allowance.reason.split())}"]
+    missing = markdown(", ".join(f"{item.check} {item.key} ({item.status.value})" for item in admission.unproven))
+    return [Markdown(f"**Not verified: {missing}.** The publisher's reason: {markdown(allowance.reason)}")]
 
 
 def _table_findings(findings: Sequence[Finding]) -> Iterator[Finding]:
@@ -180,76 +178,112 @@ def _table_findings(findings: Sequence[Finding]) -> Iterator[Finding]:
                 yield finding
 
 
-def _row(finding: Finding) -> dict[str, str]:
+def _row(card: Card, finding: Finding) -> dict[str, str]:
     return {
-        "what": _escaped(finding.check if finding.key == finding.check else f"{finding.check} {finding.key}"),
-        "claimed": _escaped(_value(finding.claimed, finding.unit)),
-        "measured": _escaped(_value(finding.measured, finding.unit)),
-        "interval": _interval(finding),
+        "what": finding.check if finding.key == finding.check else f"{finding.check} {finding.key}",
+        "claimed": _value(finding.claimed, finding.unit),
+        "measured": NONE if finding.status in NOT_MEASURED else _measured(card, finding),
+        "tolerance": _tolerance(finding),
+        "interval": _interval(finding) if (finding.check, finding.status) == ("accuracy", Status.OK) else NONE,
         "status": finding.status.value,
     }
 
 
+def _measured(card: Card, finding: Finding) -> str:
+    if finding.check != "fingerprint" or card.fingerprint is None:
+        return _value(finding.measured, finding.unit)
+    pairs = zip(card.fingerprint.logits, finding.evidence["logits"], strict=False)
+    return f"off by {max(abs(claimed - measured) for claimed, measured in pairs):.2g} at most"
+
+
 def _value(value: Value, unit: str) -> str:
     if value is None:
-        return "-"
+        return NONE
     if isinstance(value, str):
-        return f"`{value[:16]}...`" if len(value) == 64 else value
+        return markdown_code(f"{value[:16]}...") if len(value) == 64 else value
     return (
         f"{value:,} {unit}".strip() if isinstance(value, int) else f"{value:,.4f}".rstrip("0").rstrip(".") + f" {unit}"
     )
 
 
-def _interval(finding: Finding) -> str:
-    """Return the 95 % confidence interval of an accuracy, or the tolerance of another value."""
-    correct, images = finding.evidence.get("correct"), finding.evidence.get("images")
-    if isinstance(correct, int) and isinstance(images, int) and images:
-        interval = confidence_interval(correct, images)
-        unit = whole(finding.unit)
-        return f"{interval.low * unit:.2f} to {interval.high * unit:.2f} ({correct:,} of {images:,})"
+def _tolerance(finding: Finding) -> str:
+    """Return how far the measurement may be from the claim, and still agree."""
     if finding.tolerance:
-        return f"claim ± {finding.tolerance:g}"
-    return "exact" if isinstance(finding.measured, (int, float)) else "-"
+        return f"± {finding.tolerance:g}"
+    return "exact" if finding.claimed is not None else NONE
+
+
+def _interval(finding: Finding) -> str:
+    """Return the 95 % confidence interval of a measured accuracy, with its counts."""
+    correct, images = finding.evidence["correct"], finding.evidence["images"]
+    interval, unit = confidence_interval(correct, images), whole(finding.unit)
+    return f"{interval.low * unit:.2f} to {interval.high * unit:.2f} ({correct:,} of {images:,})"
 
 
 def _interval_note(rows: Sequence[Mapping[str, str]]) -> str:
-    if not any(" of " in row["interval"] for row in rows):
-        return "The interval is the allowed difference between claim and measurement."
+    note = "The tolerance is the allowed difference between claim and measurement, in the unit of the claim."
+    if all(row["interval"] is NONE for row in rows):
+        return note
     return (
-        "The interval of an accuracy is its 95 % confidence interval for similar images (Clopper-Pearson), with the"
-        " number of correct images. Any other interval is the allowed difference between claim and measurement."
+        f"{note} The interval of an accuracy is its 95 % confidence interval for similar images (Clopper-Pearson), with the"
+        " number of correct images."
     )
 
 
 def _facts(admission: Admission, weights_file: str, is_converted: bool) -> Iterator[tuple[str, str]]:
-    card, collection = admission.card, admission.collection
+    """Yield what was built, loaded and evaluated."""
+    card = admission.card
     measured = {item.file: item for item in admission.subject.weights}[weights_file]
     if card.builder:
         options = ", ".join(f"{key}={value}" for key, value in card.builder.options.items())
+        entry, library = markdown_code(card.builder.entry), markdown(card.builder.library)
         yield (
             "architecture",
-            f"`{card.builder.entry}` of {card.builder.library}" + (f", with {options}" if options else ""),
+            Markdown(f"{entry} of {library}" + (f", with {markdown_code(options)}" if options else "")),
         )
     if card.input and card.input.size:
         yield "input", f"{' x '.join(map(str, card.input.size))}, {card.input.interpolation or 'bilinear'}"
-    yield "weights", f"`{measured.file}`, {measured.size_bytes:,} bytes, SHA-256 `{measured.sha256}`"
+    file = markdown_code(measured.file)
+    yield "weights", Markdown(f"{file}, {measured.size_bytes:,} bytes, SHA-256 `{measured.sha256}`")
     if is_converted:
-        yield "`model.safetensors`", f"the same tensors as `{measured.file}`, compared bit by bit after the conversion"
+        same = f"the same tensors as {file}, compared bit by bit after the conversion"
+        yield Markdown("`model.safetensors`"), Markdown(same)
+
+
+def _verification(admission: Admission) -> Iterator[tuple[str, str]]:
+    report = admission.report
+    libraries = report.environment["libraries"]
+    yield "date", report.created
+    yield "software", f"zoo {report.zoo}, " + ", ".join(f"{name} {version}" for name, version in libraries.items())
+    yield "machine", f"{report.environment['platform']}, Python {report.environment['python']}"
+    for data in admission.subject.datasets:
+        name = markdown(f"{data.name}, {data.split} split")
+        yield "data", Markdown(f"{name}, manifest SHA-256 `{data.manifest_sha256}`")
+    yield "repeat with", markdown_code(f"zoo verify {admission.card.name} --fetch --strict")
+
+
+# --- from the card, not measured ----------------------------------------------------------------------------------
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [paragraph for paragraph in re.split(r"\n\s*\n", text) if paragraph.strip()]
+
+
+def _unmeasured(admission: Admission) -> Iterator[tuple[str, str]]:
+    """Yield what the card and its collection say beyond what zoo measures."""
+    card, collection = admission.card, admission.collection
     yield "licence", card.license or "not stated"
     if card.base_model:
         yield "base model", card.base_model
     if collection and collection.paper and collection.paper.title:
-        yield (
-            "paper",
-            f"[{collection.paper.title}]({collection.paper.url})" if collection.paper.url else collection.paper.title,
-        )
+        title, url = collection.paper.title, collection.paper.url
+        yield "paper", markdown_link(title, url) if url else title
     if card.code:
-        yield "code", card.code
-    for title, values in (
-        (("components", collection.architecture), ("techniques", collection.techniques)) if collection else ()
-    ):
+        yield "code", markdown_link(card.code, card.code)
+    lists = (("components", collection.architecture), ("techniques", collection.techniques)) if collection else ()
+    for label, values in lists:
         if values:
-            yield title, ", ".join(values)
+            yield label, ", ".join(values)
     training = {**(collection.training if collection else {}), **card.training}
     if training:
         yield "training", "; ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in training.items())
@@ -265,27 +299,9 @@ def _provenance(card: Card) -> Iterator[dict[str, str]]:
     claims += [(f"{item.convention or 'FLOPs'}", item) for item in card.flops]
     claims += [(f"{item.metric} on {item.dataset}, {item.split}", item) for item in card.results]
     for title, claim in claims:
-        source = claim.source or f"{card.path.name}, line {claim.where['value'].line}"
+        line = f"{card.path.name}, line {claim.where['value'].line}"
         yield {
-            "claim": _escaped(f"{title}: {claim.value:,}"),
+            "claim": f"{title}: {claim.value:,}",
             "origin": claim.origin or "not stated",
-            "source": _escaped(source),
+            "source": markdown_link(claim.source, claim.source) if claim.source else line,
         }
-
-
-def _verification(admission: Admission) -> Iterator[tuple[str, str]]:
-    report = admission.report
-    libraries = report.environment.get("libraries", {})
-    yield "date", report.created
-    yield "software", f"zoo {report.zoo}, " + ", ".join(f"{name} {version}" for name, version in libraries.items())
-    yield (
-        "machine",
-        f"{report.environment.get('platform', 'an unknown machine')}, Python {report.environment.get('python', '?')}",
-    )
-    for data in admission.subject.datasets:
-        yield "data", f"{data.name}, {data.split} split, manifest SHA-256 `{data.manifest_sha256}`"
-    yield "repeat with", f"`zoo verify {admission.card.name} --fetch --strict`"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

@@ -16,11 +16,14 @@ from typing import Any
 
 from zoo.errors import CannotCheck, NotHere, Refused, WrongContent
 from zoo.publishing.gate import Admission, Proof, measured_in
-from zoo.publishing.merge import NEW_README, PUBLISHED_README, FindReadme, difference, merge
+from zoo.publishing.merge import NEW_README, PUBLISHED_README, FindReadme, Generated, difference, merge
 from zoo.publishing.readme import ReleaseAddress, generate
+from zoo.registry import files
 from zoo.registry.card import Card, Input, Rename, Weights
+from zoo.runtime.text import is_linkable
 from zoo.verification.report import VERSION, Finding, Report
-from zoo.weights import store, tensors
+from zoo.weights import headers, store, tensors
+from zoo.weights.renames import under_own_names
 from zoo.weights.store import Artifact
 
 README, CONFIG, WEIGHTS, STATEMENT, LICENSE = (
@@ -30,6 +33,9 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 """Source: github.com/in-toto/attestation, spec/v1; model_signing 1.1.1 uses the same (_signing/signing.py)."""
 PREDICATE_TYPE = "urn:zoo-verify:report:"
 """The predicate is a report as in schemas/report.schema.json. The version of the report format follows the colon."""
+GENERATED_SHA256 = "generated_sha256"
+"""The annotation of README.md in a statement: the digest of the part that zoo generated, as in the first mark. Source of
+annotations: github.com/in-toto/attestation, spec/v1/resource_descriptor.md."""
 SIGNATURE = "model.sig"
 """The default name of a signature in `model_signing` (1.1.1, _cli.py)."""
 SMALL_BYTES = 10_000_000
@@ -105,28 +111,37 @@ class PublishedFile:
     content: bytes | None = None
 
 
-def measure_files(card: Card) -> tuple[Artifact, ...]:
+def measure_files(card: Card, folder: Path) -> tuple[Artifact, ...]:
     """Read the card's files on this machine completely, and return them in the card's order; nothing is downloaded.
 
-    Raises NotHere when a file is not on this machine, WrongContent when it differs from the card.
+    The files up to the one that is released are copied into `folder`, and the copies are measured: the bytes of a copy are
+    published, whatever happens to the card's file meanwhile. Raises NotHere when a file is not on this machine, WrongContent
+    when it differs from the card, CannotCheck when it cannot be copied.
     """
-    return tuple(_measure_now(card, weights) for weights in card.weights)
+    artifacts: list[Artifact] = []
+    is_found = False
+    for number, weights in enumerate(card.weights):
+        artifacts.append(_measure_now(card, weights, None if is_found else folder / str(number)))
+        is_found = is_found or _is_releasable(artifacts[-1], weights.rename)
+    return tuple(artifacts)
 
 
-def _measure_now(card: Card, weights: Weights) -> Artifact:
-    """Return a file as it is now.
-
-    `fetch` reads a file beside the card, but trusts a stored file's size and time, so a stored file is read here.
-    """
-    artifact = store.fetch(card, weights, offline=True)
-    if artifact.path.parent == card.path.absolute().parent:
+def _measure_now(card: Card, weights: Weights, copy_folder: Path | None) -> Artifact:
+    """Return a file as it is now, or the copy of it that is made in that folder, with the digest of all its bytes."""
+    path = store.locate(card, weights) or store.fetch(card, weights, offline=True).path
+    if copy_folder is None:
+        artifact = store.measure(weights, path, refresh=True)
+    else:
+        copy_folder.mkdir()
+        artifact = store.measure_copy(weights, path, copy_folder / weights.file)
+    disagreement = store.disagreement(weights, artifact.size_bytes, artifact.sha256)
+    if not disagreement:
         return artifact
-    size_bytes, sha256 = store.digest(artifact.path)
-    disagreement = store.disagreement(weights, size_bytes, sha256)
-    if disagreement:
-        hint = f"run `zoo cache verify`, then `zoo fetch {card.name}`"
-        raise WrongContent(disagreement, where=str(artifact.path), hint=hint)
-    return replace(artifact, size_bytes=size_bytes, sha256=sha256)
+    if path.parent == card.path.absolute().parent:
+        hint = "put the right file beside the card, or correct size_bytes and sha256 in the card"
+        raise WrongContent(disagreement, where=str(weights.where), hint=hint)
+    hint = f"run `zoo cache verify`, then `zoo fetch {card.name}`"
+    raise WrongContent(disagreement, where=str(path), hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +158,13 @@ class ReleasedWeights:
 
 
 def released_weights(proof: Proof, folder: Path) -> ReleasedWeights:
-    """Return the first safetensors file whose tensors have the architecture's names, as it is.
+    """Return the copy of the first safetensors file whose tensors have the architecture's names, as it is.
 
-    Where the card has none, return its first file, converted into `folder`.
+    Where the card has none, return its first file, converted into `folder`. proof: about the artifacts of `measure_files`.
     """
     renames = {weights.file: weights.rename for weights in proof.admission.card.weights}
     for artifact in proof.artifacts:
-        if tensors.is_safetensors(artifact.path) and _has_own_names(artifact.path, renames[artifact.file]):
+        if _is_releasable(artifact, renames[artifact.file]):
             return ReleasedWeights(artifact, ReleaseFile(WEIGHTS, artifact.path, artifact.size_bytes, artifact.sha256))
     source = proof.artifacts[0]
     target = folder / WEIGHTS
@@ -165,24 +180,24 @@ def compose_release(
     address: ReleaseAddress,
     readme: bytes | None = None,
     find_readme: FindReadme = lambda matches: None,
+    regenerate: bool = False,
 ) -> Release:
     """Return the release for an address.
 
-    readme: the published one. find_readme: see Preview; called only when the README was changed on both sides, which
-    raises Refused.
+    readme: the published one. find_readme, regenerate: see `merge`, which raises Refused for an edit of the generated part.
     """
     admission = proof.admission
     generated = generate(admission, weights.source.file, address, is_converted=weights.is_converted)
-    text = merge(generated, None if readme is None else _decode(readme), find_readme)
-    files = [
+    text = merge(generated, None if readme is None else _decode(readme), find_readme, regenerate=regenerate)
+    released = [
         ReleaseFile.of_text(README, text),
         ReleaseFile.of_text(CONFIG, _json(config(admission))),
         weights.file,
         *_license(admission.card),
     ]
-    statement = _statement(files, admission.report)
-    files.append(ReleaseFile.of_text(STATEMENT, _json(statement)))
-    return Release(admission.card.name, tuple(sorted(files, key=lambda item: item.path)))
+    statement = _statement(released, admission.report, generated)
+    released.append(ReleaseFile.of_text(STATEMENT, _json(statement)))
+    return Release(admission.card.name, tuple(sorted(released, key=lambda item: item.path)))
 
 
 def _decode(readme: bytes) -> str:
@@ -237,19 +252,9 @@ def _pretrained_config(card: Card, model_input: Input, tag: str, traits: Mapping
         "first_conv": traits.get("first_conv"),
         "classifier": traits.get("classifier"),
         "license": card.license,
-        "origin_url": card.code,
+        "origin_url": card.code if card.code and is_linkable(card.code) else None,
     }
     return {"pool_size": None, **_present(values)}
-
-
-def text_at(path: Path) -> str | None:
-    """Return the text of a file; None when it does not exist. Raises CannotCheck when it is not readable as UTF-8."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise CannotCheck(f"cannot read the file: {error}", where=str(path)) from error
 
 
 def readme_difference(release: Release, published_readme: bytes | None) -> str:
@@ -282,17 +287,16 @@ def _shapes(path: Path) -> dict[str, list[int]]:
     """
     try:
         with path.open("rb") as file:
-            length = tensors.header_bytes(path.name, file.read(8), path.stat().st_size)
+            length = headers.header_bytes(path.name, file.read(8), path.stat().st_size)
             header = json.loads(file.read(length))
         return {name: item["shape"] for name, item in header.items() if name != "__metadata__"}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError, OverflowError) as error:
         raise WrongContent(f"{path.name}: not a valid safetensors header", where=str(path)) from error
 
 
-def _has_own_names(path: Path, renames: Sequence[Rename]) -> bool:
-    """Whether the file's tensors have the architecture's names, so that any loader can use them unchanged."""
-    _, steps = tensors.under_own_names(_shapes(path), renames)
-    return not steps
+def _is_releasable(artifact: Artifact, renames: Sequence[Rename]) -> bool:
+    """Whether the file is safetensors with the architecture's names, so that any loader can use it unchanged."""
+    return tensors.is_safetensors(artifact.path) and not under_own_names(_shapes(artifact.path), renames)[1]
 
 
 def _present(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -300,31 +304,41 @@ def _present(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _labels(admission: Admission) -> dict[str, Any]:
-    """Return the classes in the order of the outputs: the card's, else the data set's whose labels the outputs
-    matched."""
+    """Return the classes in the order of the outputs: the card's, else the data set's whose labels the outputs matched."""
     if admission.card.class_names:
         return {"label_names": list(admission.card.class_names)}
-    for dataset in admission.datasets.values():
-        descriptions = dict(zip(dataset.classes, dataset.class_names, strict=False))
-        return {"label_names": list(dataset.classes), "label_descriptions": descriptions or None}
+    for dataset in admission.measured_datasets:
+        if dataset.label_space is None:  # else the outputs have more classes than the data set
+            descriptions = dict(zip(dataset.classes, dataset.class_names, strict=False))
+            return {"label_names": list(dataset.classes), "label_descriptions": descriptions or None}
     return {}
 
 
 def _license(card: Card) -> Iterator[ReleaseFile]:
     if card.license_file is None:
         return
-    path = card.path.parent / card.license_file
-    text = text_at(path)
-    if text is None:
-        raise NotHere(f"no such file: {path.name}", where=str(card.where["license_file"]), hint=f"create {path}")
-    yield ReleaseFile.of_text(LICENSE, text)
+    where = str(card.where["license_file"])
+    content = files.read_beside(card.path, card.license_file, SMALL_BYTES, where)
+    if content is None:
+        what = f"no such file: {card.license_file}"
+        raise NotHere(what, where=where, hint=f"create {card.license_file} beside the card")
+    try:
+        yield ReleaseFile.of_text(LICENSE, content.decode())
+    except UnicodeDecodeError as error:
+        what = f"{card.license_file} is not UTF-8, at byte {error.start}"
+        raise CannotCheck(what, where=where, hint="save it as UTF-8") from error
 
 
-def _statement(files: list[ReleaseFile], report: Report) -> dict[str, Any]:
-    """Return an in-toto Statement that the report is about these files. It names card files without their folders."""
+def _statement(released: list[ReleaseFile], report: Report, generated: Generated) -> dict[str, Any]:
+    """Return an in-toto Statement that the report is about these files. It names card files without their folders.
+
+    README.md has an annotation with the digest of its generated part, which stays when a person edits the text around it.
+    """
     shared = replace(report, findings=tuple(_without_folder(item) for item in report.findings))
+    annotations = {README: {"annotations": {GENERATED_SHA256: generated.sha256}}}
     subjects = [
-        {"name": item.path, "digest": {"sha256": item.sha256}} for item in sorted(files, key=lambda item: item.path)
+        {"name": item.path, "digest": {"sha256": item.sha256}, **annotations.get(item.path, {})}
+        for item in sorted(released, key=lambda item: item.path)
     ]
     return {
         "_type": STATEMENT_TYPE,

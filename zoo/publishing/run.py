@@ -32,6 +32,7 @@ from zoo.publishing.targets import Preview, Session, Target
 from zoo.registry.card import Card
 from zoo.registry.catalog import Broken, Catalog, Member
 from zoo.runtime import interrupts
+from zoo.runtime.text import visible
 from zoo.verification.report import Finding, Report, Status
 from zoo.verification.runner import Verified
 
@@ -45,7 +46,8 @@ class PublishRequest:
 
     report: the report to use instead of the newest stored one. signing_key: a private key (PEM) to sign the release
     with. collection: the family that every card must belong to; on the Hub, its Collection gets each model. dry_run:
-    compose and compare each release, but change nothing.
+    compose and compare each release, but change nothing. regenerate: discard edits of the generated part of a published
+    README, which otherwise are an error.
     """
 
     place: Place
@@ -54,6 +56,7 @@ class PublishRequest:
     signing_key: Path | None = None
     collection: str | None = None
     dry_run: bool = False
+    regenerate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,15 +191,16 @@ def _publish(member: Member, target: Target, request: PublishRequest) -> Publica
 def _compose(
     admission: Admission, address: ReleaseAddress, preview: Preview, request: PublishRequest, folder: Path
 ) -> tuple[Release, bytes | None]:
-    """Return the release, signed on request, and the published README; converted weights go into `folder`."""
+    """Return the release, signed on request, and the published README. The weights that are published go into `folder`."""
     with ThreadPoolExecutor(max_workers=1) as reader:
-        reading = reader.submit(
-            measure_files, admission.card
-        )  # hashing releases the GIL: the README is prepared meanwhile
+        # Copying and hashing release the GIL: the README is prepared meanwhile.
+        reading = reader.submit(measure_files, admission.card, folder)
         readme, _ = preview.read(README), template()
         proof = gate.prove(admission, reading.result())
     weights = released_weights(proof, folder)
-    release = compose_release(proof, weights, address=address, readme=readme, find_readme=preview.find_readme)
+    release = compose_release(
+        proof, weights, address=address, readme=readme, find_readme=preview.find_readme, regenerate=request.regenerate
+    )
     return (release if request.signing_key is None else _sign(release, preview, request.signing_key)), readme
 
 
@@ -230,7 +234,8 @@ def _add_to_collection(session: HubSession, admission: Admission, name: str) -> 
     """Add the published model to the Hub's Collection of its family; return the Collection's page."""
     family = admission.collection
     paper_title = family.paper.title if family and family.paper else None
-    return session.add_to_collection((family.title if family else None) or name, paper_title or "")
+    description = f"From the card, not measured: {visible(paper_title)}" if paper_title else ""
+    return session.add_to_collection(visible((family.title if family else None) or name), description)
 
 
 def _file_changes(changes: Iterable[Change]) -> tuple[FileChange, ...]:

@@ -42,7 +42,7 @@ def crop(member: Member) -> Iterator[Verdict]:
 
 
 def mean_std(member: Member) -> Iterator[Verdict]:
-    """Check that mean and std are for pixel values from 0 to 1, one for each channel, and that std is above 0."""
+    """Check that mean and std are for pixel values from 0 to 1, and one for each channel."""
     preprocessing = member.card.input
     if preprocessing is None or (preprocessing.mean is None and preprocessing.std is None):
         return
@@ -55,10 +55,6 @@ def mean_std(member: Member) -> Iterator[Verdict]:
             has_fault = True
             reason = f"{name} has {len(values)} values for {preprocessing.size[0]} channels"
             yield wrong(where, reason, "write one value for each channel", str(list(values)))
-        if name == "std" and min(values) <= 0:
-            has_fault = True
-            reason = f"std {list(values)} has a value of 0 or less; pixel values are divided by std"
-            yield wrong(where, reason, "correct std", str(list(values)))
         limit = LARGEST_MEAN if name == "mean" else LARGEST_STD
         if max(values) > limit or min(values) < -limit:
             has_fault = True

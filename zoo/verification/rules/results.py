@@ -33,10 +33,14 @@ def pairs(card: Card) -> Iterator[tuple[ResultClaim, ResultClaim]]:
 
 
 def ranges(member: Member) -> Iterator[Verdict]:
-    """Check that each metric that zoo knows is in its range."""
+    """Check that each metric that zoo knows is in its range, in percent or as a fraction."""
     for claim in member.card.results:
         metric = METRICS.get(claim.metric)
         if metric is None:
+            continue
+        if claim.unit not in (None, "percent", "fraction"):
+            reason = f"{claim.metric} is in percent or a fraction, but its unit is {claim.unit!r}"
+            yield wrong(claim.where.at("unit"), reason, "write `unit: percent` or `unit: fraction`", claim.unit)
             continue
         scale = claim.whole / 100
         if metric.low * scale <= claim.value <= metric.high * scale:
@@ -155,10 +159,13 @@ def duplicate_result(member: Member) -> Iterator[Verdict]:
 
 
 def unknown_dataset(member: Member) -> Iterator[Verdict]:
-    """Check that a result names its data set, that the name is not a misspelt one, and that the data set has the split."""
+    """Check that a result names its data set, not a misspelt one, that its dataset card is valid, and that it has the split."""
     for claim in member.card.results:
         dataset = member.catalog.dataset(claim.dataset)
-        if claim.dataset.strip().lower() in NO_DATASET:
+        if problem := member.catalog.dataset_problem(claim.dataset):
+            reason = f"the dataset card of {claim.dataset} is not valid: {problem.place}: {problem.what}"
+            yield wrong(claim.where.at("dataset"), reason, problem.hint, claim.dataset)
+        elif claim.dataset.strip().lower() in NO_DATASET:
             reason = f"the card does not say on which data set {claim.metric} {claim.value} was measured"
             yield suspect(claim.where.at("dataset"), reason, "write the data set's name", claim.dataset)
         elif dataset is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from types import MappingProxyType
 
+from zoo.errors import WrongContent
 from zoo.models.facts import Value
 from zoo.registry.card import Card, Weights, Where
 from zoo.registry.catalog import Member
@@ -20,6 +21,7 @@ from zoo.verification.rules import (
     suspect,
     wrong,
 )
+from zoo.weights.renames import check_rename
 
 BYTES_PER_VALUE = MappingProxyType({"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2})
 SMALLEST_SHARE = 0.98
@@ -234,6 +236,20 @@ def duplicate_file(member: Member) -> Iterator[Verdict]:
         yield FINE
 
 
+def rename(member: Member) -> Iterator[Verdict]:
+    r"""Check that the patterns of `rename` are valid in RE2, and that replacements have only the escapes \\, and \0 to \9.
+
+    RE2 matches in time proportional to the name; it has no look-around and no references to groups inside a pattern
+    (github.com/google/re2/wiki/Syntax).
+    """
+    for item in (item for weights in member.card.weights for item in weights.rename):
+        try:
+            check_rename(item)
+            yield FINE
+        except WrongContent as error:
+            yield wrong(item.where.at("pattern"), error.what, error.hint, item.pattern)
+
+
 RULES = (
     Rule("size-params", "a file has the size of its parameters", "correct the size or the parameters", size_params),
     Rule("file-size", "a weights file is not a pointer", "write the size of the file itself", file_size),
@@ -242,4 +258,5 @@ RULES = (
     Rule("shared-digest", "different models have different files", "write each model's own digest", shared_digest),
     Rule("shared-size", "different models have different file sizes", "write each model's own size", shared_size),
     Rule("duplicate-file", "a card lists a file once", "list its mirrors under `urls`", duplicate_file),
+    Rule("rename", "a rename is a pattern of RE2", "see https://github.com/google/re2/wiki/Syntax", rename),
 )
