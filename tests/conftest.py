@@ -13,6 +13,7 @@ import pytest
 
 import zoo_cli
 from tests.helpers.project import ROOT, Ran, RunZoo
+from tests.helpers.workers import SharedWorkers
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +30,22 @@ def _own_home(shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     monkeypatch.setenv("ZOO_HOME", str(shared_home))
     monkeypatch.setenv("NO_COLOR", "1")
     yield
+
+
+@pytest.fixture(scope="session")
+def _shared_workers() -> Iterator[SharedWorkers]:
+    workers = SharedWorkers()
+    yield workers
+    workers.end()
+
+
+@pytest.fixture(autouse=True)
+def _one_worker(
+    request: pytest.FixtureRequest, _shared_workers: SharedWorkers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One worker process serves all tests but those about workers."""
+    if not {"runtime", "attacks"} & set(request.path.parts):
+        monkeypatch.setattr("zoo.runtime.worker_process.WorkerProcess", _shared_workers)
 
 
 @pytest.fixture

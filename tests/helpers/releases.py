@@ -85,10 +85,11 @@ def release(
 ) -> Release:
     """The digits model's release."""
     admission = admit(report, catalog=catalog, allowance=allowance)
-    proof = gate.prove(admission, measure_files(admission.card))
     with tempfile.TemporaryDirectory() as temporary:
+        proof = gate.prove(admission, measure_files(admission.card, Path(temporary)))
         weights = released_weights(proof, Path(temporary))
-        return compose_release(proof, weights, address=address or ReleaseAddress(), readme=readme)
+        made = compose_release(proof, weights, address=address or ReleaseAddress(), readme=readme)
+        return replace(made, files=tuple(replace(item, content=item.read()) for item in made.files))
 
 
 def finding(report: Report, check: str, key: str) -> Finding:

@@ -18,6 +18,7 @@ from tests.helpers.project import ROOT
 from zoo.errors import UnknownName, WrongContent
 from zoo.models.subject import Evaluation, Settings
 from zoo.registry.catalog import load_catalog
+from zoo.runtime import worker_process
 from zoo.runtime.engines import Options, Outcome, WorkerDied, in_order, local
 from zoo.verification import runner
 
@@ -103,7 +104,7 @@ def test_work_runs_in_as_many_other_processes_as_jobs() -> None:
 
 def test_workers_divide_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(local, "cores", lambda: 7)
+    monkeypatch.setattr(worker_process, "cores", lambda: 7)
     assert {outcome.result() for outcome in local.run(threads, range(4), Options(jobs=2))} == {"3"}
 
 
@@ -138,7 +139,7 @@ def test_closing_the_outcomes_ends_the_workers(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_cannot_start_loses_its_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_START", "raise SystemExit(3)")
+    monkeypatch.setattr(worker_process, "_START", "raise SystemExit(3)")
     outcomes = list(local.run(double, range(2), Options(jobs=2)))
     assert [str(outcome.error).splitlines()[0] for outcome in outcomes] == [
         "the worker process ended with exit code 3 in each of 2 tries"
@@ -169,7 +170,7 @@ def test_a_function_or_class_of_the_script_is_refused(tmp_path: Path) -> None:
     ran = run_python(["script.py"], tmp_path)
     assert ran.stdout == "".join(
         f"workers cannot use {name}: it is defined in the script that runs (__main__)"
-        " | move it into a module that can be imported, or run with one job\n"
+        " | move it into a module that can be imported\n"
         for name in ("double", "Task")
     ), ran.stderr
 

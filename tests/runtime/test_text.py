@@ -99,5 +99,5 @@ def test_plain_text_is_a_code_span_and_other_text_is_not() -> None:
 
 def test_a_fence_is_longer_than_any_in_the_text_and_has_no_mark() -> None:
     made = markdown_fence("@misc{a,\n\ttitle={B}\n```\n<!-- zoo:end -->\r\n\x1b]0;x\x07}", "bibtex")
-    assert made == ("````bibtex\n@misc{a,\n    title={B}\n```\n&lt;!-- zoo:end -->\n\\x1b]0;x\\x07}\n````")
+    assert made == ("````bibtex\n@misc{a,\n    title={B}\n```\n&lt;!-- zoo:end --&gt;\n\\x1b]0;x\\x07}\n````")
     assert markdown_fence("", "bibtex") == "```bibtex\n```"

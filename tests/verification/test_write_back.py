@@ -134,7 +134,7 @@ def test_a_rounded_count_that_several_conventions_give_stays_as_it_is(run_zoo: R
     ran = run_zoo("verify", "resnest50d", "--cards", folder, "--check", "flops", "--write", "--format", "json")
     (unsaid,) = (item for item in json.loads(ran.out)["findings"] if item["key"] == "unsaid")
     assert "5,400,000,000 is macs at 3x224x224 or " in unsaid["reason"]
-    assert unsaid["hint"].startswith("add to the claim which of these it is")
+    assert unsaid["hint"].startswith("add `convention` and `input` of the right one to the claim")
     assert "convention" not in (folder / "0.yaml").read_text().partition("rounded_to")[2].splitlines()[0]
 
 
@@ -156,7 +156,6 @@ def test_a_model_without_files_gets_the_values_of_its_architecture(run_zoo: RunZ
 
 def test_a_card_that_changed_meanwhile_is_not_written(tmp_path: Path) -> None:
     from zoo.errors import UsageError
-    from zoo.models.subject import Settings
     from zoo.verification.report import ReportSubject
     from zoo.verification.runner import Verified
 
@@ -165,7 +164,7 @@ def test_a_card_that_changed_meanwhile_is_not_written(tmp_path: Path) -> None:
     (folder / "0.yaml").write_text(BARE + "# mine\n")
     finding = Finding("net", "params", "params", Status.UNCLAIMED, measured=64482)
     with pytest.raises(UsageError, match="the file changed while zoo was using it"):
-        list(write_back.write([Verified(ReportSubject("net", "0"), (finding,))], catalog, Settings(), print))
+        list(write_back.write([Verified(ReportSubject("net", "0"), (finding,))], catalog, print))
     assert (folder / "0.yaml").read_text() == BARE + "# mine\n"
 
 

@@ -47,7 +47,7 @@ def is_count(value: Any) -> bool:
 
 def is_number(value: Any) -> bool:
     """Return whether it is a finite number. True and False are none."""
-    return type(value) is float and math.isfinite(value) or type(value) is int and abs(value) <= MAX_COUNT
+    return (type(value) is float and math.isfinite(value)) or (type(value) is int and abs(value) <= MAX_COUNT)
 
 
 def is_text(value: Any) -> bool:
@@ -74,6 +74,11 @@ def one_of(*forms: Any) -> Predicate:
     return lambda value: any(has_form(value, form) for form in forms)
 
 
+def object_with(form: dict[str, Any]) -> Predicate:
+    """Return the form of an object that has these keys, each with a value of its form, and may have others."""
+    return lambda value: isinstance(value, dict) and _has_keys(value, form, others=True)
+
+
 def mapping_of(form: Any) -> Predicate:
     """Return the form of an object with any keys, whose values have this form."""
     return lambda value: (
@@ -81,7 +86,8 @@ def mapping_of(form: Any) -> Predicate:
     )
 
 
-def _has_keys(value: dict[str, Any], form: dict[str, Any]) -> bool:
+def _has_keys(value: dict[str, Any], form: dict[str, Any], *, others: bool = False) -> bool:
     forms = {key.removesuffix("?"): item_form for key, item_form in form.items()}
-    required = {key for key in form if not key.endswith("?")}
-    return required <= value.keys() <= forms.keys() and all(has_form(value[key], forms[key]) for key in value)
+    if any(key not in value for key in form if not key.endswith("?")):
+        return False
+    return all(has_form(item, forms[key]) if key in forms else others and is_plain(item) for key, item in value.items())

@@ -18,12 +18,11 @@ from zoo.errors import CannotCheck
 
 GB = 10**9
 CALL_SECONDS = 60.0
-"""To build, count or load a model on the meta device. The slowest of timm 1.0.31's 1,300 architectures takes 6 s on one
-core (2026-11-28)."""
+"""To build, count or load a model on the meta device, which takes seconds for the largest published architectures."""
 FILE_BYTES_PER_SECOND = 20_000_000
 """A file may take this much longer: a network file system reads 100 MB/s and more, and hashing and parsing take as long."""
 CALL_BYTES = 2 * GB
-"""To build or count a model on the meta device: an architecture of 10,000 modules takes 0.5 GB of Python objects."""
+"""To build or count a model on the meta device, where modules and shapes take memory, and values do not."""
 FILE_COPIES = 3
 """The copies of a file that loading holds at most: the bytes, the tensors, and those of the model."""
 MEMORY_SHARE = 0.8
@@ -32,7 +31,13 @@ STALL_SECONDS = 1800.0
 """The longest time that an evaluation may take for one batch."""
 SPARE_BYTES = GB // 4
 """What a call may allocate in any case, also when calls before it left more memory allocated than its limit allows."""
-_OUT_OF_MEMORY = ("can't allocate memory", "bad_alloc", "Cannot allocate memory", "memory allocation of", "out of memory")
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "bad_alloc",
+    "Cannot allocate memory",
+    "memory allocation of",
+    "out of memory",
+)
 """What torch, C++, glibc, Rust and CUDA print or raise when memory cannot be allocated."""
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -49,8 +54,8 @@ class Limits:
     memory_bytes: of private anonymous memory, more than the worker had before its first call. hint: for the message.
     """
 
-    seconds: float | None = CALL_SECONDS
-    memory_bytes: int | None = CALL_BYTES
+    seconds: float | None
+    memory_bytes: int | None
     renewable: bool = False
     hint: str = ""
 
@@ -64,6 +69,11 @@ class Limits:
         if self.memory_bytes is None:
             return LimitExceeded("needs more memory than this machine has", hint=self.hint)
         return LimitExceeded(f"needs more than {self.memory_bytes / GB:.1f} GB of memory", hint=self.hint)
+
+
+def for_building(calls: int = 1, *, hint: str = "") -> Limits:
+    """Return the limits of building and counting a model so many times."""
+    return Limits(CALL_SECONDS * calls, CALL_BYTES, hint=hint)
 
 
 def for_files(size_bytes: int, *, hint: str = "") -> Limits:
@@ -97,7 +107,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
         seen.add(id(current))
-        if isinstance(current, MemoryError) or (isinstance(current, (RuntimeError, OSError)) and is_memory_text(str(current))):
+        if isinstance(current, MemoryError) or (
+            isinstance(current, (RuntimeError, OSError)) and is_memory_text(str(current))
+        ):
             return True
         current = current.__cause__ or current.__context__
     return False

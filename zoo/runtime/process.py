@@ -7,7 +7,11 @@ changes them only in its own processes: the command line and its workers. In a w
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import logging
 
 
 class Reporter(Protocol):
@@ -19,8 +23,8 @@ class Reporter(Protocol):
     def emit(self, event: Any) -> None:
         """Send an event of a long measurement."""
 
-    def settle(self, error: Exception) -> None:
-        """Fix the error of the call if it cannot finish."""
+    def settle(self, result: Any) -> None:
+        """Fix the result of the call if it cannot finish."""
 
 
 _is_ours = False
@@ -43,6 +47,29 @@ def is_worker() -> bool:
     return _reporter is not None
 
 
+def log_safely() -> None:
+    """Make what libraries log safe for the terminal; to call before one is used that logs what servers say.
+
+    huggingface_hub, for example, logs each X-HF-Warning header of an answer to stderr.
+    """
+    if not _is_ours:
+        return
+    import logging
+
+    from zoo.runtime.text import terminal_lines
+
+    make = logging.getLogRecordFactory()
+
+    def make_safe(*arguments: Any, **options: Any) -> logging.LogRecord:
+        record = make(*arguments, **options)
+        with suppress(Exception):  # a message that does not fit its arguments; logging reports it
+            record.msg, record.args = terminal_lines(record.getMessage().split("\n")), ()
+        return record
+
+    if make.__name__ != make_safe.__name__:
+        logging.setLogRecordFactory(make_safe)
+
+
 def alive() -> None:
     """Report that the current call makes progress, which renews its time limit (see limits.Limits)."""
     if _reporter is not None:
@@ -55,10 +82,10 @@ def emit(event: Any) -> None:
         _reporter.emit(event)
 
 
-def settle(error: Exception) -> None:
-    """Fix the error of the current call: from now on it ends with this one, also when a limit ends it.
+def settle(result: Any) -> None:
+    """Fix the result of the current call, a value or an error to raise, for the case that a limit ends the call.
 
-    For an answer that is known before a search for its reason begins, which may take long.
+    For a result that is known before an optional search begins, which may need too much time or memory.
     """
     if _reporter is not None:
-        _reporter.settle(error)
+        _reporter.settle(result)

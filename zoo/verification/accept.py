@@ -14,7 +14,7 @@ def accept(card: Card, finding: Finding) -> Finding:
 
     `ignore` names a check (`consistency`), a rule with all its findings (`consistency/crop`), or one finding by its key
     (`loading/net.safetensors`, `consistency/crop#2`). Only `suspect` is accepted, never `wrong`, and never the finding of a
-    rule that cannot be ignored: a card does not set the limits by which it is judged.
+    rule that cannot be ignored, or about a copy of a data set: a card does not set the limits by which it is judged.
     """
     if finding.status is not Status.SUSPECT:
         return finding
@@ -26,5 +26,7 @@ def accept(card: Card, finding: Finding) -> Finding:
 
 
 def _can_be_ignored(finding: Finding) -> bool:
+    if finding.check == "data":
+        return False
     rule = rules.all_rules().get(base_key(finding.key)) if finding.check == "consistency" else None
     return rule is None or rule.can_be_ignored

@@ -17,6 +17,7 @@ from zoo.registry import index
 from zoo.registry.card import Card
 from zoo.registry.catalog import Broken, Catalog, Member
 from zoo.registry.document import display
+from zoo.registry.files import real_path
 from zoo.registry.index import IndexEntry, Key
 from zoo.verification import rules
 from zoo.verification.accept import accept
@@ -111,7 +112,7 @@ def explain_rule(rule: str) -> str:
 def shard(items: Sequence[T], part: str) -> list[T]:
     """Return part i of n, given as `i/n`: every n-th item from the i-th on. Raises UsageError for an invalid part."""
     number, slash, count = part.partition("/")
-    if not (slash and number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+    if not (slash and (number + count).isascii() and number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
         raise UsageError(f"invalid value for --shard: {part!r}", hint="give I/N, with I from 1 to N, for example 1/4")
     return list(items)[int(number) - 1 :: int(count)]
 
@@ -165,7 +166,7 @@ class _Verdicts:
             else ""
         )
         self.remembered: dict[str, tuple[int, tuple[str, ...], tuple[_Plain, ...]]] = (
-            (index.read_cache(self.file) or {}) if self.is_large else {}
+            _read_verdicts(self.file) if self.is_large else {}
         )
         self.new: dict[str, tuple[int, tuple[str, ...], tuple[_Plain, ...]]] = {}
 
@@ -186,6 +187,16 @@ class _Verdicts:
             index.write_cache(
                 self.file, {path: value for path, value in (self.remembered | self.new).items() if path in paths}
             )
+
+
+def _read_verdicts(file: str) -> dict[str, tuple[int, tuple[str, ...], tuple[_Plain, ...]]]:
+    """Return the cached verdicts by path; empty when they do not have the types that `save` writes."""
+    saved = index.read_cache(file)
+    is_valid = isinstance(saved, dict) and all(
+        type(path) is str and isinstance(known, tuple) and tuple(map(type, known)) == (int, tuple, tuple)
+        for path, known in saved.items()
+    )
+    return saved if is_valid else {}
 
 
 def _judge(entry: IndexEntry, context: int, catalog: Catalog) -> KnownVerdicts:
@@ -235,7 +246,7 @@ def _contexts(catalog: Catalog) -> list[int]:
     families: dict[str, int] = {}
     for item in catalog.collections.entries:
         families[item.name] = families.get(item.name, 0) + _digest(item.sha256)
-    datasets_digest = hash(tuple(_digest(item.sha256) for item in catalog.datasets.entries))
+    datasets_digest = _digest(catalog.datasets_sha256)
     return [
         hash((digest, datasets_digest, *(sums[key] + families.get(str(key[1]), 0) if key[0] == "collection" else sums[key] for key in entry.keys)))
         for entry, digest in zip(catalog.cards.entries, digests, strict=True)
@@ -258,10 +269,10 @@ def changed_since(catalog: Catalog, revision: str, folders: Sequence[Path]) -> t
         return list(range(len(catalog.cards))), list(catalog.broken)
     keys = set(touched.keys)
     for entry in catalog.cards.entries:
-        if entry.path.resolve() in touched.paths:
+        if real_path(entry.path) in touched.paths:
             keys.update(key for key in entry.keys if key != ("collection", None))
     positions = sorted({position for key in keys for position in catalog.positions.get(key, ())})
-    return positions, [item for item in catalog.broken if item.document.path.resolve() in touched.paths]
+    return positions, [item for item in catalog.broken if real_path(item.document.path) in touched.paths]
 
 
 def render_batches(

@@ -12,6 +12,11 @@ from zoo.errors import UnknownName, UsageError
 from zoo.models.subject import Evaluation, Settings
 from zoo.runtime.engines import Options
 
+MAX_NUMBER = 2**53 - 1
+"""The largest number of an option: JSON readers keep it exactly (RFC 8259, section 6)."""
+LARGEST = {"max_age_days": MAX_NUMBER, "limit": MAX_NUMBER, "batch_size": 65_536, "jobs": 1024}
+"""The largest values of settings. A batch is decoded at once: 65,536 photographs of 224 x 224 pixels have 39 GB."""
+
 
 def make_settings(
     *,
@@ -34,11 +39,13 @@ def make_settings(
 ) -> Settings:
     """Return the settings of a run; `jobs` is one worker, or one for each accelerator, when None.
 
-    Raises UsageError for a number that is too small, UnknownName for an unknown precision.
+    Raises UsageError for a number that is too small or too large, UnknownName for an unknown precision.
     """
     if precision not in DTYPES:
         raise UnknownName("precision", precision, DTYPES)
-    _require_positive(max_age_days=max_age_days, limit=limit, batch_size=batch_size, jobs=jobs)
+    _require_within(max_age_days=max_age_days, limit=limit, batch_size=batch_size, jobs=jobs)
+    if abs(seed) > MAX_NUMBER:
+        raise UsageError("seed is out of range", hint=f"give a seed from -{MAX_NUMBER} to {MAX_NUMBER}")
     evaluation = Evaluation(
         limit=limit, seed=seed, early_stop=early_stop, precision=precision, batch_size=batch_size, compile=compile,
         max_age_days=max_age_days, engine=engine, options=Options(default_jobs(device) if jobs is None else jobs, address),
@@ -75,7 +82,9 @@ def describe(command: str, settings: Settings, *, strict: bool, checks: Sequence
     }
 
 
-def _require_positive(**values: float | None) -> None:
+def _require_within(**values: float | None) -> None:
     for name, value in values.items():
-        if value is not None and not value > 0:
-            raise UsageError(f"{name} is {value}", hint=f"give a {name} above 0")
+        largest = LARGEST[name]
+        if value is not None and not 0 < value <= largest:  # also true for NaN
+            given = "out of range" if value > largest else str(value)
+            raise UsageError(f"{name} is {given}", hint=f"give a {name} above 0 and at most {largest}")

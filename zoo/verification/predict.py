@@ -7,16 +7,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zoo.accuracy.datasets.folder import read_image
 from zoo.accuracy.ranking import most_probable
 from zoo.errors import UsageError
 from zoo.models.build import make_transform
-from zoo.models.subject import Subject
+from zoo.models.subject import KnownFiles, Subject
+from zoo.registry.card import Card
 from zoo.registry.catalog import Member
+from zoo.runtime import sandbox
+from zoo.runtime.sandbox import Steps
+from zoo.runtime.text import json_text, terminal
 from zoo.verification import runner
+from zoo.verification.answering import Asker, CardAnswers
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SECONDS_PER_PICTURE = 10.0
+"""How much longer a prediction may take for each picture. The largest models of timm take 5 s on one core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +55,32 @@ def predict(subject: Subject, images: Sequence[Path]) -> tuple[Prediction, ...]:
     if not images:
         raise UsageError("no image is named", hint="name one or more image files")
     pictures = [read_image(path) for path in images]
-    runner.refuse_wrong_weights(subject)
-    prepare, names = make_transform(subject.input), class_names(subject.member)
-    probabilities = most_probable(subject.model, [prepare(picture) for picture in pictures])
+    settings, names = subject.settings, class_names(subject.member)
+    context = CardAnswers(subject.catalog, settings)
+    probabilities = sandbox.result_of(_classify(Asker.of(subject.member, settings), pictures), context=context)
     return tuple(
         Prediction(str(path), tuple(Guess(_name(names, place), round(share, 6)) for place, share in pairs))
         for path, pairs in zip(images, probabilities, strict=True)
     )
+
+
+def _classify(asker: Asker, pictures: Sequence[Image]) -> Steps[list[list[tuple[int, float]]]]:
+    """Return the most probable outputs for each picture, with their probabilities (see `most_probable`)."""
+    yield from runner.require_right_weights(asker)
+    limits = asker.loading_limits()
+    assert limits.seconds is not None
+    longer = replace(limits, seconds=limits.seconds + SECONDS_PER_PICTURE * len(pictures))
+    outcome = yield asker.ask(_classify_in_worker, pictures, limits=longer)
+    probabilities: list[list[tuple[int, float]]] = outcome.result()
+    return probabilities
+
+
+def _classify_in_worker(
+    answers: CardAnswers, place: int | Card, known: KnownFiles, pictures: Sequence[Image]
+) -> list[list[tuple[int, float]]]:
+    subject = answers.subject(place, known)
+    prepare = make_transform(subject.input)
+    return most_probable(subject.model, [prepare(picture) for picture in pictures])
 
 
 def class_names(member: Member) -> tuple[str, ...]:
@@ -64,12 +95,12 @@ def class_names(member: Member) -> tuple[str, ...]:
 def render(predictions: Sequence[Prediction], format_name: str) -> str:
     """Return the predictions as `text` or `json`."""
     if format_name == "json":
-        return json.dumps([asdict(item) for item in predictions], indent=2, ensure_ascii=False) + "\n"
+        return json_text(json.dumps([asdict(item) for item in predictions], indent=2, ensure_ascii=False)) + "\n"
     lines = []
     for item in predictions:
-        lines.append(f"{item.image}\n")
-        lines += [f"  {100 * guess.probability:6.2f} %  {guess.name}\n" for guess in item.guesses]
-    return "".join(lines)
+        lines.append(item.image)
+        lines += [f"  {100 * guess.probability:6.2f} %  {guess.name}" for guess in item.guesses]
+    return "".join(f"{terminal(line)}\n" for line in lines)
 
 
 def _name(names: Sequence[str], place: int) -> str:

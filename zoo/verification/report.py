@@ -18,7 +18,13 @@ from zoo.errors import UsageError
 from zoo.models.facts import Value
 from zoo.registry.schema import violations
 from zoo.runtime.environment import this_environment, zoo_version
+from zoo.runtime.json_form import is_plain
+from zoo.runtime.redaction import without_paths
+from zoo.runtime.storage import read_file
+from zoo.runtime.text import json_text
 
+MAX_BYTES = 256 << 20
+"""The largest report that is read. One about timm's 1,800 models has about 40 MB."""
 VERSION = 2
 """The version of the report format. Version 1, of zoo 0.1, called a finding's hint `mend`."""
 
@@ -129,6 +135,23 @@ class Report:
             findings=tuple(item for item in self.findings if item.model == model),
         )
 
+    def without_paths(self) -> Report:
+        """Return the report without the folders of this machine, as it is stored and published."""
+        texts = without_paths(
+            {
+                "findings": [(item.claimed, item.measured, item.where, item.reason, item.hint, dict(item.evidence))
+                             for item in self.findings],
+                "environment": dict(self.environment),
+                "options": dict(self.options),
+            }
+        )  # fmt: skip
+        names = ("claimed", "measured", "where", "reason", "hint", "evidence")
+        findings = (
+            replace(finding, **dict(zip(names, values, strict=True)))
+            for finding, values in zip(self.findings, texts["findings"], strict=True)
+        )
+        return replace(self, findings=tuple(findings), environment=texts["environment"], options=texts["options"])
+
     def to_json(self) -> str:
         """Return the report as JSON text that follows `schemas/report.schema.json`."""
         data = {
@@ -141,7 +164,7 @@ class Report:
             "findings": [asdict(item) for item in self.findings],
             "exit_code": self.exit_code,
         }
-        return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return json_text(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def numbered_key(key: str, number: int) -> str:
@@ -189,8 +212,11 @@ def from_json(text: str, *, where: str) -> Report:
     hint = "give the file that `zoo verify --report FILE` wrote"
     try:
         original = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"not a report: {error}", where=where, hint=hint) from error
+    if not is_plain(original):
+        what = "not a report: it has a text, a number or a nesting that zoo never writes"
+        raise UsageError(what, where=where, hint=hint)
     data = in_present_format(original)
     wrong = violations(data, "report")
     if wrong:
@@ -218,10 +244,14 @@ def in_present_format(data: Any) -> Any:
 
 
 def read(path: Path) -> Report:
-    """Return the report in a file; raises UsageError when the file cannot be read or is not a report."""
+    """Return the report in a file; raises UsageError when it is not a readable regular file with a report."""
+    content = read_file(path, MAX_BYTES)
+    if content is None:
+        what = f"cannot read the report: not a readable regular file of at most {MAX_BYTES >> 20} MiB"
+        raise UsageError(what, where=str(path))
     try:
-        return from_json(path.read_text(encoding="utf-8"), where=str(path))
-    except (OSError, UnicodeDecodeError) as error:
+        return from_json(content.decode(), where=str(path))
+    except UnicodeDecodeError as error:
         raise UsageError(f"cannot read the report: {error}", where=str(path)) from error
 
 

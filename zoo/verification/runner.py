@@ -1,4 +1,4 @@
-"""Run the checks on cards, in the order of their needs, and turn the errors that they raise into findings.
+"""Run the checks on cards, in the order of their needs, and collect their findings.
 
 A check answers only when the checks that it needs are ok. If one of them is wrong or unknown, the finding is `unknown` and
 names it; if one is skipped, the finding is `skipped`. Findings are yielded card by card.
@@ -11,52 +11,72 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from zoo import plugins
-from zoo.errors import CannotCheck, NotHere, UnknownName, UsageError, WrongContent, ZooError
+from zoo.errors import CannotCheck
 from zoo.models.subject import Settings, Subject
 from zoo.registry.card import Card, SplitName
 from zoo.registry.catalog import Broken, Catalog, Member
 from zoo.registry.metrics import METRICS
-from zoo.runtime import engines, interrupts
+from zoo.runtime import engines, sandbox
 from zoo.runtime.engines import Options, WorkerDied
-from zoo.runtime.storage import state_folder, write_atomically
-from zoo.verification import report
+from zoo.runtime.sandbox import Steps
+from zoo.runtime.storage import home, note_lost_write
+from zoo.verification import report, stored_reports
 from zoo.verification.accept import accept
-from zoo.verification.checks import Check, Question, data, schema
+from zoo.verification.answering import Asker, CardAnswers, place_of
+from zoo.verification.checks import Question, data, schema
 from zoo.verification.report import Finding, MeasuredData, MeasuredFile, Report, ReportSubject, Status
 
 ASKS_SERVERS = "remote"
 """The check that runs only on request (`--remote`): it needs a network, and does not prove what the bytes are."""
-BUG_REPORT = "this is a bug in zoo: please report it with the card"
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """The findings about one card, and the card, files and data that they are about; without a subject for a broken file."""
+    """The findings about one card, and the card, files and data that they are about; without a subject for a broken file.
+
+    logits: what `verify(..., then=...)` measured, or why it could not.
+    """
 
     subject: ReportSubject | None
     findings: tuple[Finding, ...]
+    logits: tuple[float, ...] | CannotCheck = ()
+
+
+Then = Callable[[Asker, Sequence[Finding]], "Steps[tuple[float, ...] | CannotCheck]"]
+"""Steps that measure the logits of a card whose findings are these."""
 
 
 def verify(
-    cards: Iterable[Card | Broken], catalog: Catalog, settings: Settings, checks: Sequence[str] = ()
+    cards: Iterable[Card | Broken],
+    catalog: Catalog,
+    settings: Settings,
+    checks: Sequence[str] = (),
+    *,
+    then: Then | None = None,
 ) -> Iterator[Verified]:
     """Yield the findings of each card, in the order of the cards; of all checks when none are named.
 
-    With several jobs or a cluster, an engine verifies several cards in parallel, or the images of a single card. The level
-    of the verdicts on accuracies is divided by their number. Raises UnknownName for an unknown check or engine.
+    What is not known is measured in worker processes with limits (see answering). Several jobs verify several cards in
+    parallel, or evaluate the images of a single card. The level of the verdicts on accuracies is divided by their number.
+    then: measures the logits of a card after its findings (see write_back). Raises UnknownName for an unknown check or engine.
     """
     cards, selected = list(cards), select_checks(checks, remote=settings.remote)
     settings = _divide_level(settings, cards)
-    evaluation, order = settings.evaluation, order_checks(selected)
-    if len(cards) <= 1 or (evaluation.engine == "local" and evaluation.options.jobs == 1):
-        yield from (_verify_one(catalog, settings, order, frozenset(selected), card) for card in cards)
-        return
-    work = partial(_verify_one, catalog, worker_settings(settings), order, frozenset(selected))
-    # A task is the card's position: rules compare cards by identity, so a worker must take the card from its own catalogue.
-    places = {id(card): place for place, card in enumerate(catalog.cards)}
-    tasks = [places.get(id(card), card) for card in cards]
-    running = plugins.load("engines", evaluation.engine).run(work, tasks, evaluation.options)
-    for outcome in engines.in_order(running):
+    run = _Run(catalog, order_checks(selected), frozenset(selected), then)
+    evaluation = settings.evaluation
+    if len(cards) > 1 and evaluation.engine != "local":
+        work = partial(_verify_alone, run, single_job(settings))
+        tasks = [place_of(Member(card, catalog)) if isinstance(card, Card) else card for card in cards]
+        outcomes = plugins.load("engines", evaluation.engine).run(work, tasks, evaluation.options)
+    else:
+        jobs = 1 if len(cards) <= 1 else min(evaluation.options.jobs, len(cards))
+        shared = settings if len(cards) <= 1 else single_job(settings)
+        outcomes = sandbox.run(
+            (run.steps(card, shared, jobs) for card in cards),
+            jobs=jobs,
+            context=CardAnswers(catalog, without_events(shared)),
+        )
+    for outcome in engines.in_order(outcomes):
         card = cards[outcome.position]
         if isinstance(outcome.error, WorkerDied) and isinstance(card, Card):
             yield _result_of_lost_worker(Member(card, catalog), selected, outcome.error)
@@ -85,11 +105,14 @@ def select_checks(named: Sequence[str], *, remote: bool) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*chosen, ASKS_SERVERS))) if remote else chosen
 
 
-def worker_settings(settings: Settings) -> Settings:
-    """Return the settings for a worker, which reports no progress and starts no workers."""
-    return replace(
-        settings, on_progress=None, evaluation=replace(settings.evaluation, engine="local", options=Options())
-    )
+def single_job(settings: Settings) -> Settings:
+    """Return the settings of a run of which each worker does a card alone."""
+    return replace(settings, evaluation=replace(settings.evaluation, engine="local", options=Options()))
+
+
+def without_events(settings: Settings) -> Settings:
+    """Return the settings without the function for events, which stays in this process."""
+    return replace(settings, on_progress=None)
 
 
 def _divide_level(settings: Settings, cards: Iterable[Card | Broken]) -> Settings:
@@ -102,12 +125,13 @@ def _divide_level(settings: Settings, cards: Iterable[Card | Broken]) -> Setting
     return replace(settings, evaluation=replace(evaluation, level=evaluation.level / max(1, len(claims))))
 
 
-def refuse_wrong_weights(subject: Subject) -> None:
+def require_right_weights(asker: Asker) -> Steps[None]:
     """Raise CannotCheck, with the first finding that is not ok, unless the weights are as claimed and load.
 
     A suspect finding that the card's `ignore` accepts is ok.
     """
-    for finding in _verify_card(subject, order_checks(("loading",)), frozenset({"loading"})).findings:
+    findings = yield from _answer_all(asker, order_checks(("loading",)))
+    for finding in findings["loading"]:
         if finding.status not in (Status.OK, Status.UNCLAIMED):
             reason = finding.reason or f"{finding.check} {finding.key} is {finding.status.value}"
             raise CannotCheck(reason, where=finding.where, hint=finding.hint)
@@ -123,24 +147,20 @@ def as_report(verified: Iterable[Verified], *, options: Mapping[str, object]) ->
     )
 
 
-def store_reports(
-    verified: Iterable[Verified], options: Mapping[str, object], report_line: Callable[[str], None] = lambda line: None
-) -> Iterator[Verified]:
+def store_reports(verified: Iterable[Verified], options: Mapping[str, object]) -> Iterator[Verified]:
     """Yield the same results, after storing each model's report, which `zoo publish` reads.
 
-    The report of a run with selected checks is not stored: it could hide the findings of a complete run. `report_line` is
-    called with a line about each report that cannot be written.
+    The report of a run with selected checks is not stored: it could hide the findings of a complete run. When a
+    report cannot be written, `storage.take_lost_write` says so.
     """
     for part in verified:
         if part.subject is not None and not options.get("checks"):
-            model_report = as_report([part], options={**options, "strict": True})
-            folder = state_folder("reports", part.subject.card_sha256)
+            model_report = as_report([part], options={**options, "strict": True}).without_paths()
             try:
-                write_atomically(folder / f"{model_report.created.replace(':', '')}.json", model_report.to_json())
+                stored_reports.store(model_report, part.subject.card_sha256)
             except OSError as error:
-                report_line(
-                    f"{part.subject.model}: cannot store the report for `zoo publish` in {folder}: {error.strerror}"
-                )
+                what = f"{part.subject.model}: cannot store the report for `zoo publish` in {home()}: {error.strerror}"
+                note_lost_write(what)
         yield part
 
 
@@ -159,13 +179,30 @@ def order_checks(checks: Iterable[str]) -> tuple[str, ...]:
     return tuple(ordered)
 
 
-def _verify_one(
-    catalog: Catalog, settings: Settings, order: Sequence[str], selected: frozenset[str], task: Card | Broken | int
-) -> Verified:
-    card = catalog.cards[task] if isinstance(task, int) else task
-    if isinstance(card, Broken):
-        return Verified(None, tuple(schema.findings_of(card)))
-    return _verify_card(Subject(Member(card, catalog), settings), order, selected)
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What is verified of each card: checks in the order of their needs, and those whose findings are reported."""
+
+    catalog: Catalog
+    order: Sequence[str]
+    selected: frozenset[str]
+    then: Then | None
+
+    def steps(self, card: Card | Broken, settings: Settings, jobs: int) -> Steps[Verified]:
+        """Verify one card; one of `jobs` at a time."""
+        if isinstance(card, Broken):
+            return Verified(None, tuple(schema.findings_of(card)))
+        asker = Asker.of(Member(card, self.catalog), settings, jobs)
+        findings = yield from _answer_all(asker, self.order)
+        reported = tuple(finding for name in self.order if name in self.selected for finding in findings[name])
+        verified = Verified(_report_subject(asker.subject, findings), reported)
+        return replace(verified, logits=(yield from self.then(asker, reported))) if self.then else verified
+
+
+def _verify_alone(run: _Run, settings: Settings, task: int | Card | Broken) -> Verified:
+    """Verify one card on a machine of a cluster, with a worker there."""
+    card = run.catalog.cards[task] if isinstance(task, int) else task
+    return sandbox.result_of(run.steps(card, settings, 1), context=CardAnswers(run.catalog, settings))
 
 
 def _result_of_lost_worker(member: Member, selected: Iterable[str], error: WorkerDied) -> Verified:
@@ -175,31 +212,16 @@ def _result_of_lost_worker(member: Member, selected: Iterable[str], error: Worke
     return Verified(ReportSubject(member.card.name, member.sha256), tuple(findings))
 
 
-def _verify_card(subject: Subject, order: Sequence[str], selected: frozenset[str]) -> Verified:
+def _answer_all(asker: Asker, order: Sequence[str]) -> Steps[dict[str, tuple[Finding, ...]]]:
+    """Return the findings of these checks about a card, by the check's name."""
     findings: dict[str, tuple[Finding, ...]] = {}
     for name in order:
-        check = plugins.load("checks", name)
-        answers = [_answer(check, subject, question, findings) for question in check.questions(subject.member)]
-        findings[name] = tuple(accept(subject.card, answer) for answer in answers)
-    selected_findings = tuple(finding for name in order if name in selected for finding in findings[name])
-    return Verified(_report_subject(subject, findings), selected_findings)
-
-
-def _answer(check: Check, subject: Subject, question: Question, findings: dict[str, tuple[Finding, ...]]) -> Finding:
-    blocked = _blocked(question, [findings[need] for need in check.needs])
-    if blocked is not None:
-        return blocked
-    try:
-        finding = check.answer(subject, question)
-    except ZooError as error:
-        finding = _from_error(question, error)
-    except MemoryError:
-        finding = question.finding(Status.UNKNOWN, reason="not enough memory", hint="run it on a larger machine")
-    except Exception as error:  # a bug that one card triggers must not hide the findings of the others
-        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        finding = question.finding(Status.UNKNOWN, reason=reason, hint=BUG_REPORT, evidence={"bug": True})
-    interrupts.raise_if_interrupted()  # an error of a library that was interrupted says nothing about the file
-    return finding
+        check, answers = plugins.load("checks", name), list[Finding]()
+        for number, question in enumerate(check.questions(asker.subject.member)):
+            blocked = _blocked(question, [findings[need] for need in check.needs])
+            answers.append(blocked or (yield from asker.answer(name, question, number)))
+        findings[name] = tuple(accept(asker.subject.card, answer) for answer in answers)
+    return findings
 
 
 def _blocked(question: Question, needed: Sequence[Sequence[Finding]]) -> Finding | None:
@@ -224,18 +246,6 @@ def _relevant(findings: Sequence[Finding], key: str) -> Sequence[Finding]:
 
 def _is_about_the_same(key: str, other_key: str) -> bool:
     return f"{key}/".startswith(f"{other_key}/") or f"{other_key}/".startswith(f"{key}/")
-
-
-def _from_error(question: Question, error: ZooError) -> Finding:
-    status = Status.UNKNOWN
-    if isinstance(error, (WrongContent, UnknownName)):
-        status = Status.WRONG
-    elif isinstance(error, NotHere):
-        status = Status.SKIPPED
-    elif isinstance(error, UsageError) and not isinstance(error, CannotCheck):
-        raise error
-    finding = question.finding(status, reason=error.what, hint=error.hint)
-    return replace(finding, where=error.where or finding.where)
 
 
 def _report_subject(subject: Subject, findings: dict[str, tuple[Finding, ...]]) -> ReportSubject:

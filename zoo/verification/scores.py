@@ -6,7 +6,7 @@ A model whose weights are not as claimed is not evaluated.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -14,13 +14,16 @@ from zoo import plugins
 from zoo.accuracy.evaluate import Measured, measure
 from zoo.accuracy.intervals import confidence_interval
 from zoo.errors import CannotCheck, ZooError
-from zoo.models.subject import Settings, Subject
+from zoo.models.subject import KnownFiles, NotMeasured, Settings
 from zoo.registry.card import Card, Dataset, SplitName
 from zoo.registry.catalog import Catalog, Member
 from zoo.registry.metrics import METRICS
-from zoo.runtime import engines, interrupts
+from zoo.runtime import engines, interrupts, limits, sandbox
 from zoo.runtime.engines import WorkerDied
+from zoo.runtime.sandbox import Steps
+from zoo.runtime.text import json_text, markdown, markdown_message, terminal
 from zoo.verification import runner
+from zoo.verification.answering import LARGE_RUN, Asker, CardAnswers, place_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +63,19 @@ def scores_of(
     Without `on`, the splits are those that a card claims results on. The engine's workers evaluate several models in
     parallel, or the images of a single model. Raises UnknownName or UsageError for an unknown data set or split.
     """
-    work = partial(_scores_of, catalog, runner.worker_settings(settings), tuple(_split(catalog, name) for name in on))
+    pairs = tuple(_split(catalog, name) for name in on)
     evaluation = settings.evaluation
-    if len(cards) == 1 or (evaluation.engine == "local" and evaluation.options.jobs == 1):
-        yield from (_scores_of(catalog, settings, work.args[2], card) for card in cards)
-        return
-    running = plugins.load("engines", evaluation.engine).run(work, cards, evaluation.options)
-    for outcome in engines.in_order(running):
+    if len(cards) > 1 and evaluation.engine != "local":
+        work = partial(_scores_alone, catalog, runner.single_job(settings), pairs)
+        tasks = [place_of(Member(card, catalog)) for card in cards]
+        outcomes = plugins.load("engines", evaluation.engine).run(work, tasks, evaluation.options)
+    else:
+        jobs = 1 if len(cards) <= 1 else min(evaluation.options.jobs, len(cards))
+        shared = settings if len(cards) <= 1 else runner.single_job(settings)
+        askers = (Asker.of(Member(card, catalog), shared, jobs) for card in cards)
+        context = CardAnswers(catalog, runner.without_events(shared))
+        outcomes = sandbox.run((_scores_of(asker, pairs) for asker in askers), jobs=jobs, context=context)
+    for outcome in engines.in_order(outcomes):
         if isinstance(outcome.error, WorkerDied):
             lost = outcome.error
             yield (Score(cards[outcome.position].name, "", "", problem=lost.what, hint=lost.hint),)
@@ -82,19 +91,28 @@ def _split(catalog: Catalog, name: str) -> tuple[Dataset, str]:
     return dataset, split
 
 
-def _scores_of(
-    catalog: Catalog, settings: Settings, on: Sequence[tuple[Dataset, str]], card: Card
+def _scores_alone(
+    catalog: Catalog, settings: Settings, on: Sequence[tuple[Dataset, str]], place: int | Card
 ) -> tuple[Score, ...]:
-    subject = Subject(Member(card, catalog), settings)
-    pairs = list(on) or _claimed(subject.member)
+    """Return the scores of one model, measured by a worker of this machine, which may be one of a cluster."""
+    card = catalog.cards[place] if isinstance(place, int) else place
+    asker = Asker.of(Member(card, catalog), settings)
+    return sandbox.result_of(_scores_of(asker, on), context=CardAnswers(catalog, runner.without_events(settings)))
+
+
+def _scores_of(asker: Asker, on: Sequence[tuple[Dataset, str]]) -> Steps[tuple[Score, ...]]:
+    card, pairs = asker.subject.card, list(on) or _claimed(asker.subject.member)
     if not pairs:
         what = "the card claims no accuracy that zoo can measure"
         return (Score(card.name, "", "", problem=what, hint="add --on DATASET"),)
     try:
-        runner.refuse_wrong_weights(subject)
+        yield from runner.require_right_weights(asker)
     except CannotCheck as error:
         return tuple(Score(card.name, d.name, split, problem=error.what, hint=error.hint) for d, split in pairs)
-    return tuple(_score(subject, dataset, split) for dataset, split in pairs)
+    scores = []
+    for dataset, split in pairs:
+        scores.append((yield from _score(asker, dataset, split)))
+    return tuple(scores)
 
 
 def _claimed(member: Member) -> list[tuple[Dataset, str]]:
@@ -106,15 +124,26 @@ def _claimed(member: Member) -> list[tuple[Dataset, str]]:
     return list(pairs.values())
 
 
-def _score(subject: Subject, dataset: Dataset, split: str) -> Score:
-    name = subject.card.name
+def _score(asker: Asker, dataset: Dataset, split: str) -> Steps[Score]:
+    card = asker.subject.card
     try:
-        measured = measure(subject, dataset, split)
+        try:
+            measured = measure(asker.subject, dataset, split)
+        except NotMeasured:
+            hinted = limits.for_evaluation(asker.jobs, hint=LARGE_RUN)
+            outcome = yield asker.ask(_measure_in_worker, dataset.name, split, limits=hinted)
+            measured = outcome.result()
     except ZooError as error:
         interrupts.raise_if_interrupted()
-        return Score(name, dataset.name, split, problem=error.what, hint=error.hint)
-    top1, top5 = (_accuracy(subject.card, dataset, split, measured, k) for k in (1, 5))
-    return Score(name, dataset.name, split, measured.counts.images, measured.split_images, top1, top5)
+        return Score(card.name, dataset.name, split, problem=error.what, hint=error.hint)
+    top1, top5 = (_accuracy(card, dataset, split, measured, k) for k in (1, 5))
+    return Score(card.name, dataset.name, split, measured.counts.images, measured.split_images, top1, top5)
+
+
+def _measure_in_worker(
+    answers: CardAnswers, place: int | Card, known: KnownFiles, dataset: str, split: str
+) -> Measured:
+    return measure(answers.subject(place, known), answers.catalog.find_dataset(dataset), split)
 
 
 def _accuracy(card: Card, dataset: Dataset, split: str, measured: Measured, top_k: int) -> Accuracy:
@@ -144,8 +173,9 @@ HEAD = ("model", "data", "images", "top1", "95 %", "claimed", "top5", "95 %", "c
 def render(scores: Sequence[Score], format_name: str) -> str:
     """Return the scores as a table in `text` or `markdown`, or as `json`."""
     if format_name == "json":
-        return json.dumps([asdict(score) for score in scores], indent=2) + "\n"
-    lines = [HEAD, *(_cells(score) for score in scores)]
+        return json_text(json.dumps([asdict(score) for score in scores], indent=2)) + "\n"
+    safe: Callable[[str], str] = markdown_message if format_name == "markdown" else terminal
+    lines = [HEAD, *(tuple(map(safe, _cells(score))) for score in scores)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     bar, end = ("| ", " |") if format_name == "markdown" else ("", "")
     rows = [
@@ -154,8 +184,11 @@ def render(scores: Sequence[Score], format_name: str) -> str:
     ]
     if bar:
         rows.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    start: Callable[[str], str] = markdown if format_name == "markdown" else terminal
     problems = [
-        f"{score.model} {score.dataset}: {score.problem}; hint: {score.hint}" for score in scores if score.problem
+        f"{start(score.model)} {safe(f'{score.dataset}: {score.problem}; hint: {score.hint}')}"
+        for score in scores
+        if score.problem
     ]
     return "".join(f"{row.rstrip()}\n" for row in (*rows, *problems))
 

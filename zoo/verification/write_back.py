@@ -11,12 +11,15 @@ from typing import Any
 
 from zoo.errors import CannotCheck
 from zoo.models import fingerprint
-from zoo.models.subject import Settings, Subject
+from zoo.models.subject import KnownFiles, NotMeasured, Settings
 from zoo.registry import edit, schema
 from zoo.registry.card import Card
-from zoo.registry.catalog import Catalog, Member
+from zoo.registry.catalog import Broken, Catalog
 from zoo.registry.document import parse
 from zoo.registry.position import Pointer, json_pointer
+from zoo.runtime.sandbox import Steps
+from zoo.verification import runner
+from zoo.verification.answering import Asker, CardAnswers
 from zoo.verification.report import Finding, Status
 from zoo.verification.runner import Verified
 
@@ -42,9 +45,18 @@ def additions(card: Card, findings: Sequence[Finding], logits: tuple[float, ...]
     return fields
 
 
-def write(
-    verified: Iterable[Verified], catalog: Catalog, settings: Settings, report_line: Callable[[str], None]
+def verify_and_write(
+    cards: Iterable[Card | Broken],
+    catalog: Catalog,
+    settings: Settings,
+    checks: Sequence[str],
+    report_line: Callable[[str], None],
 ) -> Iterator[Verified]:
+    """Verify the cards as `runner.verify` does, and write into each one as `write` does."""
+    return write(runner.verify(cards, catalog, settings, checks, then=measure_logits), catalog, report_line)
+
+
+def write(verified: Iterable[Verified], catalog: Catalog, report_line: Callable[[str], None]) -> Iterator[Verified]:
     """Yield the same results, after writing into each card as soon as it is verified.
 
     report_line: called with a line about each card, which says what was added. Raises CannotCheck when a card cannot be
@@ -52,20 +64,39 @@ def write(
     """
     for part in verified:
         if part.subject is not None:
-            member = Member(catalog.find(part.subject.model), catalog)
-            report_line(_complete(Subject(member, settings), part.findings))
+            report_line(_complete(catalog.find(part.subject.model), part))
         yield part
 
 
-def _complete(subject: Subject, findings: Sequence[Finding]) -> str:
-    card, document, left_out = subject.card, subject.card.where.document, ""
-    logits: tuple[float, ...] = ()
-    if _may_be_fingerprinted(card, findings):
-        try:
-            logits = fingerprint.logits(subject)
-        except CannotCheck as error:
-            left_out = f"; no fingerprint, because {error.what}"
-    planned = additions(card, findings, logits)
+def measure_logits(asker: Asker, findings: Sequence[Finding]) -> Steps[tuple[float, ...] | CannotCheck]:
+    """Return the logits to add to a card with these findings; none when it has a fingerprint or its weights do not load.
+
+    An error that says why they cannot be measured is returned. It is the argument `then` of `runner.verify`.
+    """
+    if not _may_be_fingerprinted(asker.subject.card, findings):
+        return ()
+    try:
+        return fingerprint.logits(asker.subject)
+    except NotMeasured:
+        outcome = yield asker.ask(_logits_in_worker, limits=asker.loading_limits())
+    except CannotCheck as error:
+        return error
+    try:
+        return tuple(float(logit) for logit in outcome.result())
+    except CannotCheck as error:
+        return error
+
+
+def _logits_in_worker(answers: CardAnswers, place: int | Card, known: KnownFiles) -> tuple[float, ...]:
+    return fingerprint.logits(answers.subject(place, known))
+
+
+def _complete(card: Card, verified: Verified) -> str:
+    document, logits, left_out = card.where.document, verified.logits, ""
+    if isinstance(logits, CannotCheck):
+        left_out = f"; no fingerprint, because {logits.what}"
+        logits = ()
+    planned = additions(card, verified.findings, logits)
     if not planned:
         return f"{card.name}: nothing to add{left_out}"
     text = edit.apply(document, planned)

@@ -19,6 +19,7 @@ from types import FunctionType, MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
 from zoo.errors import CannotCheck, UsageError
+from zoo.runtime.text import terminal_lines
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -30,7 +31,11 @@ kills its worker is not tried for ever."""
 
 
 class WorkerDied(CannotCheck):
-    """The worker process died each time that it ran the task."""
+    """The worker process died while it ran the task. output: the end of what it printed."""
+
+    def __init__(self, what: str, *, hint: str = "", output: str = "") -> None:
+        super().__init__(what, hint=hint)
+        self.output = output
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +57,10 @@ class Outcome(Generic[Result]):
 
     def result(self) -> Result:
         """Return the task's value; raise the task's error when there is one."""
+        if self.error is not None and self.traceback:
+            raise self.error from _WorkerTraceback(self.traceback)
         if self.error is not None:
-            raise self.error from (_WorkerTraceback(self.traceback) if self.traceback else None)
+            raise self.error
         return self.value  # type: ignore[return-value]  # None only where the task's result is None
 
 
@@ -123,7 +130,7 @@ class _Pickler(pickle.Pickler):
         if isinstance(value, (type, FunctionType)) and value.__module__ == "__main__":
             raise UsageError(
                 f"workers cannot use {value.__qualname__}: it is defined in the script that runs (__main__)",
-                hint="move it into a module that can be imported, or run with one job",
+                hint="move it into a module that can be imported",
             )
         return NotImplemented
 
@@ -143,7 +150,7 @@ class _WorkerTraceback(Exception):
     """The worker's own traceback, as the cause of an error that is raised in another process."""
 
     def __str__(self) -> str:
-        return f"\n{self.args[0]}"
+        return f"\n{terminal_lines(self.args[0].splitlines())}"
 
 
 def _sendable(error: Exception) -> Exception:

@@ -19,6 +19,7 @@ from zoo.models.subject import Subject
 from zoo.registry.card import DEFAULT_TOLERANCE_PERCENT, ResultClaim
 from zoo.registry.catalog import Member
 from zoo.registry.metrics import METRICS
+from zoo.runtime import process
 from zoo.verification.checks import Question
 from zoo.verification.report import Finding, Status
 
@@ -36,6 +37,7 @@ def questions(member: Member) -> Iterable[Question]:
 def answer(subject: Subject, question: Question) -> Finding:
     """Return the measured accuracy in the claim's unit, with the counts and the interval as evidence."""
     claim, dataset = question.about
+    subject.catalog.refuse_invalid_dataset(claim.dataset)
     top_k = METRICS[claim.metric].top_k if claim.metric in METRICS else 0
     if not top_k or dataset is None:
         return question.finding(Status.SKIPPED, reason=f"zoo has no evaluator for {claim.metric} on {claim.dataset}")
@@ -56,6 +58,7 @@ def answer(subject: Subject, question: Question) -> Finding:
     decided = verdict(measured.counts, measured.split_images)
     finding = _finding(question, measured, top_k, decided)
     if decided.answer is Answer.REFUTED and decided.interval.high < fraction_claim.range[0]:
+        process.settle(finding)  # the search for a cause may need too much memory
         return _with_cause(finding, diagnose(subject, dataset, claim.split, fraction_claim, top_k), claim.whole)
     return finding
 

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 from zoo import plugins
 from zoo.models import facts
-from zoo.models.facts import Fact
+from zoo.models.facts import Fact, with_form
 from zoo.models.subject import Subject
 from zoo.registry.catalog import Member
+from zoo.runtime.json_form import is_text, object_with
 from zoo.verification.checks import Question
 from zoo.verification.report import Finding, Status
 
@@ -25,7 +26,8 @@ def questions(member: Member) -> Iterable[Question]:
 def answer(subject: Subject, question: Question) -> Finding:
     """Return ok when the library builds the module; the evidence has its class and the traits that loaders need."""
     key = facts.architecture_key("build", subject.builder, measured_by=(__name__,))
-    fact = subject.fact(key, lambda: _measure(subject))
+    check = with_form(subject.builder.entry, object_with({"module": is_text}))
+    fact = subject.fact(key, lambda: _measure(subject), check)
     return question.finding(Status.OK, measured=question.claimed, evidence=fact.evidence)
 
 

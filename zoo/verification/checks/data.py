@@ -5,15 +5,16 @@ When an accuracy was measured before, its images were hashed then, and this chec
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 from zoo.accuracy.datasets import Copy, DamagedImage, DataProblem, abbreviate, open_copy
 from zoo.errors import NotHere, WrongContent
 from zoo.models.facts import Value
 from zoo.models.subject import Settings, Subject
-from zoo.registry.card import Dataset, ResultClaim, SplitName
+from zoo.registry.card import Dataset, ResultClaim, SplitName, dataset_sha256
 from zoo.registry.catalog import Member
 from zoo.runtime.engines import cores
 from zoo.verification.checks import Question
@@ -41,7 +42,8 @@ def questions(member: Member) -> Iterable[Question]:
 def answer(subject: Subject, question: Question) -> Finding:
     """Return the manifest's digest if the dataset card has one, else the number of images, compared with the dataset card."""
     dataset, split = question.about
-    if dataset is None or split not in dataset.splits:
+    subject.catalog.refuse_invalid_dataset(SplitName.parse(question.key).dataset)
+    if dataset is None:
         reason = f"no dataset card describes {question.key}"
         return question.finding(Status.SKIPPED, reason=reason, hint="add a dataset card in the folder `datasets`")
     copy = open_copy(dataset, split, subject.settings.data)
@@ -99,12 +101,21 @@ def undecodable(copy: Copy) -> list[DataProblem]:
 def _part(question: Question, copy: Copy, problems: Sequence[DataProblem]) -> Finding:
     measured = _measured(copy)[question.key.rpartition("/")[2]]
     question = replace(question, claimed=_claimed(copy)[question.key.rpartition("/")[2]])
+    evidence = {"equal_images": copy.equal_images} if question.key.endswith("images") else {}
     if problems:
         reason = "; ".join(problem.what for problem in problems)
-        hint = "; ".join(problem.hint for problem in problems if problem.hint)
-        return question.finding(Status.WRONG, measured=measured, reason=reason, hint=hint)
+        hint = "; ".join(dict.fromkeys(problem.hint for problem in problems if problem.hint))
+        return question.finding(Status.WRONG, measured=measured, reason=reason, hint=hint, evidence=evidence)
+    if evidence and copy.has_suspect_images:
+        return _suspect(question, copy, measured, evidence)
     is_claimed = copy.card.manifest_sha256 is not None or not question.key.endswith(("labels", "manifest"))
-    return question.finding(Status.OK if is_claimed else Status.UNCLAIMED, measured=measured)
+    return question.finding(Status.OK if is_claimed else Status.UNCLAIMED, measured=measured, evidence=evidence)
+
+
+def _suspect(question: Question, copy: Copy, measured: Value, evidence: Mapping[str, Any]) -> Finding:
+    reason = f"{copy.equal_images:,} of {len(copy):,} images equal another image of the copy"
+    hint = f"get a right copy; if the original has them too, run `zoo data verify {copy.dataset.name} --write`"
+    return question.finding(Status.SUSPECT, measured=measured, reason=reason, hint=hint, evidence=evidence)
 
 
 def _measured(copy: Copy) -> dict[str, Value]:
@@ -123,10 +134,15 @@ def judge(copy: Copy, question: Question) -> Finding:
     labels, digest = copy.images.labels, copy.manifest_sha256
     classes = len({label for image in labels for label in image})
     evidence = {"images": len(copy), "classes": classes, **({"manifest_sha256": digest} if digest else {})}
+    evidence["dataset_sha256"] = dataset_sha256(copy.dataset)
+    if copy.is_hashed:
+        evidence["equal_images"] = copy.equal_images
     measured = digest if copy.card.manifest_sha256 and digest else len(copy)
     problems = copy.problems()
     if problems:
         reason = "; ".join(problem.what for problem in problems)
         hint = "; ".join(dict.fromkeys(problem.hint for problem in problems if problem.hint))
         return question.finding(Status.WRONG, measured=measured, reason=reason, hint=hint, evidence=evidence)
+    if copy.has_suspect_images:
+        return _suspect(question, copy, measured, evidence)
     return question.compare(measured, evidence=evidence)

@@ -23,13 +23,18 @@ def questions(member: Member) -> Iterable[Question]:
     card = member.card
     if card.fingerprint is not None:
         where = str(card.fingerprint.where["logits"])
-        yield Question(card.name, "fingerprint", "fingerprint", where, about=card.fingerprint)
+        tolerance = card.fingerprint.tolerance
+        yield Question(card.name, "fingerprint", "fingerprint", where, tolerance=tolerance, about=card.fingerprint)
 
 
 def answer(subject: Subject, question: Question) -> Finding:
     """Return ok when each logit is within the claim's tolerance; the evidence has the largest difference."""
+    return judge(question, fingerprint.logits(subject))
+
+
+def judge(question: Question, logits: tuple[float, ...]) -> Finding:
+    """Return the finding about these measured logits."""
     claim: Fingerprint = question.about
-    logits = fingerprint.logits(subject)
     evidence = {"logits": list(logits), "tolerance": claim.tolerance}
     if len(claim.logits) > len(logits):
         reason = f"the card has {len(claim.logits)} logits, but zoo measures only the first {len(logits)}"

@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import WrongContent, ZooError
 from zoo.models import facts
-from zoo.models.facts import Fact
+from zoo.models.facts import Fact, with_form
 from zoo.models.subject import Subject
 from zoo.registry.card import BUILDERS_OF_CODE, NO_WEIGHTS, Card, Weights
 from zoo.registry.catalog import Member
+from zoo.runtime import process
+from zoo.runtime.json_form import is_count, is_text, mapping_of, object_with
 from zoo.verification.checks import Question
 from zoo.verification.report import Finding, Status
 from zoo.weights import tensors
+from zoo.weights.renames import listed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,8 +56,26 @@ def answer(subject: Subject, question: Question) -> Finding:
         return question.finding(Status.SKIPPED, reason=NO_WEIGHTS.what, hint=NO_WEIGHTS.hint)
     if isinstance(about, tuple):
         return _compare(subject, question, about)
-    fact = subject.fact(_key(subject, about), lambda: _measure(subject, about))
-    return _judge(question, about, fact.evidence)
+    fact = subject.fact(_key(subject, about), lambda: _measure(subject, about), _IS_LOADING)
+    return judge(question, about, fact.evidence)
+
+
+_IS_LOADING = with_form(
+    is_count,
+    object_with(
+        {
+            "tensors": is_count,
+            "dtype": is_text,
+            "dtypes": mapping_of(is_count),
+            "format": is_text,
+            "notes": [is_text],
+            "zero": [is_text],
+            "zero_weights": [is_text],
+            "whole_numbers": [is_text],
+        }
+    ),
+)
+_IS_DIFFERENCE = with_form(is_text, object_with({"dtypes": mapping_of(is_text)}))
 
 
 def _key(subject: Subject, *files: Weights) -> str:
@@ -70,6 +91,10 @@ def _measure(subject: Subject, weights: Weights) -> Fact:
     contents = tensors.read(subject.artifact(weights), weights.rename)
     tensors.refuse_unsound(contents.tensors, weights.file)
     _refuse_misfit(subject, weights, contents.tensors)
+    expected = subject.meta.state_dict()
+    different = tensors.misfit_types(expected, contents.tensors)
+    if different:
+        raise WrongContent(f"the tensors of {weights.file} do not fit {subject.builder.entry}: {different}")
     types = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in contents.tensors.values())
     zeros = tensors.zeros(contents.tensors)
     evidence: dict[str, Any] = {
@@ -79,12 +104,14 @@ def _measure(subject: Subject, weights: Weights) -> Fact:
         "format": contents.format,
         "notes": list(contents.notes),
         "zero": list(zeros),
-        "zero_weights": [name for name in zeros if contents.tensors[name].dim() > 1],
+        "zero_weights": [name for name in zeros if expected[name].dim() > 1 and expected[name].is_floating_point()],
+        "whole_numbers": list(tensors.without_fractions(expected, contents.tensors)),
     }
     return Fact(len(contents.tensors), evidence)
 
 
-def _judge(question: Question, weights: Weights, evidence: Any) -> Finding:
+def judge(question: Question, weights: Weights, evidence: Any) -> Finding:
+    """Return the finding about a file that loads, from the evidence about its tensors."""
     for name, claimed in (("format", weights.format), ("dtype", weights.dtype)):
         if claimed is not None and evidence[name] != claimed:
             what = "the file is" if name == "format" else "the tensors are"
@@ -92,16 +119,23 @@ def _judge(question: Question, weights: Weights, evidence: Any) -> Finding:
             return question.finding(Status.WRONG, reason=reason, hint=f"correct {name} in the card", evidence=evidence)
     if evidence["zero_weights"]:
         reason = (
-            f"all values are zero in {', '.join(evidence['zero_weights'][: tensors.MAX_NAMES])};"
+            f"all values are zero in {listed(evidence['zero_weights'])};"
             " a layer that was disabled or never trained would explain it, otherwise the file is damaged"
         )
         hint = f"if the zeros are right, add `ignore: [{{rule: loading/{question.key}, reason: ...}}]` to the card"
+        return question.finding(Status.SUSPECT, reason=reason, hint=hint, evidence=evidence)
+    if evidence.get("whole_numbers"):
+        reason = (
+            f"the values of {listed(evidence['whole_numbers'])} are whole numbers, where the architecture has fractions;"
+            " tables of whole numbers would explain it, otherwise the weights are quantized and their scales are missing"
+        )
+        hint = f"if they are right, add `ignore: [{{rule: loading/{question.key}, reason: ...}}]` to the card"
         return question.finding(Status.SUSPECT, reason=reason, hint=hint, evidence=evidence)
     return question.finding(Status.OK, reason="; ".join(evidence["notes"]), evidence=evidence)
 
 
 def _compare(subject: Subject, question: Question, files: tuple[Weights, ...]) -> Finding:
-    fact = subject.fact(_key(subject, *files), lambda: _difference(subject, files))
+    fact = subject.fact(_key(subject, *files), lambda: _difference(subject, files), _IS_DIFFERENCE)
     if fact.value:
         hint = "write a separate card for another training; all files of a card have the same tensors"
         return question.finding(Status.WRONG, reason=str(fact.value), hint=hint, evidence=fact.evidence)
@@ -126,11 +160,13 @@ def _refuse_misfit(subject: Subject, weights: Weights, state: Mapping[str, Tenso
     if not different:
         return
     what = f"the tensors of {weights.file} do not fit {subject.builder.entry}: {different}"
+    misfit = WrongContent(what, where=str(weights.where), hint="correct the architecture, its options or `rename`")
+    process.settle(misfit)  # another card may need too much time or memory
     names = _matching_cards(subject, shapes)
     if names:
         hint = f"write that architecture under `builder`, or the file of {subject.card.name} under `weights`"
         raise WrongContent(f"{what}; they fit {names[0]}", where=str(weights.where), hint=hint)
-    raise WrongContent(what, where=str(weights.where), hint="correct the architecture, its options or `rename`")
+    raise misfit
 
 
 def _matching_cards(subject: Subject, shapes: tensors.Shapes) -> list[str]:

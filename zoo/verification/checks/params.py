@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from zoo.models import facts
-from zoo.models.facts import Fact
+from zoo.models.facts import Fact, with_form
 from zoo.models.subject import Subject
 from zoo.registry.catalog import Member
+from zoo.runtime.json_form import is_count, object_with
 from zoo.verification.checks import Question
 from zoo.verification.report import Finding
 
@@ -26,10 +27,13 @@ def questions(member: Member) -> Iterable[Question]:
 def answer(subject: Subject, question: Question) -> Finding:
     """Return the number of parameters of the built architecture, compared with the claim."""
     key = facts.architecture_key("params", subject.builder, measured_by=(__name__,))
-    fact = subject.fact(key, lambda: _measure(subject))
+    fact = subject.fact(key, lambda: _measure(subject), _IS_VALID)
     return question.compare(
         fact.value, hint=f"write {fact.value} in the card, or correct the architecture", evidence=fact.evidence
     )
+
+
+_IS_VALID = with_form(is_count, object_with(dict.fromkeys(("trainable", "buffers", "state_bytes"), is_count)))
 
 
 def _measure(subject: Subject) -> Fact:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from zoo.models.subject import Subject
+from zoo.registry import index
 from zoo.registry.catalog import Broken, Member
 from zoo.verification.checks import Question
 from zoo.verification.report import Finding, Status, numbered_key
@@ -23,7 +24,11 @@ def answer(subject: Subject, question: Question) -> Finding:
 
 
 def findings_of(broken: Broken) -> Iterable[Finding]:
-    """Yield a `wrong` finding for each problem; the key is the JSON pointer, numbered from its second problem on."""
+    """Yield a `wrong` finding for each problem; the key is the JSON pointer, numbered from its second problem on.
+
+    A link to a folder, which is not followed, is `skipped`.
+    """
+    status = Status.SKIPPED if broken.kind == index.FOLDER else Status.WRONG
     key_counts: dict[str, int] = {}
     for problem in broken.problems:
         key = problem.key or "/"
@@ -32,7 +37,7 @@ def findings_of(broken: Broken) -> Iterable[Finding]:
             broken.name,
             "schema",
             numbered_key(key, key_counts[key]),
-            Status.WRONG,
+            status,
             where=str(problem.place),
             reason=problem.what,
             hint=problem.hint,

@@ -11,4 +11,4 @@ class Format(Protocol):
     """What a module in this folder offers."""
 
     def render(self, report: Report) -> str:
-        """The whole report, ending in a newline."""
+        """Return the whole report, ending in a newline. Text in a finding passes the function of zoo.runtime.text for the medium."""

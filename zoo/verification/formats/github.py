@@ -6,6 +6,7 @@ Source: docs.github.com/actions/reference/workflow-commands-for-github-actions, 
 from __future__ import annotations
 
 from zoo.registry.position import position
+from zoo.runtime.text import github, github_property
 from zoo.verification.formats import text
 from zoo.verification.report import Finding, Report, Status
 
@@ -22,14 +23,6 @@ def _annotation(finding: Finding) -> str:
     file, line, column = position(finding.where)
     details = "; ".join(part for part in (finding.reason, text.comparison(finding)) if part)
     message = f"{finding.model}: {details}" + (f"\nhint: {finding.hint}" if finding.hint else "")
-    places = f"file={_property(file)},line={line},col={column}," if file else ""
-    title = _property(f"{finding.check} {finding.key}")
-    return f"::{LEVELS[finding.status]} {places}title={title}::{_data(message)}\n"
-
-
-def _data(value: str) -> str:
-    return value.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(value: str) -> str:
-    return _data(value).replace(":", "%3A").replace(",", "%2C")
+    places = f"file={github_property(file)},line={line},col={column}," if file else ""
+    title = github_property(f"{finding.check} {finding.key}")
+    return f"::{LEVELS[finding.status]} {places}title={title}::{github(message)}\n"

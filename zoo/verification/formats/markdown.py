@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
+from zoo.runtime.text import markdown, markdown_code, markdown_message
 from zoo.verification.formats import text
 from zoo.verification.report import Finding, Report, Status
 
@@ -12,9 +13,9 @@ from zoo.verification.report import Finding, Report, Status
 def render(report: Report) -> str:
     """Return the whole report as Markdown."""
     models = [(name, tuple(findings)) for name, findings in groupby(report.findings, key=lambda finding: finding.model)]
-    rows = "".join(f"| {name} | {text.counts(findings)} |\n" for name, findings in models)
+    rows = "".join(f"| {markdown(name)} | {text.counts(findings)} |\n" for name, findings in models)
     details = "".join(_details(findings) for _, findings in models)
-    return f"| model | findings |\n|---|---|\n{rows}\n{details}{text.summary(report.findings)}"
+    return f"| model | findings |\n|---|---|\n{rows}\n{details}{text.summary(report.findings, markdown_message)}"
 
 
 def _details(findings: Sequence[Finding]) -> str:
@@ -23,11 +24,6 @@ def _details(findings: Sequence[Finding]) -> str:
 
 
 def _line(finding: Finding) -> str:
-    details = "; ".join(_parts(finding))
-    return f"- **{finding.status.value}** `{finding.where}` {finding.check} {finding.key}: {details}\n"
-
-
-def _parts(finding: Finding) -> Iterable[str]:
-    for part in (finding.reason, text.comparison(finding), finding.hint):
-        if part:
-            yield part.replace("|", "\\|")
+    where, what = markdown_code(finding.where), markdown(f"{finding.check} {finding.key}")
+    details = "; ".join(part for part in (finding.reason, text.comparison(finding), finding.hint) if part)
+    return f"- **{finding.status.value}** {where} {what}: {markdown_message(details)}\n"

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from zoo.registry.position import position
+from zoo.runtime.text import json_text, sarif
 from zoo.verification.formats import text
 from zoo.verification.report import Finding, Report, Status
 
@@ -35,7 +36,8 @@ def render(report: Report) -> str:
         "columnKind": "unicodeCodePoints",
         "results": results,
     }
-    return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=False) + "\n"
+    log = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
+    return json_text(json.dumps(log, indent=2, ensure_ascii=False)) + "\n"
 
 
 def _result(finding: Finding, rule_index: int) -> dict[str, Any]:
@@ -46,12 +48,12 @@ def _result(finding: Finding, rule_index: int) -> dict[str, Any]:
         "ruleId": finding.rule,
         "ruleIndex": rule_index,
         "level": LEVELS[finding.status],
-        "message": {"text": message},
-        "partialFingerprints": {"zoo/v1": hashlib.sha256(identity.encode()).hexdigest()[:32]},
+        "message": {"text": sarif(message)},
+        "partialFingerprints": {"zoo/v1": hashlib.sha256(identity.encode(errors="surrogatepass")).hexdigest()[:32]},
     }
     file, line, column = position(finding.where)
     if file:
         region = {"startLine": line, "startColumn": column}
-        place = {"artifactLocation": {"uri": quote(file)}, "region": region}
+        place = {"artifactLocation": {"uri": quote(file, errors="backslashreplace")}, "region": region}
         result["locations"] = [{"physicalLocation": place}]
     return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
+from zoo.runtime.text import shell, terminal
 from zoo.verification.report import Finding, Report, Status, count
 
 Paint = Callable[[Status, str], str]
@@ -27,17 +28,22 @@ def model(findings: Sequence[Finding], paint: Paint = lambda status, text: text)
     verdict = next(status for status in WORST_FIRST if any(finding.status is status for finding in findings))
     skipped = dict.fromkeys(finding.check for finding in findings if finding.status is Status.SKIPPED)
     which = f" ({', '.join(skipped)})" if skipped else ""
-    head = f"{findings[0].model:<24} {paint(verdict, f'{verdict.value:<9}')} {counts(findings)}{which}\n"
+    name = terminal(findings[0].model)
+    head = f"{name:<24} {paint(verdict, f'{verdict.value:<9}')} {counts(findings)}{terminal(which)}\n"
     statuses = (Status.WRONG, Status.UNKNOWN, Status.SUSPECT)
     return head + "".join(_finding_lines(finding, paint) for finding in findings if finding.status in statuses)
 
 
-def summary(findings: Iterable[Finding]) -> str:
-    """Return the last lines: the number of models, of findings of each status, and how to check what was skipped."""
+def summary(findings: Iterable[Finding], safe: Callable[[str], str] = terminal) -> str:
+    """Return the last lines: the number of models, of findings of each status, and how to check what was skipped.
+
+    safe: makes text safe for the medium.
+    """
     findings = tuple(findings)
     models = len({finding.model for finding in findings})
     head = f"{models} model{'s' if models != 1 else ''}: {counts(findings) or 'nothing to check'}\n"
-    return head + "".join(_hints(finding for finding in findings if finding.status is Status.SKIPPED))
+    skipped = (finding for finding in findings if finding.status is Status.SKIPPED)
+    return head + "".join(f"  {safe(hint)}\n" for hint in _hints(skipped))
 
 
 def counts(findings: Iterable[Finding]) -> str:
@@ -73,11 +79,12 @@ def _hints(skipped: Iterable[Finding]) -> Iterator[str]:
         checks, models = to_do.setdefault(key, ({}, {}))
         checks[finding.check] = models[finding.model] = None
     for (hint, names_them), (checks, models) in to_do.items():
-        few = " ".join([*models][:MOST_NAMES]) + (" ..." if len(models) > MOST_NAMES else "") if names_them else ""
-        yield f"  skipped {', '.join(checks)}: {hint}{few}\n"
+        few = [*map(shell, [*models][:MOST_NAMES]), *(["..."] if len(models) > MOST_NAMES else [])]
+        yield f"skipped {', '.join(checks)}: {hint}{' '.join(few) if names_them else ''}"
 
 
 def _finding_lines(finding: Finding, paint: Paint) -> str:
     details = "; ".join(part for part in (finding.reason, comparison(finding)) if part)
-    hint = f"\n    hint: {finding.hint}" if finding.hint else ""
-    return f"  {finding.where}: {paint(finding.status, finding.status.value)} {finding.check} {finding.key}: {details}{hint}\n"
+    hint = f"\n    {terminal(f'hint: {finding.hint}')}" if finding.hint else ""
+    where, what = terminal(f"{finding.where}: "), terminal(f"{finding.check} {finding.key}: {details}")
+    return f"  {where}{paint(finding.status, finding.status.value)} {what}{hint}\n"
