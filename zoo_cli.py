@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import os
 import sys
 
@@ -15,10 +16,10 @@ import click
 
 from zoo import plugins
 from zoo.errors import UnknownName, ZooError
-from zoo.runtime import interrupts, process
+from zoo.runtime import interrupts, process, streams
 
-BUG, INTERRUPTED = 70, 130
-"""EX_SOFTWARE of sysexits.h; 128 + SIGINT, as shells report it."""
+LOST, BUG, INTERRUPTED = 3, 70, 130
+"""As for CannotCheck; EX_SOFTWARE of sysexits.h; 128 + SIGINT, as shells report it."""
 
 
 class Commands(click.Group):
@@ -55,7 +56,7 @@ def _version(context: click.Context, parameter: click.Parameter, requested: bool
 def _columns() -> int:
     """Return the terminal's width, or 80; click would import shutil and three compression libraries for this."""
     try:
-        return min(os.get_terminal_size(sys.stdout.fileno()).columns, 100)
+        return min(os.get_terminal_size(1).columns, 100)
     except (OSError, ValueError):
         return 80
 
@@ -75,30 +76,30 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and exit."""
     process.claim()
+    streams.open_closed()
     interrupts.install_handler()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # of an encoding that may not have every character of a card
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.exit(_run())
     except ZooError as error:
-        click.echo(f"zoo: {error}", err=True)
+        _print_lines(f"zoo: {error}\n")
         sys.exit(error.exit_code)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        _show(error)
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("zoo: interrupted; finished work is kept", err=True)
+        _print_lines("zoo: interrupted; finished work is kept\n")
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # `zoo list | head`: the reader needs no more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.settle(sys.stdout)
         sys.exit(0)
-    except Exception:
-        import traceback
-
-        traceback.print_exc()
-        click.echo("zoo: this is a bug in zoo; please report it with the lines above", err=True)
-        sys.exit(BUG)
+    except Exception as error:
+        sys.exit(_report_fault(error))
     finally:
+        _check_output()
         gc.freeze()  # the collection at exit would take a tenth of a short command's time
 
 
@@ -110,7 +111,50 @@ def _run() -> int:
         raise
     finally:
         _mention_upgrade()
+        _mention_lost_write()
     return code if isinstance(code, int) else 0
+
+
+def _show(error: click.ClickException) -> None:
+    """Print an error of click, which repeats the arguments: a shell's `*` may have put any file name among them."""
+    shown = io.StringIO()
+    error.show(shown)
+    _print_lines(shown.getvalue())
+
+
+def _report_fault(error: Exception) -> int:
+    """Print a fault of the machine in a sentence, or a bug with its traceback, and return the exit code."""
+    import traceback
+
+    from zoo.runtime import faults
+
+    lost_output = isinstance(error, OSError) and streams.settle(sys.stdout)
+    fault = faults.as_error(error)
+    if lost_output and fault is not None:
+        fault.what = f"cannot write the output: {fault.what.removeprefix('cannot write: ')}"
+    if fault is not None:
+        _print_lines(f"zoo: {fault}\n")
+        return fault.exit_code
+    _print_lines(traceback.format_exc())
+    _print_lines("zoo: this is a bug in zoo; please report it with the lines above\n")
+    return BUG
+
+
+def _check_output() -> None:
+    """Exit with 3 when output was lost that no write reported."""
+    lost = streams.settle(sys.stdout)
+    if lost is not None and not isinstance(lost, BrokenPipeError):
+        _print_lines(f"zoo: cannot write the output: {lost.strerror}\n")
+        streams.settle(sys.stderr)
+        sys.exit(LOST)
+    streams.settle(sys.stderr)
+
+
+def _print_lines(text: str) -> None:
+    from zoo.runtime.text import terminal_lines
+
+    with contextlib.suppress(OSError):  # stderr is full: the exit code remains
+        click.echo(terminal_lines(text.split("\n")), nl=False, err=True)
 
 
 def _mention_upgrade() -> None:
@@ -121,7 +165,20 @@ def _mention_upgrade() -> None:
         with contextlib.suppress(OSError, ZooError):  # stderr is closed, or there is no store: the command said so
             line = upgrade.notice()
             if line:
-                click.echo(f"zoo: {line}", err=True)
+                _print_lines(f"zoo: {line}\n")
+
+
+def _mention_lost_write() -> None:
+    """Print once, after a command that measured something, why its results are not kept."""
+    if "zoo.models.facts" in sys.modules:
+        from zoo.runtime import storage
+
+        with contextlib.suppress(OSError, ZooError):  # there is no store: the command said so
+            lost = storage.take_lost_write()
+            if lost:
+                _print_lines(
+                    f"zoo: {lost}; nothing of this run is kept\n  hint: set ZOO_HOME to a folder that you can write to\n"
+                )
 
 
 if __name__ == "__main__":

@@ -235,7 +235,7 @@ def test_verify_gives_the_report_of_the_command_line(tmp_path: Path, monkeypatch
 
 
 def test_verify_of_some_checks_and_a_sample(tmp_path: Path) -> None:
-    report = zoo.verify(DIGITS, checks=["accuracy"], limit=100, seed=3, device="cpu")
+    report = zoo.verify(DIGITS, checks=["accuracy"], limit=100, seed=3, refresh=True, device="cpu")
     assert {item.check for item in report.findings} == {"accuracy"}
     assert {item.evidence["images"] for item in report.findings} == {100}
     assert (report.options["limit"], report.options["seed"]) == (100, 3)

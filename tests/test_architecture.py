@@ -26,6 +26,8 @@ DOORS = {
     "jsonschema": ("registry/schema.py",),
     "model_signing": ("publishing/signing.py",),
 }
+EXCEPTIONS = {("errors", "zoo.runtime.text.terminal")}
+"""A message is made safe where it is shown: in an error's __str__. `runtime/text.py` imports nothing of zoo."""
 HEAVY = {"torch", "timm", "torchvision", "requests", "huggingface_hub", "numpy", "PIL", "safetensors", "jinja2", "rich"}
 TREES = {path.relative_to(ROOT / "zoo"): ast.parse(path.read_text("utf-8")) for path in (ROOT / "zoo").rglob("*.py")}
 
@@ -53,9 +55,8 @@ def test_imports_follow_the_order_of_the_rooms_and_the_doors(path: Path) -> None
         library, _, rest = name.partition(".")
         if library == "zoo" and own != "__init__":
             room = rest.partition(".")[0]
-            assert ROOMS.index(room) <= ROOMS.index(own) and (own, room) != ("accuracy", "flops"), (
-                f"{path} imports {name}"
-            )
+            is_right = ROOMS.index(room) <= ROOMS.index(own) and (own, room) != ("accuracy", "flops")
+            assert is_right or (own, name) in EXCEPTIONS, f"{path} imports {name}"
         assert library not in DOORS or path.as_posix().startswith(DOORS[library]), f"{path} uses {library}"
         assert library not in HEAVY or node not in TREES[path].body, f"{path} imports {library} at the top"
 

@@ -2,13 +2,14 @@
 
 A model is named as on the command line, by its name or an alias. `cards` is a folder of cards, or several, in place of the
 shipped ones (`--cards`). A path may be a string or a Path. No function changes the state of the calling process: signal
-handlers, environment variables, torch's threads and memory allocation stay as they are. Workers (`jobs`) are separate
-processes, which do not import the caller's script. Each function imports the rooms that it needs.
+handlers, environment variables, torch's threads and memory allocation stay as they are. Models are measured in worker
+processes with limits on time and memory, which do not import the caller's script; only `create_model` builds in this one. Each function imports the rooms that it needs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -185,9 +186,8 @@ def verify(
     catalog = _catalog(cards)
     report_options = options.describe("verify", settings, strict=strict, checks=selected_checks)
     selected = selection.choose(catalog, names, everything=not names)
-    verified = runner.verify(selected, catalog, settings, selected_checks)
-    if write:
-        verified = write_back.write(verified, catalog, settings, selection.ignore_line)
+    verify_cards = partial(write_back.verify_and_write, report_line=selection.ignore_line) if write else runner.verify
+    verified = verify_cards(selected, catalog, settings, selected_checks)
     return runner.as_report(runner.store_reports(verified, report_options), options=report_options)
 
 
@@ -330,6 +330,7 @@ def publish(
     private: bool = False,
     create: bool = True,
     sign: str | Path | None = None,
+    regenerate: bool = False,
     dry_run: bool = False,
     cards: Folders = (),
 ) -> Publication:
@@ -339,7 +340,8 @@ def publish(
     by default the newest complete one that `verify` stored. max_age_days: the oldest report to accept, 30 days when None. allow: a check that
     may be missing (`accuracy` or `flops`), with the reason that the README gives. collection: the card's collection, to
     which the model is added on the Hub. branch, tag, pull_request, private, create: of the Hub's repository. sign: a
-    private key file (PEM). dry_run: only compare the release with what is published.
+    private key file (PEM). regenerate: discard edits of the generated part of the published README. dry_run: only compare the
+    release with what is published.
     Raises Refused when the report does not allow it, CannotCheck when the place cannot be read or written, WrongContent
     for a wrong file or card, UsageError for options that contradict each other. A `Publication.error` means that the model
     is published, but could not be added to the collection.
@@ -358,6 +360,7 @@ def publish(
         signing_key=None if sign is None else Path(sign),
         collection=collection,
         dry_run=dry_run,
+        regenerate=regenerate,
     )
     catalog = _catalog(cards)
     (publication,) = run.publish([catalog.find(name)], catalog, request)

@@ -33,7 +33,7 @@ from zoo.verification.checks import accuracy, build, consistency, files, fingerp
 from zoo.verification.checks import data as data_check
 from zoo.verification.checks import flops as flops_check
 from zoo.verification.formats import github, json, markdown, sarif, text
-from zoo.verification.rules import addresses, counts, inputs, references, results, weights
+from zoo.verification.rules import addresses, counts, inputs, limits, references, results, weights
 from zoo.weights import sources
 from zoo.weights.sources import file, https
 from zoo.weights.sources import hf as hf_source
@@ -84,6 +84,7 @@ RULES: Mapping[str, rules.RuleModule] = {
     "addresses": addresses,
     "counts": counts,
     "inputs": inputs,
+    "limits": limits,
     "references": references,
     "results": results,
     "weights": weights,

@@ -11,7 +11,7 @@
         Refused           3     a publication that the report does not allow
 
 `NotHere` becomes a `skipped` finding, any other `CannotCheck` an `unknown` one, `WrongContent` a `wrong` one.
-This module imports no other module of zoo.
+This module imports no other module of zoo but the one that makes a message safe to show, when it is shown.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ class ZooError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        head = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{head}\n  hint: {self.hint}" if self.hint else head
+        """Return the message for a terminal; names and other foreign text in it have no effect there."""
+        from zoo.runtime.text import terminal
+
+        head = f"{terminal(self.where)}: {terminal(self.what)}" if self.where else terminal(self.what)
+        return f"{head}\n  hint: {terminal(self.hint)}" if self.hint else head
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the attributes: by default, unpickling calls the class with the message, which some classes do not take."""

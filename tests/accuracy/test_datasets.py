@@ -10,7 +10,7 @@ import pytest
 from tests.helpers.digit_images import NAMES, dataset, picture_zoo, save_digits
 from tests.helpers.project import RunZoo
 from zoo.accuracy.datasets import Copy, folder, location, open_copy
-from zoo.errors import NotHere, UsageError, WrongContent
+from zoo.errors import CardError, NotHere, WrongContent
 from zoo.registry.catalog import load_catalog
 
 DIGITS = 40
@@ -92,7 +92,7 @@ def test_a_flat_folder_without_a_file_of_labels_is_refused(tmp_path: Path, files
 
 def test_a_class_in_a_file_of_labels_that_the_card_does_not_have_is_named(tmp_path: Path, files: Path) -> None:
     (files / "labels.txt").write_text("000.png zero\n001.png eno\n")
-    with pytest.raises(WrongContent, match="'eno' is no class of digit-files") as raised:
+    with pytest.raises(WrongContent, match="'eno' is not a class of digit-files") as raised:
         opened(tmp_path, files, ", label_files: [labels.txt]")
     assert raised.value.where == "labels.txt:2"
 
@@ -107,11 +107,11 @@ def test_images_may_have_several_labels_and_those_without_any_do_not_count(tmp_p
 
 def test_labels_for_another_number_of_images_are_refused(tmp_path: Path, files: Path) -> None:
     (files / "real.json").write_text("[[1]]")
-    with pytest.raises(WrongContent, match="labels for 1 images, but there are 40"):
+    with pytest.raises(WrongContent, match="the file has labels for 1 images, but the copy has 40"):
         opened(tmp_path, files, ", label_files: [real.json]")
 
 
-def test_what_was_hashed_once_is_not_read_again(tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hashed_image_is_not_read_again(tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = opened(tmp_path, files)
     known = manifest(copy)
     monkeypatch.delattr(folder.StoredImage, "read")
@@ -128,9 +128,9 @@ def test_a_changed_file_is_read_again(tmp_path: Path, files: Path) -> None:
     assert manifest(again) != known
 
 
-def test_a_split_that_the_card_does_not_have_is_a_usage_error(tmp_path: Path, files: Path) -> None:
+def test_a_split_that_the_dataset_card_does_not_have_is_an_error_in_the_card(tmp_path: Path, files: Path) -> None:
     copy = opened(tmp_path, files)
-    with pytest.raises(UsageError, match="has no split 'test'"):
+    with pytest.raises(CardError, match="has no split 'test'"):
         open_copy(copy.dataset, "test", {"digit-files": files})
 
 
@@ -169,7 +169,7 @@ def test_a_right_copy_is_ok_in_everything(run_zoo: RunZoo, tmp_path: Path, files
     assert {status for status, _ in findings.values()} == {"ok"} and len(findings) == 5
 
 
-def test_what_no_digest_vouches_for_is_not_shown_as_ok(run_zoo: RunZoo, tmp_path: Path, files: Path) -> None:
+def test_a_part_without_a_recorded_digest_is_not_shown_as_ok(run_zoo: RunZoo, tmp_path: Path, files: Path) -> None:
     findings = examined(run_zoo, tmp_path, files)
     assert {key for key, (status, _) in findings.items() if status == "unclaimed"} == {"labels", "manifest"}
 
@@ -179,7 +179,7 @@ def test_damaged_images_are_named(run_zoo: RunZoo, tmp_path: Path, files: Path) 
     for path in sorted(files.rglob("*.png"))[:2]:
         path.write_bytes(path.read_bytes()[:-40])
     findings = wrong(examined(run_zoo, tmp_path, files, more))
-    assert set(findings) == {"decoding", "manifest"}
+    assert set(findings) == {"decoding", "images", "manifest"}
     first, second = (str(path.relative_to(files / "val")) for path in sorted(files.rglob("*.png"))[:2])
     assert findings["decoding"].startswith("2 images cannot be decoded") and first.split("/")[1] in findings["decoding"]
     assert second.split("/")[1] in findings["decoding"]
@@ -189,13 +189,13 @@ def test_a_missing_class_is_named(run_zoo: RunZoo, tmp_path: Path, files: Path) 
     for path in (files / "val" / "three").iterdir():
         path.unlink()
     findings = wrong(examined(run_zoo, tmp_path, files))
-    assert findings["classes"] == "1 of 10 classes are missing: three"
+    assert findings["classes"] == "missing classes (1 of 10): three"
 
 
-def test_a_class_too_many_is_named(run_zoo: RunZoo, tmp_path: Path, files: Path) -> None:
+def test_a_folder_that_is_not_a_class_is_named(run_zoo: RunZoo, tmp_path: Path, files: Path) -> None:
     (files / "val" / "ten").mkdir()
     (files / "val" / "ten" / "x.png").write_bytes(next(files.rglob("*.png")).read_bytes())
-    assert wrong(examined(run_zoo, tmp_path, files)) == {"classes": "1 folders are no class of digit-files: ten"}
+    assert wrong(examined(run_zoo, tmp_path, files)) == {"classes": "folders that are not classes of digit-files: ten"}
 
 
 def test_a_missing_image_is_counted_and_its_class_named(run_zoo: RunZoo, tmp_path: Path, files: Path) -> None:
@@ -209,11 +209,11 @@ def test_a_missing_image_is_counted_and_its_class_named(run_zoo: RunZoo, tmp_pat
                 if item["status"] == "wrong"]  # fmt: skip
     assert finding["key"] == "validation/images"
     assert finding["reason"] == (
-        "the copy has 29 images, the dataset card says 30; 1 classes do not have 3 images: one (2)"
+        "the copy has 29 images, but the dataset card says 30; classes that do not have 3 images: one (2)"
     )
 
 
-def test_permuted_labels_are_told_from_wrong_images(run_zoo: RunZoo, tmp_path: Path, files: Path) -> None:
+def test_permuted_labels_are_distinguished_from_wrong_images(run_zoo: RunZoo, tmp_path: Path, files: Path) -> None:
     more = digests(tmp_path, files)
     (files / "val" / "one").rename(files / "val" / "x")
     (files / "val" / "two").rename(files / "val" / "one")
@@ -250,7 +250,7 @@ def idx_copy(tmp_path: Path, labels: bytes, *, pack: bool = False) -> Copy:
 
 
 @pytest.mark.parametrize("pack", [True, False])
-def test_idx_files_are_read_packed_or_not(tmp_path: Path, pack: bool) -> None:
+def test_idx_files_are_read_with_or_without_gzip(tmp_path: Path, pack: bool) -> None:
     images = idx_copy(tmp_path, bytes((2, 0, 1)), pack=pack).images
     assert images.labels == ((2,), (0,), (1,))
     image = images.decode(1, images.read(1))
@@ -259,20 +259,20 @@ def test_idx_files_are_read_packed_or_not(tmp_path: Path, pack: bool) -> None:
 
 def test_idx_labels_beyond_the_classes_are_a_problem(tmp_path: Path) -> None:
     assert [problem.what for problem in idx_copy(tmp_path, bytes((2, 7, 1))).problems()] == [
-        "labels 7 are no classes of digit-files"
+        "labels that are not classes of digit-files: 7"
     ]
 
 
 def test_idx_files_that_do_not_fit_each_other_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(WrongContent, match="2 labels for 3 images"):
+    with pytest.raises(WrongContent, match="the copy has 3 images, but 2 labels"):
         idx_copy(tmp_path, bytes((2, 0)))
 
 
-def test_a_cut_idx_file_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_idx_file_is_refused(tmp_path: Path) -> None:
     copy = idx_copy(tmp_path, bytes((2, 0, 1)))
     path = tmp_path / "idx" / "t10k-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(WrongContent, match="cut short"):
+    with pytest.raises(WrongContent, match="is truncated"):
         open_copy(copy.dataset, "test", {"digit-files": tmp_path / "idx"})
 
 
@@ -318,7 +318,7 @@ def test_imagenets_variants_are_subsets_of_its_classes() -> None:
     assert dataset(zoo, "imagenet-real").classes == whole.classes
 
 
-def test_fashion_mnist_is_what_its_card_says(run_zoo: RunZoo) -> None:
+def test_fashion_mnist_agrees_with_its_card(run_zoo: RunZoo) -> None:
     from zoo.registry.catalog import load_catalog
 
     card = dataset(load_catalog(), "fashion-mnist")
@@ -329,7 +329,7 @@ def test_fashion_mnist_is_what_its_card_says(run_zoo: RunZoo) -> None:
     )
 
 
-def test_a_variable_that_is_set_to_nothing_says_that_there_is_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_means_that_there_is_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     digits = load_catalog().dataset("digits")
     assert digits is not None and location(digits, {}).name == "digits.csv.gz"
     monkeypatch.setenv("ZOO_DATA_DIGITS", "")

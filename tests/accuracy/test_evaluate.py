@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from tests.helpers.digit_images import dataset, picture_zoo, save_digits
 from tests.helpers.project import ROOT, RunZoo
+from tests.helpers.state import rewrite
+from zoo import plugins
 from zoo.accuracy import evaluate
 from zoo.accuracy.datasets import folder, open_copy
 from zoo.accuracy.evaluate import Counts, EvaluationProgress, Measured, measure, part_size, random_order
@@ -24,6 +26,7 @@ from zoo.models.subject import Evaluation, Settings, Subject
 from zoo.registry.catalog import Catalog, Member, load_catalog
 from zoo.runtime.engines import Options
 from zoo.runtime.storage import state_folder
+from zoo.verification.report import Status
 
 DIGITS = Counts(360, 359, 360)
 
@@ -69,7 +72,7 @@ measure(Subject(Member(zoo.find("resnest_digits"), zoo), Settings(device="cpu", 
 """
 
 
-def test_a_killed_evaluation_goes_on_where_it_was_and_counts_the_same() -> None:
+def test_a_killed_evaluation_is_resumed_and_gives_the_same_counts() -> None:
     ran = subprocess.run([sys.executable, "-c", KILLED], cwd=ROOT, check=False)
     assert ran.returncode == -9
     events: list[EvaluationProgress] = []
@@ -77,13 +80,13 @@ def test_a_killed_evaluation_goes_on_where_it_was_and_counts_the_same() -> None:
     assert events[-1].ranked <= 360 - 135
 
 
-def test_a_second_run_grades_nothing() -> None:
+def test_a_second_run_ranks_no_image() -> None:
     evaluated()
     events: list[EvaluationProgress] = []
     assert evaluated(events=events).counts == DIGITS and events == []
 
 
-def test_a_larger_sample_grades_only_what_the_smaller_one_did_not() -> None:
+def test_a_larger_sample_ranks_only_the_additional_images() -> None:
     small = evaluated(limit=100)
     events: list[EvaluationProgress] = []
     whole = evaluated(events=events)
@@ -91,14 +94,14 @@ def test_a_larger_sample_grades_only_what_the_smaller_one_did_not() -> None:
     assert whole.counts == DIGITS and events[-1].ranked == 260
 
 
-def test_refreshing_grades_all_again() -> None:
+def test_refresh_ranks_all_images_again() -> None:
     evaluated()
     events: list[EvaluationProgress] = []
     evaluated(events=events, refresh=True)
     assert events[-1].ranked == 360
 
 
-def test_an_answer_outlives_the_versions_of_libraries_but_not_its_greatest_age(
+def test_an_accuracy_is_reused_across_versions_up_to_the_maximum_age(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     evaluated()
@@ -106,9 +109,7 @@ def test_an_answer_outlives_the_versions_of_libraries_but_not_its_greatest_age(
     events: list[EvaluationProgress] = []
     assert evaluated(events=events, max_age_days=1).evidence["libraries"]["torch"] == torch.__version__.split("+")[0]
     assert events == []
-    data = json.loads(stored_accuracy().read_text())
-    data["evidence"]["measured"] = "2026-01-01T00:00:00Z"
-    stored_accuracy().write_text(json.dumps(data))
+    rewrite(stored_accuracy(), lambda data: data["evidence"].update(measured="2026-01-01T00:00:00Z"))
     assert evaluated(events=events, max_age_days=1).evidence["libraries"]["torch"] == "99"
     assert events[-1].ranked == 360
 
@@ -129,11 +130,13 @@ def test_an_accuracy_that_is_reused_across_versions_says_so_in_its_evidence(run_
 
     measured = evidence()
     assert "reused" not in measured and "reused" not in evidence()  # the same versions: the same answer
-    stored = json.loads(stored_accuracy().read_text())
-    assert len(stored["evidence"]["code_sha256"]) == 64
-    stored["evidence"]["libraries"]["torch"] = "2.5.0"
-    stored["evidence"] |= {"zoo": "0.1.9", "code_sha256": "0" * 64}
-    stored_accuracy().write_text(json.dumps(stored))
+
+    def age(stored: dict[str, Any]) -> None:
+        assert len(stored["evidence"]["code_sha256"]) == 64
+        stored["evidence"]["libraries"]["torch"] = "2.5.0"
+        stored["evidence"] |= {"zoo": "0.1.9", "code_sha256": "0" * 64}
+
+    rewrite(stored_accuracy(), age)
     reused = evidence()
     assert reused.pop("reused") == {
         "torch": {"measured": "2.5.0", "now": measured["libraries"]["torch"]},
@@ -145,7 +148,7 @@ def test_an_accuracy_that_is_reused_across_versions_says_so_in_its_evidence(run_
     assert "reused" not in json.loads(ran.out)["findings"][0]["evidence"]
 
 
-def test_parts_of_a_sample_do_not_outlive_the_versions_of_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_of_a_sample_are_not_reused_across_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     evaluated(limit=100)
     monkeypatch.setattr(evaluate, "version_of", lambda name: "99")
     events: list[EvaluationProgress] = []
@@ -153,7 +156,7 @@ def test_parts_of_a_sample_do_not_outlive_the_versions_of_libraries(monkeypatch:
     assert events[-1].ranked == 100
 
 
-def test_only_the_part_with_a_changed_image_is_graded_again(tmp_path: Path) -> None:
+def test_only_the_part_with_a_changed_image_is_ranked_again(tmp_path: Path) -> None:
     names = save_digits(tmp_path / "copy")
     zoo = picture_zoo(tmp_path / "zoo")
     copy = {"digit-files": tmp_path / "copy"}
@@ -167,9 +170,7 @@ def test_only_the_part_with_a_changed_image_is_graded_again(tmp_path: Path) -> N
     assert events[-1].ranked == part_size(300, 16)
 
 
-def test_images_are_read_once_for_evaluation_and_manifest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_zoo: RunZoo
-) -> None:
+def test_images_are_read_once_for_evaluation_and_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_digits(tmp_path / "copy")
     picture_zoo(tmp_path / "zoo")
     read: list[str] = []
@@ -180,12 +181,15 @@ def test_images_are_read_once_for_evaluation_and_manifest(
         return honest(entry)
 
     monkeypatch.setattr(folder.StoredImage, "read", noted)
-    data = f"digit-files={tmp_path / 'copy'}"
-    for _ in range(2):
-        ran = run_zoo(
-            "verify", "resnest_digits", "--check", "data,accuracy", "--cards", tmp_path / "zoo", "--data", data
-        )
-        assert ran.code == 0, ran.out
+    catalog = load_catalog([tmp_path / "zoo"])
+    member, settings = (
+        Member(catalog.find("resnest_digits"), catalog),
+        Settings(data={"digit-files": tmp_path / "copy"}),
+    )
+    for name in ("accuracy", "data") * 2:
+        check = plugins.load("checks", name)
+        for question in check.questions(member):
+            assert check.answer(Subject(member, settings), question).status is Status.OK
     assert len(read) == len(set(read)) == 360
 
 
@@ -194,7 +198,9 @@ def test_a_damaged_image_blames_the_data_not_the_model(tmp_path: Path) -> None:
     path = tmp_path / "copy" / names[7]
     path.write_bytes(path.read_bytes()[:-40])
     zoo = picture_zoo(tmp_path / "zoo")
-    with pytest.raises(CannotCheck, match=f"but the image {names[7]} cannot be decoded") as raised:
+    with pytest.raises(
+        CannotCheck, match=f"the copy of digit-files/validation is damaged: the image {names[7]} cannot be decoded"
+    ) as raised:
         evaluated(zoo, name="digit-files", data={"digit-files": tmp_path / "copy"})
     assert raised.value.hint == "zoo data verify digit-files"
 
@@ -217,17 +223,17 @@ def test_classes_of_another_data_set_restrict_the_outputs(tmp_path: Path) -> Non
     assert measured.counts == Counts(count, count, count)
 
 
-def test_the_order_is_a_permutation_that_a_seed_fixes_for_ever() -> None:
+def test_the_order_is_a_permutation_that_a_seed_fixes() -> None:
     assert sorted(random_order(1000, 3)) == list(range(1000))
     assert random_order(8, 0) == [3, 7, 5, 2, 4, 1, 6, 0]
     assert random_order(1000, 0) != random_order(1000, 1)
 
 
-def test_parts_are_small_enough_to_lose_and_never_smaller_than_a_batch() -> None:
+def test_a_part_is_a_small_share_of_the_split_and_at_least_a_batch() -> None:
     assert [part_size(50_000, 16), part_size(360, 16), part_size(360, 360), part_size(50_000, 1)] == [128, 45, 360, 64]
 
 
-def test_another_precision_is_another_question() -> None:
+def test_another_precision_is_measured_separately() -> None:
     evaluated(limit=20)
     events: list[EvaluationProgress] = []
     measured = evaluated(events=events, limit=20, precision="bf16")
@@ -254,7 +260,7 @@ def ranker(model: nn.Module, batch_size: int) -> Ranker:
     return Ranker(model, images, torch.device("cpu"), lambda image: torch.arange(10.0).reshape(1, 1, 10), batch_size)
 
 
-def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost() -> None:
+def test_a_batch_that_does_not_fit_into_memory_is_halved_and_no_image_is_lost() -> None:
     model = Fussy(most=5)
     (ranked,) = ranker(model, 32).rank([range(50)])
     assert ranked.indices == tuple(range(50)) and len(ranked.ranks) == len(ranked.digests) == 50
@@ -262,7 +268,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost() -> None:
     assert [size for size in sizes if size > 5] and sum(size for size in sizes if size <= 5) == 50
 
 
-def test_an_error_that_is_no_lack_of_memory_is_not_hidden() -> None:
+def test_an_error_other_than_lack_of_memory_is_raised() -> None:
     class Broken(nn.Module):
         def forward(self, batch: Tensor) -> Tensor:
             raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
@@ -285,7 +291,7 @@ def test_with_fewer_than_five_outputs_all_are_among_the_first_five() -> None:
 
 
 @pytest.mark.parametrize(("logits", "label", "message"), [
-    ([1.0, float("nan")], 0, "not all finite"), ([1.0, 2.0], 2, "has 2 outputs, the data set has label 2")
+    ([1.0, float("nan")], 0, "not all finite"), ([1.0, 2.0], 2, "has 2 outputs, but the data set has label 2")
 ])  # fmt: skip
 def test_outputs_that_cannot_be_ranked_are_refused(logits: list[float], label: int, message: str) -> None:
     with pytest.raises(WrongContent, match=message):

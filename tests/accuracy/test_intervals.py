@@ -81,9 +81,7 @@ def all_orders(right: int, population: int) -> Iterator[tuple[float, list[int]]]
 
 @pytest.mark.parametrize("level", [0.05, 0.2, 0.5])
 @pytest.mark.parametrize("right", range(13))
-def test_over_all_orders_of_a_small_split_the_truth_is_ever_refuted_no_oftener_than_the_level(
-    right: int, level: float
-) -> None:
+def test_over_all_orders_of_a_small_split_the_truth_is_refuted_at_most_with_the_level(right: int, level: float) -> None:
     population = 12
     missed = sum(
         weight
@@ -110,12 +108,12 @@ def test_images_that_were_not_drawn_bound_the_answer_for_certain() -> None:
 TEN_POINTS_HIGH = Claim(0.85, 0.00055)
 
 
-def test_a_claim_is_refuted_when_the_interval_has_nothing_of_it() -> None:
+def test_a_claim_is_refuted_when_nothing_in_the_interval_agrees_with_it() -> None:
     assert judge(TEN_POINTS_HIGH, 750, 1000, 50_000, level=0.001, anytime=False).answer is Answer.REFUTED
     assert judge(TEN_POINTS_HIGH, 750, 1000, 50_000, level=0.001, anytime=True).answer is Answer.REFUTED
 
 
-def test_a_claim_is_proved_only_when_the_interval_has_nothing_else() -> None:
+def test_a_claim_is_proved_only_when_the_whole_interval_agrees_with_it() -> None:
     claim = Claim(0.85, 0.1)
     assert judge(claim, 8500, 10_000, 50_000, level=0.001, anytime=False).answer is Answer.PROVED
     assert judge(claim, 85, 100, 50_000, level=0.001, anytime=False).answer is Answer.OPEN
@@ -131,7 +129,7 @@ def test_a_boundary_that_doubles_cannot_hold_agrees() -> None:
 
 
 @pytest.mark.parametrize("anytime", [True, False])
-def test_an_open_question_says_how_many_more_images_would_decide(anytime: bool) -> None:
+def test_an_open_verdict_has_the_number_of_images_that_would_decide(anytime: bool) -> None:
     claim = Claim(0.85, 0.00055)
     open_ = judge(claim, 160, 200, 50_000, level=0.001, anytime=anytime)
     total = 200 + open_.more
@@ -152,7 +150,7 @@ def test_claims_at_and_beyond_the_ends_have_a_prior_too(value: float) -> None:
 
 
 @pytest.mark.parametrize("anytime", [True, False])
-def test_right_claims_are_called_wrong_no_oftener_than_the_level(anytime: bool) -> None:
+def test_right_claims_are_refuted_at_most_with_the_level(anytime: bool) -> None:
     """400 splits of 1,000 whose claim is right but at the very end of its tolerance; level 5 %, looked at 20 times."""
     numbers, level, wrong = random.Random(6), 0.05, 0
     for _ in range(400):

@@ -84,7 +84,7 @@ def test_every_option_says_what_it_does(name: str) -> None:
         (("eval",), "no model is named\n  hint: name one or more models"),
         (("verify", "--all", "--check", "parms"), "unknown check 'parms'\n  hint: did you mean 'params'?"),
         (("verify", "--all", "--cards", "/nowhere"), "no such folder: /nowhere"),
-        (("verify", "resnest_digits", "--device", "cdua:0", "--refresh"), "'cdua:0' is no device"),
+        (("verify", "resnest_digits", "--device", "cdua:0", "--refresh"), "unknown device 'cdua:0'"),
         (("validate", "cards/nothing.yaml"), "no such file or folder: cards/nothing.yaml"),
         (("verfy",), "unknown command 'verfy'\n  hint: did you mean 'verify'"),
         (("quux",), "unknown command 'quux'\n  hint: zoo --help lists the commands"),
@@ -137,7 +137,7 @@ def test_a_report_that_cannot_be_stored_is_mentioned_and_shown(
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
     ran = run_zoo("verify", "a", "--cards", tmp_path)
     assert (ran.code, ran.out.splitlines()[0].split()[0]) == (0, "a")
-    assert "a: cannot store the report for `zoo publish`" in ran.err and "Not a directory" in ran.err
+    assert ran.err.count("a: cannot store the report for `zoo publish`") == 1 and "Not a directory" in ran.err
 
 
 def test_a_bug_exits_70_with_its_traceback(run_zoo: RunZoo, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,9 +168,7 @@ def test_the_cache_prints_its_folder_and_its_files(cards: Path, home: Path, serv
 
 
 def test_interrupted_downloads_are_listed(cards: Path, home: Path) -> None:
-    leave_partial_file(home, b"\0" * MIB, [[0, MIB]], url="https://host/net")
-    leave_partial_file(home, b"", [], pid=1).with_suffix(".json").rename(home / "partial/x.1.json")
-    (home / "partial/x.1.part").write_bytes(b"")
+    leave_partial_file(home, b"", [], name="x.1", pid=1)
     lines = zoo("cache", "list", "--partial").stdout.splitlines()
     assert lines == ["         0 B of 9.4 MB  active  net.pth  u"]
     leave_partial_file(home, b"\0" * MIB, [[0, MIB]], url="https://host/net")

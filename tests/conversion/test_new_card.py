@@ -37,11 +37,11 @@ def test_a_new_card_has_measured_fields_and_verifies(run_zoo: RunZoo, weights: P
     ("arguments", "code", "message"),
     [
         (("--builder", "timm:resnest14d"), 1, "do not fit the architecture"),
-        (("--builder", "timm:resnest14x", *OPTIONS), 1, "did you mean resnest14d"),
+        (("--builder", "timm:resnest14x", *OPTIONS), 1, "did you mean 'resnest14d'"),
         (("--builder", "tim:resnest14d", *OPTIONS), 2, "did you mean 'timm'?"),
         (("--builder", "resnest14d", *OPTIONS), 2, "not a builder: resnest14d"),
         (("--builder", "timm:resnest14d", "--option", "num_classes=[10"), 2, "num_classes=[10"),
-        (("--builder", "timm:resnest14d", "--option", "nonsense=1"), 1, "correct the options"),
+        (("--builder", "timm:resnest14d", "--option", "nonsense=1"), 1, "correct `options`"),
     ],
 )
 def test_arguments_that_do_not_fit_are_errors_and_nothing_is_written(

@@ -95,7 +95,7 @@ def test_the_classifier_is_what_gives_the_logits() -> None:
     assert classifier(trace(alone(lambda: nn.Conv2d(4, 4, 1)), (1, *SHAPE))) is None
 
 
-def test_a_layer_of_another_width_than_the_logits_is_no_classifier() -> None:
+def test_a_layer_of_another_width_than_the_logits_is_not_the_classifier() -> None:
     with meta_build():
         model = nn.Sequential(nn.Flatten(), nn.Linear(240, 20), Calling(lambda x: x @ torch.empty(20, 7))).eval()
     assert classifier(trace(model, (1, *SHAPE))) is None

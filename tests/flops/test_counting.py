@@ -63,7 +63,7 @@ def test_multiply_adds_are_those_of_convolution_and_classifier() -> None:
     assert counted.unknown_operators == ()
 
 
-def test_depth_tells_modules_further_down_apart() -> None:
+def test_depth_is_the_number_of_levels_of_modules() -> None:
     assert count(on_meta(Small), SHAPE, depth=2).by_module == (("stem.0", CONVOLUTION), ("fc", CLASSIFIER))
 
 
@@ -71,7 +71,7 @@ def test_another_input_gives_another_number() -> None:
     assert count(on_meta(Small), (3, 8, 16)).value == 2 * CONVOLUTION + CLASSIFIER
 
 
-def test_what_the_root_computes_itself_is_under_no_name() -> None:
+def test_the_roots_own_operators_have_an_empty_name() -> None:
     class Functional(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return functional.conv2d(x, torch.empty(4, 3, 1, 1))
@@ -91,7 +91,7 @@ def test_a_layer_called_again_counts_again() -> None:
     assert count(on_meta(Twice), SHAPE).value == 2 * 64 * 9
 
 
-def test_layers_of_one_shape_and_different_strides_are_not_taken_for_each_other() -> None:
+def test_layers_of_one_shape_and_different_strides_are_distinguished() -> None:
     pair = on_meta(nn.Sequential, nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1, stride=2))
     assert count(pair, SHAPE).value == (64 + 16) * 9
 
@@ -124,7 +124,7 @@ def test_torchs_own_counter_agrees(name: str) -> None:
     assert 2 * count(model, shape).value == counter.get_total_flops()
 
 
-def test_counting_leaves_the_module_as_it_was() -> None:
+def test_counting_does_not_change_the_module() -> None:
     small = on_meta(Small)
     before = {name: value.requires_grad for name, value in small.named_parameters()}
     count(small, SHAPE)
@@ -165,12 +165,12 @@ class Fourier(nn.Module):
 
 def test_an_operator_without_a_formula_that_may_matter_makes_the_number_unknown() -> None:
     with pytest.raises(
-        CannotCheck, match=r"no formula for aten\._fft_r2c, which may hide more than 0.1% of the 110,592"
+        CannotCheck, match=r"no formula for aten\._fft_r2c, which may add more than 0.1% to the 110,592"
     ):
         count(on_meta(Fourier, 64), SHAPE)
 
 
-def test_one_that_cannot_matter_is_named_beside_the_number() -> None:
+def test_a_negligible_operator_without_a_formula_is_named_with_the_number() -> None:
     counted = count(on_meta(Fourier, 10), SHAPE)
     assert counted.value == 64 * 64 * 27
     assert counted.unknown_operators == ("aten._fft_r2c",)
@@ -182,7 +182,7 @@ def test_the_bound_is_the_largest_product_of_two_of_its_tensors() -> None:
     assert unknown_operators(recorded) == {"aten._fft_r2c": 100}
 
 
-def test_a_product_written_into_its_argument_is_unknown_rather_than_nothing() -> None:
+def test_an_in_place_product_is_unknown_instead_of_zero() -> None:
     class InPlace(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x[0, 0].clone().addmm_(x[0, 0], x[0, 0])
@@ -191,7 +191,7 @@ def test_a_product_written_into_its_argument_is_unknown_rather_than_nothing() ->
         count(on_meta(InPlace), SHAPE)
 
 
-def test_a_convention_that_leaves_out_what_it_does_not_know_has_a_number_all_the_same() -> None:
+def test_a_convention_that_ignores_unknown_operators_still_has_a_number() -> None:
     # One multiplication by thop's rules for each of the 27 products, and one for the bias.
     assert count(on_meta(Fourier, 64), SHAPE, "thop").value == 64 * 64 * 28
 
@@ -215,7 +215,7 @@ def test_activations_are_the_outputs_of_convolution_and_classifier() -> None:
     assert activations(trace(on_meta(Small), (1, *SHAPE))) == 8 * 64 + 10
 
 
-def test_activations_leave_out_a_convolution_padded_by_word() -> None:
+def test_activations_exclude_a_convolution_with_a_named_padding() -> None:
     pair = on_meta(nn.Sequential, nn.Conv2d(3, 5, 3, padding="same"), nn.Conv2d(5, 7, 1))
     assert activations(trace(pair, (1, *SHAPE))) == 7 * 64
 
@@ -248,7 +248,7 @@ class Holding(nn.Module):
 
 
 @pytest.mark.parametrize("build", [Holding, lambda: on_meta(Holding)], ids=["real", "on meta"])
-def test_state_counts_shared_frozen_and_unstored_tensors_rightly(build: type[Holding]) -> None:
+def test_state_counts_shared_frozen_and_unstored_tensors(build: type[Holding]) -> None:
     state = measure_state(build())
     assert state.params == 20 + 3 + 2
     assert state.trainable == 20 + 2
@@ -285,7 +285,7 @@ def test_allocations_fills_and_initialisation_stay_on_meta() -> None:
     assert all(value.is_meta for value in layer.parameters())
 
 
-def test_initialisation_of_a_real_tensor_runs_to_its_end() -> None:
+def test_a_real_tensor_is_initialised() -> None:
     with meta_build():
         real = nn.init.trunc_normal_(torch.tensor([9.0] * 50), std=0.1)
     assert not real.is_meta
@@ -309,7 +309,7 @@ def test_a_constructor_may_read_what_it_computes() -> None:
     assert not built.scale.requires_grad
 
 
-def test_a_real_tensor_that_meets_one_on_meta_goes_there() -> None:
+def test_a_real_tensor_combined_with_a_meta_tensor_moves_to_meta() -> None:
     with meta_build():
         joined = torch.cat([torch.arange(3.0), torch.rand(3) * torch.linspace(0, 1, 3)])
         assert joined.is_meta
@@ -323,7 +323,7 @@ def test_an_explicit_device_is_kept() -> None:
         assert torch.zeros(2, device="cpu").tolist() == [0.0, 0.0]
 
 
-def test_another_thread_builds_as_ever_meanwhile() -> None:
+def test_another_thread_builds_real_tensors_meanwhile() -> None:
     built: list[nn.Module] = []
     with meta_build():
         thread = threading.Thread(target=lambda: built.append(nn.BatchNorm2d(3)))
@@ -333,7 +333,7 @@ def test_another_thread_builds_as_ever_meanwhile() -> None:
     assert not built[0].running_mean.is_meta
 
 
-def test_nothing_stays_switched_after_building() -> None:
+def test_modules_are_real_again_after_building_on_meta() -> None:
     with pytest.raises(ZeroDivisionError), meta_build():
         _ = 1 / 0
     layer = nn.BatchNorm2d(3)
@@ -364,7 +364,7 @@ def test_the_number_on_timms_page_is_thops_on_a_photograph(resnest14d: nn.Module
         (8 * 224 * 285 * 27 + CLASSIFIER, "macs", "", 1, (3, 224, 285)),
     ],
 )
-def test_the_solver_finds_who_counted_what_where(
+def test_the_solver_finds_convention_variant_and_input(
     value: int, convention: str, variant: str, batch: int, shape: tuple[int, int, int]
 ) -> None:
     fit = solve(on_meta(Small), value, 8).fits[0]

@@ -56,7 +56,8 @@ def test_networks_whose_weights_expect_another_normalisation_have_it() -> None:
 
 def test_googlenets_file_fits_when_the_card_drops_its_untrained_heads() -> None:
     from zoo.registry.card import Rename
-    from zoo.weights.tensors import misfit, shapes, under_own_names
+    from zoo.weights.renames import under_own_names
+    from zoo.weights.tensors import misfit, shapes
 
     with meta_build():
         published = torchvision.build("googlenet", {"aux_logits": True}).state_dict()
@@ -115,7 +116,9 @@ def test_a_card_of_published_weights_has_the_published_architecture_and_preproce
         ("resnet18", {"colour": 1}, "torchvision cannot build resnet18 with colour=1: "),
     ],
 )
-def test_what_torchvision_cannot_build_is_an_error_with_a_hint(entry: str, options: dict[str, object], message: str) -> None:
+def test_what_torchvision_cannot_build_is_an_error_with_a_hint(
+    entry: str, options: dict[str, object], message: str
+) -> None:
     with pytest.raises(WrongContent) as raised:
         torchvision.build(entry, options)
     assert message in str(raised.value)

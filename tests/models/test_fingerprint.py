@@ -1,4 +1,4 @@
-"""The fingerprint tells apart models into which the same weights load."""
+"""The fingerprint distinguishes models that the same weights fit."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def verified(run_zoo: RunZoo, zoo: Path, name: str = "resnest_digits") -> dict[s
     return {finding["check"]: finding for finding in json.loads(ran.out)["findings"]}
 
 
-def test_the_picture_is_the_same_on_every_machine() -> None:
+def test_the_test_image_is_the_same_on_every_machine() -> None:
     image = fingerprint.picture()
     assert (image.size, image.mode) == ((500, 375), "RGB")
     assert hashlib.sha256(image.tobytes()).hexdigest().startswith("0798c1b9eab0f478")
 
 
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (499, 374), (180, 150), (17, 301)])
-def test_the_picture_follows_its_formula(x: int, y: int) -> None:
+def test_the_test_image_follows_its_formula(x: int, y: int) -> None:
     pixel = []
     for c in range(3):
         ring = ((x - 180 - 40 * c) ** 2 + (y - 150) ** 2) // (700 + 100 * c)
@@ -56,7 +56,7 @@ def test_the_model_of_the_card_has_its_fingerprint(run_zoo: RunZoo, digits_zoo: 
         ("stem_width: 8}", "stem_width: 8, act_layer: silu}"),
     ],
 )
-def test_what_the_weights_load_into_all_the_same_is_told_apart(
+def test_another_model_that_the_weights_fit_has_another_fingerprint(
     old: str, new: str, run_zoo: RunZoo, digits_zoo: Path
 ) -> None:
     replace_once(digits_zoo / CARD, old, new)
@@ -69,7 +69,7 @@ def test_what_the_weights_load_into_all_the_same_is_told_apart(
     )
 
 
-def test_weights_of_another_training_are_told_apart(run_zoo: RunZoo, digits_zoo: Path) -> None:
+def test_weights_of_another_training_have_another_fingerprint(run_zoo: RunZoo, digits_zoo: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     path = next((digits_zoo / "digits").glob("*.safetensors"))
@@ -87,7 +87,7 @@ def test_weights_of_another_training_are_told_apart(run_zoo: RunZoo, digits_zoo:
     assert (findings["loading"]["status"], findings["fingerprint"]["status"]) == ("ok", "wrong")
 
 
-def test_padding_that_leaves_no_trace_in_the_weights_is_told_apart(run_zoo: RunZoo, tmp_path: Path) -> None:
+def test_another_padding_has_another_fingerprint(run_zoo: RunZoo, tmp_path: Path) -> None:
     import timm
     import torch
     from safetensors.torch import save_file
@@ -112,12 +112,12 @@ def test_padding_that_leaves_no_trace_in_the_weights_is_told_apart(run_zoo: RunZ
     assert (findings["loading"]["status"], findings["fingerprint"]["status"]) == ("ok", "wrong")
 
 
-def test_a_card_without_a_fingerprint_is_not_asked_for_one(run_zoo: RunZoo) -> None:
+def test_a_card_without_a_fingerprint_has_no_finding(run_zoo: RunZoo) -> None:
     ran = run_zoo("verify", "resnest14d", "--check", "fingerprint", "--format", "json")
     assert (ran.code, json.loads(ran.out)["findings"]) == (0, [])
 
 
-def test_rounding_of_another_order_of_computation_is_within_the_tolerance(digits_zoo: Path) -> None:
+def test_rounding_errors_of_another_order_of_computation_are_within_the_tolerance(digits_zoo: Path) -> None:
     import torch
 
     from zoo.models.build import make_transform
@@ -138,5 +138,5 @@ def test_rounding_of_another_order_of_computation_is_within_the_tolerance(digits
     ("logits", "tolerance"),
     [((0.5, -0.2), 1e-4), ((1.0,), 1e-4), ((-2.5, 1.0), 0.0003), ((12.0,), 0.002), ((95.0,), 0.01)],
 )
-def test_the_tolerance_is_a_part_of_the_largest_logit(logits: tuple[float, ...], tolerance: float) -> None:
+def test_the_tolerance_is_relative_to_the_largest_logit(logits: tuple[float, ...], tolerance: float) -> None:
     assert fingerprint.tolerance(logits) == tolerance

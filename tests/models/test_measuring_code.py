@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.project import ROOT, RunZoo, replace_once
+from tests.helpers.project import ROOT, replace_once
 from zoo import plugins
+from zoo.flops import costs
 from zoo.models import facts
+from zoo.models.subject import Settings, Subject
+from zoo.registry.catalog import Member, load_catalog
 from zoo.runtime import source_code
 
 TREES = {
@@ -99,9 +102,7 @@ def test_a_boundary_is_a_module_of_zoo_and_has_a_reason() -> None:
     assert not {module for module in MEASURING if any(f"{module}.".startswith(f"{b}.") for b in facts.BOUNDARIES)}
 
 
-def test_plug_ins_that_are_chosen_at_run_time_are_in_the_key(
-    run_zoo: RunZoo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_plug_ins_that_are_chosen_at_run_time_are_in_the_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     measured_by: dict[str, set[str]] = {}
     honest = facts.fact_key
 
@@ -111,8 +112,13 @@ def test_plug_ins_that_are_chosen_at_run_time_are_in_the_key(
 
     monkeypatch.setenv("ZOO_HOME", str(tmp_path))
     monkeypatch.setattr(facts, "fact_key", spy)
-    assert run_zoo("verify", "resnest_digits").code == 0
-    assert run_zoo("flops", "resnest_digits", "--explain", "1000000").code == 0
+    catalog = load_catalog()
+    subject = Subject(Member(catalog.find("resnest_digits"), catalog), Settings(device="cpu"))
+    for name in ("build", "params", "loading", "flops", "fingerprint", "accuracy"):
+        check = plugins.load("checks", name)
+        assert all(check.answer(subject, question).status.value == "ok" for question in check.questions(subject.member))
+    counts = {name: costs.cost(subject, name, subject.input_size).value for name in plugins.names("conventions")}
+    costs.solve_number(subject, counts["macs"])
     assert measured_by.keys() >= {"build", "params", "loading", "cost", "fingerprint", "ranks", "accuracy", "solution"}
     assert all("zoo.models.builders.timm" in modules for kind, modules in measured_by.items() if kind != "accuracy")
     assert "zoo.accuracy.datasets.digits" in measured_by["ranks"]

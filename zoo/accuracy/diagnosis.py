@@ -1,8 +1,8 @@
-"""A model that is less accurate than its card says -> the usual cause that explains it, found by trying them one by one.
+"""Find out why a model is less accurate than its card claims, by trying to undo each of the common mistakes.
 
-On a sample, each suspected mistake is undone alone: other interpolation, crop, input size, mean and std, channels in the
-other order, labels in another order, other tensors of the same file, weights of a sibling. A cause explains the gap when
-undoing it makes right so many more images than it makes wrong that chance would not, and the claim is then within reach.
+On a sample, each mistake is undone alone: another interpolation, crop, input size, mean and std, reversed channels, labels
+in another order, other tensors of the same file, the weights of a similar card. A cause explains the gap when undoing it
+corrects significantly more images than it breaks, and the accuracy is then consistent with the claim.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from zoo.models.facts import Fact
 from zoo.models.subject import Subject
 from zoo.registry.card import Card, Dataset, Input
 from zoo.registry.catalog import Member
+from zoo.runtime.json_form import has_form, is_count, is_number, is_text
 from zoo.weights import tensors
 from zoo.weights.store import locate
 
@@ -36,16 +37,15 @@ if TYPE_CHECKING:
 FIRST_SAMPLE = 128
 SAMPLE = 1024
 FINALISTS = 4
-"""Every cause is tried on 128 images, and the best four on 1,024: about as many as show a gap of two points."""
+"""Every cause is tried on 128 images, and the best four on 1,024, about as many as it takes to detect a gap of two points."""
 CHANCE = 1e-4
-"""How improbable a cause's gain must be under a fair coin (the sign test on the images that change), for some 40 causes
-that are tried at once."""
+"""The significance level of the sign test on the images that change, low because about 40 causes are tried."""
 LEVEL = 0.01
-"""The claim must lie in the 99 % interval of what undoing a cause gives, or below it."""
+"""The claim must be inside or below the 99 % interval of the accuracy without the mistake."""
 PER_CLASS = 3
-"""Images of each class that it takes to learn which label the model means by it."""
+"""Images of each class that are needed to learn which output the model has for it."""
 DISTINCT = 0.8
-"""How many of the outputs that were learned must be different ones; a few classes may be taken for their neighbours."""
+"""The part of the learned outputs that must be distinct; a model may confuse a few classes with similar ones."""
 INTERPOLATIONS = ("bilinear", "bicubic", "lanczos")
 CROPS = (1.0, 0.95, 0.9, 0.875, 0.8)
 SIZES = (
@@ -74,7 +74,7 @@ SIZES = (
     480,
     512,
 )
-"""Input sizes that published models are evaluated at (timm's results, 1.0.31); the nearest are tried."""
+"""Input sizes that published models are evaluated at (timm's results, 1.0.31). The nearest are tried."""
 MEANS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "ImageNet's": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "Inception's": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -83,12 +83,12 @@ MEANS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "no": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
     "Caffe's": ((0.485, 0.456, 0.406), (1 / 255,) * 3),
 }
-"""Mean and std of pixel values in 0 to 1 (timm/data/constants.py, 1.0.31); Caffe's models take 0 to 255 and no std."""
+"""Mean and std of pixel values in 0 to 1 (timm/data/constants.py, 1.0.31). Caffe's models take 0 to 255, without a std."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A mistake that explains the gap: what it is, how to mend it, and the accuracy (a fraction) once it is undone."""
+    """A mistake that explains the gap: its name, how to fix it, and the accuracy (a fraction) without it, on `images` images."""
 
     name: str
     hint: str
@@ -98,7 +98,7 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A mistake that may have been made, and the ranker that undoes it; made when it is tried."""
+    """A possible mistake, and a function that makes the ranker that undoes it."""
 
     name: str
     hint: str
@@ -106,8 +106,7 @@ class Suspect:
 
 
 def diagnose(subject: Subject, dataset: Dataset, split: str, claim: Claim, top_k: int) -> Cause | None:
-    """The cause that explains why the model is less accurate than claimed, from the store of facts where it was looked
-    for before; None when none of the usual ones does."""
+    """Return the cause of an accuracy below the claim; None when none of the common causes explains it. Cached as a fact."""
     query = RankQuery(subject, open_sound_copy(subject, dataset, split))
     key = facts.architecture_key(
         "diagnosis",
@@ -119,12 +118,20 @@ def diagnose(subject: Subject, dataset: Dataset, split: str, claim: Claim, top_k
         seed=subject.settings.evaluation.seed,
         **query.inputs,
     )
-    fact = subject.fact(key, lambda: _as_fact(_find_cause(subject, query, claim, top_k)))
+    fact = subject.fact(key, lambda: _as_fact(_find_cause(subject, query, claim, top_k)), _is_diagnosis)
     return Cause(**fact.evidence) if fact.value else None
 
 
 def _as_fact(cause: Cause | None) -> Fact:
     return Fact(cause.name if cause else None, asdict(cause) if cause else {})
+
+
+def _is_diagnosis(fact: Fact) -> bool:
+    """Return whether it is no cause, or one with a possible accuracy."""
+    if fact.value is None:
+        return has_form(fact.evidence, {})
+    form = {"name": fact.value, "hint": is_text, "accuracy": is_number, "images": is_count}
+    return is_text(fact.value) and has_form(fact.evidence, form) and 0 <= fact.evidence["accuracy"] <= 1
 
 
 def _find_cause(subject: Subject, query: RankQuery, claim: Claim, top_k: int) -> Cause | None:
@@ -151,20 +158,20 @@ def _find_cause(subject: Subject, query: RankQuery, claim: Claim, top_k: int) ->
 
 
 def suspects(subject: Subject, query: RankQuery, ranker: Ranker, spare_indices: Sequence[int]) -> Iterator[Suspect]:
-    """The usual mistakes, those first that are made most; `spare_indices` are images to learn the labels' order from."""
+    """Yield the common mistakes, the most frequent first; spare_indices: images for learning the order of the labels."""
     for name, hint, candidate in other_inputs(subject.input):
         yield Suspect(name, hint, lambda candidate=candidate: replace(ranker, transform=make_transform(candidate)))  # type: ignore[misc]
-    hint = "the weights are for BGR images: swap the first layer's channels, or name another file"
+    hint = "the weights expect BGR images: reverse the channels of the first layer, or use another file"
     yield Suspect("channel order", hint, lambda: replace(ranker, transform=_with_swapped_channels(ranker.transform)))
     for name, mapping in relabelings(query, ranker, spare_indices):
-        hint = f"{name}: put `classes` of the dataset card, or the copy's labels, into the order of the outputs"
+        hint = f"{name}: write `classes` of the dataset card, or the copy's labels, in the order of the outputs"
         yield Suspect("label order", hint, lambda m=mapping: replace(ranker, images=Relabelled(ranker.images, m)))  # type: ignore[misc]
     for name, hint, make_model in _other_weights(subject):
         yield Suspect(name, hint, lambda make_model=make_model: ranker.with_model(make_model()))  # type: ignore[misc]
 
 
 def other_inputs(card_input: Input) -> Iterator[tuple[str, str, Input]]:
-    """Other preprocessings than the card's: (what differs, how to write it, the input)."""
+    """Yield other preprocessings than the card's: (what differs, the hint, the input)."""
     for mode in INTERPOLATIONS:
         if mode != (card_input.interpolation or "bilinear"):
             yield (
@@ -188,7 +195,7 @@ def other_inputs(card_input: Input) -> Iterator[tuple[str, str, Input]]:
 
 
 def _nearest_sizes(size: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """The three usual sizes below the card's, and the three above."""
+    """Yield the three common sizes below the card's, and the three above."""
     channels, height = size[0], size[1]
     below, above = [s for s in SIZES if s < height][-3:], [s for s in SIZES if s > height][:3]
     yield from ((channels, side, side) for side in (*below, *above))
@@ -209,45 +216,45 @@ def _with_swapped_channels(transform: Transform) -> Transform:
 
 @dataclass(frozen=True, slots=True)
 class Relabelled:
-    """The same images, each label replaced by the output that the model may mean by it."""
+    """The same images, with each label replaced by the output that the model may have for it."""
 
     images: Images
     mapping: Mapping[int, int]
 
     @property
     def labels(self) -> Sequence[Label]:
-        """The labels as the model may number them."""
+        """The labels in the order that the model may have."""
         return [tuple(self.mapping.get(label, label) for label in image) for image in self.images.labels]
 
     @property
     def problems(self) -> Sequence[Any]:
-        """Those of the images."""
+        """The problems of the images."""
         return self.images.problems
 
     def name(self, index: int) -> str:
-        """The image's name."""
+        """Return the image's name."""
         return self.images.name(index)
 
     def stamp(self, index: int) -> str:
-        """The image's stamp."""
+        """Return the image's stamp."""
         return self.images.stamp(index)
 
     def read(self, index: int) -> bytes:
-        """The image's bytes."""
+        """Return the image's bytes."""
         return self.images.read(index)
 
     def decode(self, index: int, content: bytes) -> Image:
-        """The image, as RGB."""
+        """Return the image as RGB."""
         return self.images.decode(index, content)
 
 
 def relabelings(
     query: RankQuery, ranker: Ranker, spare_indices: Sequence[int]
 ) -> Iterator[tuple[str, Mapping[int, int]]]:
-    """Other orders of the labels: (what was done to them, label -> output)."""
+    """Yield other orders of the labels: (description, the output for each label)."""
     classes = query.copy.dataset.classes
     places = range(len(classes))
-    yield "the outputs have another class before the first", {place: place + 1 for place in places}
+    yield "the outputs have an additional class before the first", {place: place + 1 for place in places}
     yield "the outputs lack the first class", {place: place - 1 for place in places if place}
     for name, key in (("sorted as text", str), ("sorted as numbers", _as_number)):
         ordered = sorted(places, key=lambda place: key(classes[place]))
@@ -257,7 +264,7 @@ def relabelings(
     learned = _learn_labels(ranker, spare_indices[: 2 * PER_CLASS * len(classes)], len(classes))
     if learned:
         changed = sum(place != output for place, output in learned.items())
-        yield f"{changed} classes are at other outputs than the dataset card says", learned
+        yield f"{changed} classes have other outputs than in the dataset card", learned
 
 
 def _as_number(name: str) -> tuple[int, str]:
@@ -266,8 +273,10 @@ def _as_number(name: str) -> tuple[int, str]:
 
 
 def _learn_labels(ranker: Ranker, indices: Sequence[int], classes: int) -> Mapping[int, int]:
-    """For each class the output that its images mostly have, from images that are not in the sample; empty when they
-    are too few, or too many classes have the same output: a model that always says the same has no order of labels."""
+    """Return the most frequent output for the images of each class, from images outside of the sample.
+
+    Empty when there are too few images, or when too many classes have the same output.
+    """
     if len(indices) < PER_CLASS * classes:
         return {}
     votes: defaultdict[int, Counter[int]] = defaultdict(Counter)
@@ -279,11 +288,11 @@ def _learn_labels(ranker: Ranker, indices: Sequence[int], classes: int) -> Mappi
 
 
 def _other_weights(subject: Subject) -> Iterator[tuple[str, str, Callable[[], nn.Module]]]:
-    """Other tensors that fit the architecture: those that the file has beside the ones taken, those of siblings."""
+    """Yield other weights for the architecture: further tensors of the same file, and the weights of similar cards."""
     weights = subject.card.weights[0]
     artifact = subject.artifact(weights)
     for name, state in tensors.others(artifact, weights.rename).items():
-        hint = f"the claim is of the tensors under `{name}` in {weights.file}: publish those in a file of their own"
+        hint = f"the claim is about the tensors under `{name}` in {weights.file}: publish them in a separate file"
 
         def make_model(state: Mapping[str, Tensor] = state) -> nn.Module:
             module = build_model(subject.builder, allow_code=subject.settings.allow_code)
@@ -292,7 +301,7 @@ def _other_weights(subject: Subject) -> Iterator[tuple[str, str, Callable[[], nn
 
         yield "averaged weights", hint, make_model
     for sibling in _siblings(subject):
-        hint = f"the claim is of the weights of {sibling.name}: which of the two files is the right one?"
+        hint = f"the claim is about the weights of {sibling.name}: write the right file under `weights`"
         yield "weights file", hint, partial(_model_of, Subject(Member(sibling, subject.catalog), subject.settings))
 
 
@@ -301,13 +310,13 @@ def _model_of(subject: Subject) -> nn.Module:
 
 
 def _siblings(subject: Subject) -> list[Card]:
-    """The cards of the same architecture whose weights are others and on this machine."""
+    """Return the cards of the same architecture with other weights that are on this machine."""
     cards = (card for card in subject.catalog.cards if card.name != subject.card.name)
     return [card for card in cards if _is_sibling(subject.card, card) and locate(card, card.weights[0]) is not None]
 
 
 def _is_sibling(card: Card, candidate: Card) -> bool:
-    """Whether the other card has weights for the same architecture, and not the same ones."""
+    """Return whether the other card has other weights for the same architecture."""
     if not candidate.weights or candidate.builder is None or card.builder is None:
         return False
     same = (candidate.builder.library, candidate.builder.entry.partition(".")[0], dict(candidate.builder.options)) == (
@@ -319,11 +328,11 @@ def _is_sibling(card: Card, candidate: Card) -> bool:
 
 
 def _try_suspect(suspect: Suspect, indices: Sequence[int], top_k: int) -> list[bool]:
-    """Which images are right once the mistake is undone; none where the model cannot do that at all."""
+    """Return which images are right without the mistake; none when the model cannot run without it."""
     try:
         return _correctness(suspect.make_ranker(), indices, top_k)
     except (ZooError, RuntimeError, ValueError, AssertionError, IndexError):
-        # What an architecture raises on an input that does not fit is its own affair: any of these, in practice.
+        # An architecture may raise any of these for an input that does not fit.
         return [False] * len(indices)
 
 
@@ -333,7 +342,7 @@ def _correctness(ranker: Ranker, indices: Sequence[int], top_k: int) -> list[boo
 
 
 def _explains(before: Sequence[bool], after: Sequence[bool], claim: Claim) -> bool:
-    """Whether the gain is no chance and the claim is within reach after it."""
+    """Return whether the gain is significant and the accuracy is then consistent with the claim."""
     gained = sum(new and not old for old, new in zip(before, after, strict=True))
     lost = sum(old and not new for old, new in zip(before, after, strict=True))
     by_chance = regularised_beta(0.5, gained, lost + 1) if gained else 1.0

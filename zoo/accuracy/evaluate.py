@@ -1,9 +1,9 @@
-"""Subject + split of a data set -> integer counts, exact and mergeable: how many images the model gets right.
+"""Evaluate a model on a split of a data set: count how many images it classifies correctly.
 
-Images are ranked in parts of a fixed size, in an order drawn with a seed, so that what is done at any moment is a random
-sample. A part is kept as soon as it is ranked: a killed run loses the parts in flight, and no image is ranked twice for
-the same question (weights, images, preprocessing, precision, kind of device, versions, code). Counts are of known
-images, so parts add up to the whole wherever they were ranked, without padding and without rounding.
+Images are ranked in parts of a fixed size, in a random order that a seed fixes, so that the images ranked at any moment are
+a random sample. Each part is saved as soon as it is ranked. A killed run loses only the parts in progress, and no image is
+ranked twice with the same weights, preprocessing, precision, kind of device, versions and code. Counts are integers of
+known images, so that parts add up exactly, wherever they were ranked.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from zoo import plugins
 from zoo.accuracy.datasets import Copy, DamagedImage, open_copy, output_indices
-from zoo.accuracy.ranking import TOP, RankedImages, Ranker, prepare_model
-from zoo.errors import CannotCheck
+from zoo.accuracy.ranking import RANKS, TOP, RankedImages, Ranker, prepare_model
+from zoo.errors import CannotCheck, WrongContent
 from zoo.models import facts
 from zoo.models.build import count_accelerators, device_kind, make_transform
 from zoo.models.facts import Fact
@@ -28,25 +28,28 @@ from zoo.registry.card import Dataset
 from zoo.runtime import engines
 from zoo.runtime.engines import Outcome
 from zoo.runtime.environment import version_of, zoo_version
+from zoo.runtime.json_form import has_form, is_count, is_sha256, is_text, mapping_of, object_with, one_of
 from zoo.runtime.storage import JsonFolder, state_folder
 
 BATCH_SIZE = {"cpu": 16}
-"""On a CPU, a batch that fits its cache, in channels_last, is twice as fast as the usual 64 in NCHW
-(tests/bench/evaluate.py measures it)."""
+"""On a CPU, a batch that fits into its cache, in channels_last, is twice as fast as the common 64 in NCHW
+(measured by tests/bench/evaluate.py)."""
 ACCELERATOR_BATCH_SIZE = 256
-"""timm's validate.py has the same default; it is halved when the memory does not hold it."""
+"""The default of timm's validate.py; a batch that does not fit into memory is halved."""
 PART_BATCHES = 8
-LEAST_PART = 64
+MIN_PART = 64
 PARTS_OF_A_SPLIT = 8
-"""A part has eight batches, yet at least 64 images and at most an eighth of what there is: small enough to lose, large
-enough to be worth a file."""
+"""A part has eight batches, but at least 64 images and at most an eighth of the sample: a lost part costs little time, and
+there are few files."""
+MAX_CLOCK_DAYS = 1
+"""How far in the future a cached accuracy may lie: clocks differ between machines that share a ZOO_HOME."""
 LIBRARIES = ("torch", "torchvision", "timm", "pillow", "numpy")
-"""The distributions whose versions can change a rank: kernels, resizing, decoding."""
+"""The distributions whose versions can change a rank, by other kernels, resizing or decoding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many of `images` have their label first (top1), and among the five highest outputs (top5)."""
+    """How many of `images` have their label first among the outputs (top1), and among the five highest (top5)."""
 
     images: int = 0
     top1: int = 0
@@ -56,13 +59,13 @@ class Counts:
         return Counts(self.images + other.images, self.top1 + other.top1, self.top5 + other.top5)
 
     def of(self, top_k: int) -> int:
-        """The count for top-1 or top-5."""
+        """Return the count for top-1 or top-5."""
         return {1: self.top1, 5: self.top5}[top_k]
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationProgress:
-    """How far an evaluation is: `counts` of the `total` images it may need, `ranked` of them in this run in `seconds`."""
+    """The progress of an evaluation: `counts` so far, of at most `total` images; this run has ranked `ranked` in `seconds`."""
 
     model: str
     dataset: str
@@ -76,7 +79,7 @@ class EvaluationProgress:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The counts of a split or of a sample of it, and what they rest on as JSON values."""
+    """The counts of a split or of a sample of it, and the evidence for them as JSON values."""
 
     counts: Counts
     split_images: int
@@ -89,14 +92,14 @@ class Measured:
 
 
 Stop = Callable[[Counts], bool]
-"""Whether an evaluation may end after these counts of the first images of its order."""
+"""A function that says whether an evaluation may stop after these counts of the first images of its order."""
 
 
 def measure(subject: Subject, dataset: Dataset, split: str, stop: Stop = lambda counts: False) -> Measured:
-    """The counts of a split, or of as many of its images as the settings and `stop` ask for.
+    """Count the correct images of a split, or of as many of its images as the settings and `stop` require.
 
-    Raises CannotCheck when the copy of the data is not what the dataset card says or an image is damaged, NotHere when
-    there is no copy, WrongContent when the outputs are not finite or too few.
+    Raises CannotCheck when the copy of the data differs from the dataset card or an image is damaged, NotHere when there is
+    no copy, WrongContent when outputs are not finite or fewer than the classes.
     """
     copy = open_sound_copy(subject, dataset, split)
     query = RankQuery(subject, copy)
@@ -107,13 +110,14 @@ def measure(subject: Subject, dataset: Dataset, split: str, stop: Stop = lambda 
         measured = _rank_all(query, stop)
     except DamagedImage as error:
         name = f"{dataset.name}/{split}"
-        raise CannotCheck(f"needs data {name}, but {error.what}", hint=f"zoo data verify {dataset.name}") from error
+        what = f"the copy of {name} is damaged: {error.what}"
+        raise CannotCheck(what, where=error.where, hint=f"zoo data verify {dataset.name}") from error
     _refuse_wrong_copy(copy, digests=copy.is_hashed)
     return measured
 
 
 def open_sound_copy(subject: Subject, dataset: Dataset, split: str) -> Copy:
-    """This machine's copy of the split. Raises CannotCheck when it is known not to be what the dataset card says."""
+    """Open this machine's copy of the split. Raises CannotCheck when it is known to differ from the dataset card."""
     copy = open_copy(dataset, split, subject.settings.data)
     _refuse_wrong_copy(copy, digests=copy.is_hashed)
     return copy
@@ -122,25 +126,25 @@ def open_sound_copy(subject: Subject, dataset: Dataset, split: str) -> Copy:
 def _refuse_wrong_copy(copy: Copy, *, digests: bool) -> None:
     problems = copy.problems() if digests else copy.layout_problems
     if problems:
-        key = f"{copy.dataset.name}/{copy.split}"
-        raise CannotCheck(f"needs data {key}, which is wrong", hint=problems[0].hint)
+        name = f"{copy.dataset.name}/{copy.split}"
+        raise CannotCheck(f"the copy of {name} is wrong: {problems[0].what}", hint=problems[0].hint)
 
 
 @dataclass(frozen=True)
 class RankQuery:
-    """What is asked: the ranks of a subject's outputs on a copy of a split. Knows where the answers are kept."""
+    """The ranks of a subject's outputs on a copy of a split: what they depend on, and where they are saved."""
 
     subject: Subject
     copy: Copy
 
     @cached_property
     def restriction(self) -> tuple[int, ...] | None:
-        """Which outputs count; all when None."""
+        """The indices of the outputs that count; None for all."""
         return output_indices(self.copy.dataset, self.subject.catalog)
 
     @cached_property
     def inputs(self) -> dict[str, Any]:
-        """All that changes the answer but libraries, code and images, as JSON values."""
+        """Everything that can change a rank except libraries, code and images, as JSON values."""
         restriction = {} if self.restriction is None else {"outputs": list(self.restriction)}
         compiled = {"compiled": True} if self.subject.settings.evaluation.compile else {}
         weights = self.subject.card.preferred_weights
@@ -157,19 +161,19 @@ class RankQuery:
 
     @property
     def reader(self) -> str:
-        """The module that reads the images and labels, which can change a rank."""
+        """The module that reads the data set's images and labels."""
         return facts.module_name(plugins.load("datasets", self.copy.dataset.kind))
 
     @property
     def versions(self) -> dict[str, Any]:
-        """What can change a rank besides the inputs: versions of libraries and of zoo, and a digest of zoo's code."""
+        """The versions of libraries and of zoo that can change a rank, and a digest of zoo's code that does."""
         builder = facts.module_name(plugins.load("builders", self.subject.builder.library))
         code = facts.code_sha256(__name__, self.reader, builder)
         return {"libraries": _libraries(), "zoo": zoo_version(), "code_sha256": code}
 
     @cached_property
     def pieces(self) -> JsonFolder:
-        """Where the ranked parts are."""
+        """The folder of the ranked parts."""
         code = (__name__, self.reader)
         key = facts.architecture_key(
             "ranks", self.subject.builder, measured_by=code, versions=_libraries(), **self.inputs
@@ -177,7 +181,7 @@ class RankQuery:
         return JsonFolder(state_folder("ranks", key[:2], key))
 
     def whole_key(self, manifest_sha256: str) -> str:
-        """The key of the fact about the whole split, which outlives versions of libraries and of zoo."""
+        """Return the key of the fact about the whole split. It has no versions, so that the fact is reused across them."""
         builder = self.subject.builder
         return facts.fact_key(
             "accuracy",
@@ -191,33 +195,40 @@ class RankQuery:
         )
 
     def recall_whole(self) -> Measured | None:
-        """What is known of the whole split, if it is not too old."""
+        """Return the counts of an earlier evaluation of the whole split; None when there is none or it is too old.
+
+        When versions or code are different now, `reused` in the evidence has both for each.
+        """
         settings, claimed = self.subject.settings, self.copy.card.manifest_sha256
         if settings.refresh:
             self.pieces.clear()
             return None
-        if not self.copy.is_hashed and claimed is not None and facts.recall(self.whole_key(claimed)):
+        if not self.copy.is_hashed and claimed is not None and self._recall_counts(claimed):
             self.copy.hash_all()
             _refuse_wrong_copy(self.copy, digests=True)
         manifest = self.copy.manifest_sha256
-        fact = facts.recall(self.whole_key(manifest)) if manifest else None
+        fact = self._recall_counts(manifest) if manifest else None
         if fact is None or _days_since(fact.evidence["measured"]) > (settings.evaluation.max_age_days or float("inf")):
             return None
         counts, differing = Counts(**fact.evidence["counts"]), _differing(fact.evidence, self.versions)
         reused = {"reused": differing} if differing else {}
-        return Measured(counts, counts.images, {**fact.evidence, "manifest_sha256": manifest, **reused})
+        evidence = {**fact.evidence, "manifest_sha256": manifest, "equal_images": self.copy.equal_images, **reused}
+        return Measured(counts, counts.images, evidence)
+
+    def _recall_counts(self, manifest_sha256: str) -> Fact | None:
+        return facts.recall(self.whole_key(manifest_sha256), partial(_is_accuracy, images=len(self.copy)))
 
     def recall_ranks(self) -> dict[int, str]:
-        """The ranks that are known, by the image's position."""
+        """Return the ranks of earlier runs, by the image's index."""
         known: dict[int, str] = {}
-        for piece in self.pieces.read():
+        for piece in self.pieces.read(_is_piece):
             indices = piece["indices"]
             if max(indices, default=0) < len(self.copy) and self.copy.lines_sha256(indices) == piece["lines_sha256"]:
                 known.update(zip(indices, piece["ranks"], strict=True))
         return known
 
     def keep(self, ranked: RankedImages) -> None:
-        """Keep a part, and the digests of its images."""
+        """Save a part, and the digests of its images."""
         for index, digest in zip(ranked.indices, ranked.digests, strict=True):
             self.copy.note_digest(index, digest)
         lines = self.copy.lines_sha256(ranked.indices)
@@ -225,15 +236,48 @@ class RankQuery:
         self.copy.save()
 
     def keep_whole(self, counts: Counts, evidence: Mapping[str, Any]) -> None:
-        """Keep the counts of the whole split in the place of its parts."""
+        """Save the counts of the whole split, and delete its parts."""
         manifest = self.copy.manifest_sha256
         assert manifest is not None
         facts.keep(self.whole_key(manifest), Fact(counts.top1, {"counts": asdict(counts), **evidence}))
         self.pieces.clear()
 
 
+_EVIDENCE = object_with(
+    {
+        "counts": {"images": is_count, "top1": is_count, "top5": is_count},
+        "device": is_text,
+        "precision": is_text,
+        "libraries": mapping_of(one_of(None, is_text)),
+        "zoo": is_text,
+        "code_sha256": is_sha256,
+        "measured": is_text,
+    }
+)
+
+
+def _is_accuracy(fact: Fact, images: int) -> bool:
+    """Return whether it is about a whole split of that many images, with possible counts, and was measured in the past."""
+    if not has_form(fact.evidence, _EVIDENCE):
+        return False
+    counts = Counts(**fact.evidence["counts"])
+    is_possible = counts.top1 <= counts.top5 <= counts.images == images and has_form(fact.value, counts.top1)
+    try:
+        return is_possible and _days_since(fact.evidence["measured"]) >= -MAX_CLOCK_DAYS
+    except ValueError:
+        return False
+
+
+def _is_piece(piece: Any) -> bool:
+    """Return whether it has a rank for each of some images, which may be of another split."""
+    if not has_form(piece, {"indices": [is_count], "ranks": is_text, "lines_sha256": is_sha256}):
+        return False
+    indices, ranks = piece["indices"], piece["ranks"]
+    return len(indices) == len(ranks) == len(set(indices)) and set(ranks) <= RANKS
+
+
 def _rank_all(query: RankQuery, stop: Stop) -> Measured:
-    """Rank what is not known, in the order of the seed, until the sample is whole or `stop` says so."""
+    """Rank the images that are not ranked yet, in the order of the seed, until the sample is complete or `stop` is true."""
     copy, evaluation = query.copy, query.subject.settings.evaluation
     order = random_order(len(copy), evaluation.seed)[: evaluation.limit]
     known = query.recall_ranks()
@@ -261,7 +305,7 @@ def _rank_all(query: RankQuery, stop: Stop) -> Measured:
 def _ranked_parts(
     query: RankQuery, parts: Sequence[Sequence[int]], known: dict[int, str]
 ) -> Iterator[tuple[Sequence[int], Sequence[int]]]:
-    """Each part in order, once the ranks of all its images are in `known`, and which of them were ranked for that."""
+    """Yield each part in order as soon as the ranks of all its images are in `known`, and the images ranked in this run."""
     pending = [[index for index in part if index not in known] for part in parts]
     results = rank_parts(query, [part for part in pending if part])
     try:
@@ -275,7 +319,8 @@ def _ranked_parts(
 
 
 def rank_parts(query: RankQuery, parts: Sequence[Sequence[int]]) -> Generator[RankedImages, None, None]:
-    """The ranks of the parts in order, each kept as soon as it is done, here or by an engine's workers."""
+    """Rank the parts, here or with an engine's workers, and yield them in order; each is saved as soon as it is done."""
+    query.subject.require_measuring()
     evaluation = query.subject.settings.evaluation
     jobs = min(evaluation.options.jobs, len(parts))
     if evaluation.engine == "local" and jobs <= 1:
@@ -289,7 +334,10 @@ def rank_parts(query: RankQuery, parts: Sequence[Sequence[int]]) -> Generator[Ra
         settings, on_progress=None, evaluation=replace(evaluation, engine="local", options=engines.Options())
     )
     work = PartWork(
-        replace(query.subject, settings=worker_settings, _artifacts={}), query.copy.dataset, query.copy.split
+        replace(query.subject, settings=worker_settings, _artifacts={}),
+        query.copy.dataset,
+        query.copy.split,
+        query.inputs["sha256"],
     )
     outcomes = plugins.load("engines", evaluation.engine).run(work, parts, evaluation.options)
     try:
@@ -307,27 +355,35 @@ def _keep_outcomes(query: RankQuery, outcomes: Iterable[Outcome[RankedImages]]) 
 
 @dataclass
 class PartWork:
-    """What a worker does: rank a part. The model, the copy and the threads are made once in each worker."""
+    """The work of a worker: rank a part. Each worker loads the model and opens the copy once.
+
+    sha256: of the weights that the ranks are kept for. A worker measures its own file, perhaps on another machine.
+    """
 
     subject: Subject
     dataset: Dataset
     split: str
+    sha256: str
 
     def __call__(self, part: Sequence[int]) -> RankedImages:
-        """The ranks of the images at these positions."""
+        """Rank the images with these indices."""
         (ranked,) = self._ranker.rank([part])
         return ranked
 
     @cached_property
     def _ranker(self) -> Ranker:
+        measured = self.subject.artifact(self.subject.card.preferred_weights)
+        if measured.sha256 != self.sha256:
+            what = f"{measured.file} changed after it was measured: its sha256 was {self.sha256}, now {measured.sha256}"
+            raise WrongContent(what, hint="run the command again when no other program writes the file")
         return make_ranker(RankQuery(self.subject, open_sound_copy(self.subject, self.dataset, self.split)))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"subject": self.subject, "dataset": self.dataset, "split": self.split}
+        return {"subject": self.subject, "dataset": self.dataset, "split": self.split, "sha256": self.sha256}
 
 
 def make_ranker(query: RankQuery) -> Ranker:
-    """What ranks the images of a query, its model loaded."""
+    """Load the model of a query, and return the ranker of its images."""
     import torch
 
     evaluation, model = query.subject.settings.evaluation, prepare_model(query.subject.model)
@@ -344,34 +400,34 @@ def make_ranker(query: RankQuery) -> Ranker:
 
 
 def count_ranks(ranks: Iterable[str]) -> Counts:
-    """The counts of images with these ranks."""
+    """Count the images with these ranks."""
     text = "".join(ranks)
-    return Counts(len(text), text.count("0"), len(text) - text.count(str(TOP)))
+    return Counts(len(text), text.count("0"), sum(text.count(str(rank)) for rank in range(TOP)))
 
 
 def random_order(images: int, seed: int) -> list[int]:
-    """The order in which a split's images are ranked: a permutation drawn with the seed, the same everywhere.
+    """Return the order in which a split's images are ranked: a permutation by the seed, the same on every machine.
 
-    Sorting by Mersenne Twister's numbers, whose sequence Python guarantees (docs.python.org/3/library/random.html,
-    "Notes on Reproducibility", seen 2026-11-24), unlike that of `shuffle`.
+    Images are sorted by the numbers of the Mersenne Twister, because Python guarantees their sequence
+    (docs.python.org/3/library/random.html, "Notes on Reproducibility", seen 2026-11-24), but not that of `shuffle`.
     """
     numbers = random.Random(seed)
     return [index for _, index in sorted((numbers.random(), index) for index in range(images))]
 
 
 def part_size(images: int, batch: int) -> int:
-    """How many images are ranked between two files: by the batch and the number of images only, not by who ranks."""
-    return max(batch, min(max(LEAST_PART, PART_BATCHES * batch), -(-images // PARTS_OF_A_SPLIT)))
+    """Return the number of images in a part. It does not depend on the number of workers."""
+    return max(batch, min(max(MIN_PART, PART_BATCHES * batch), -(-images // PARTS_OF_A_SPLIT)))
 
 
 def batch_size(subject: Subject) -> int:
-    """Images at a time: what was asked for, or what suits the kind of device."""
+    """Return the number of images in a batch: the setting, or the default for the kind of device."""
     kind = device_kind(subject.settings.device)
     return subject.settings.evaluation.batch_size or BATCH_SIZE.get(kind, ACCELERATOR_BATCH_SIZE)
 
 
 def default_jobs(device: str) -> int:
-    """How many workers an evaluation has if nobody says: one for each accelerator, one on a CPU."""
+    """Return the default number of workers of an evaluation: one for each accelerator, or one on a CPU."""
     return 1 if device != "auto" or device_kind(device) == "cpu" else max(1, count_accelerators())
 
 
@@ -387,6 +443,7 @@ def _evidence(query: RankQuery, counts: Counts) -> dict[str, Any]:
         **_tf32(query.inputs["device"]),
         **sample,
         **({"manifest_sha256": query.copy.manifest_sha256} if query.copy.is_hashed else {}),
+        **({"equal_images": query.copy.equal_images} if query.copy.is_hashed else {}),
     }
 
 
@@ -395,14 +452,14 @@ def _libraries() -> dict[str, str | None]:
 
 
 def _differing(evidence: Mapping[str, Any], versions: Mapping[str, Any]) -> dict[str, dict[str, str | None]]:
-    """Return what is different now than when an accuracy was measured: by name, the version then and the version now."""
+    """Return the versions that are different now, by name: the version that measured the accuracy, and the present one."""
     measured, now = ({**parts["libraries"], **parts} for parts in (evidence, versions))
     names = [name for name in (*LIBRARIES, "zoo", "code_sha256") if measured.get(name) != now.get(name)]
     return {name: {"measured": measured.get(name), "now": now.get(name)} for name in names}
 
 
 def _tf32(kind: str) -> dict[str, bool]:
-    """Whether CUDA may round 32-bit factors to TF32: in convolutions it does by default, which shows in accuracies."""
+    """Return whether CUDA may round 32-bit factors to TF32: it does so in convolutions by default, which changes accuracies."""
     if kind != "cuda":
         return {}
     import torch

@@ -1,8 +1,8 @@
-"""Integer counts -> how sure: exact intervals, an interval that may be looked at after every image, and the verdict.
+"""Judge claimed accuracies from counts, with exact intervals and with one that is valid after every image.
 
-A split is a finite population of images of which some are given the right class; a sample is drawn from it without
-replacement. Everything here is a fraction of 1 and depends on counts only, so that it is the same wherever and in
-whatever parts they were counted.
+A split is a finite population of images, some of which the model classifies correctly. A sample is drawn from it without
+replacement. All accuracies are fractions of 1. Results depend on counts only, so that they are the same wherever and in
+whatever parts the images were counted.
 """
 
 from __future__ import annotations
@@ -13,38 +13,38 @@ from enum import Enum
 from math import exp, floor, lgamma, log, log1p
 
 PRIOR_IMAGES = 30
-"""The weight of the mixture around the claim: of 2, 10, 30 and 100 it refutes claims 2 to 10 points too high soonest
-(tests/bench/verdicts.py)."""
+"""The weight of the mixture around the claim: of 2, 10, 30 and 100, this refutes claims that are 2 to 10 points too high with
+the fewest images (tests/bench/verdicts.py)."""
 DESCRIPTION_LEVEL = 0.05
-"""An accuracy is described by its 95 % interval, as is usual."""
-LEAST_PRIOR = 0.5
-"""For claims near 0 or 100 %: Jeffreys' prior has the same."""
+"""An accuracy is described by its 95 % interval."""
+MIN_PRIOR = 0.5
+"""The smallest parameter of the mixture, for claims near 0 or 100 %: the one of Jeffreys' prior."""
 TINY = 1e-300
-"""Stands for 0 in a denominator of the continued fraction (Lentz's method)."""
+"""Replaces 0 in a denominator of the continued fraction (Lentz's method)."""
 EPSILON = 1e-15
-"""Where the continued fraction stops: close to the spacing of doubles at 1, 2.2e-16."""
+"""The precision at which the continued fraction stops, close to the spacing of doubles at 1, 2.2e-16."""
 STEPS = 60
-"""Halvings of [0, 1]: 2^-60 is below the spacing of doubles."""
+"""The number of bisections of [0, 1]: 2^-60 is below the spacing of doubles."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """The accuracies that the counts do not refute: from low to high, fractions of 1."""
+    """The accuracies that the counts do not refute, from low to high, fractions of 1."""
 
     low: float
     high: float
 
     def excludes(self, low: float, high: float) -> bool:
-        """Whether nothing from low to high lies in it."""
+        """Return whether it has nothing in common with the range from low to high."""
         return self.high < low or high < self.low
 
     def lies_in(self, low: float, high: float) -> bool:
-        """Whether all of it is between low and high."""
+        """Return whether all of it is between low and high."""
         return low <= self.low and self.high <= high
 
 
 class Answer(Enum):
-    """Whether the counts refute a claim, prove it, or neither."""
+    """Whether counts refute a claim, prove it, or neither."""
 
     REFUTED = "refuted"
     PROVED = "proved"
@@ -53,7 +53,7 @@ class Answer(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ClaimVerdict:
-    """The answer, the interval that it rests on, and how many more images would decide an open one."""
+    """The answer, the interval that it is based on, and about how many more images an open one needs."""
 
     answer: Answer
     interval: Interval
@@ -62,24 +62,24 @@ class ClaimVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claimed accuracy and how far a measurement may be from it, both fractions of 1."""
+    """A claimed accuracy and the allowed difference of a measurement, both fractions of 1."""
 
     value: float
     tolerance: float
 
     @property
     def range(self) -> tuple[float, float]:
-        """The accuracies that agree with it; the slack is for decimal fractions that doubles cannot hold."""
+        """The lowest and highest accuracy that agree with it, with 1e-9 of slack for decimal fractions that doubles cannot hold."""
         slack = self.tolerance * (1 + 1e-9)
         return self.value - slack, self.value + slack
 
 
 def judge(claim: Claim, correct: int, images: int, population: int, *, level: float, anytime: bool) -> ClaimVerdict:
-    """The verdict on a claim after `correct` of `images`, drawn without replacement from a split of `population`.
+    """Judge a claim after `correct` of `images`, drawn without replacement from a split of `population`.
 
-    A claim is refuted when the interval has nothing of what agrees with it, and proved when it has nothing else; the
-    probability that a right claim is ever refuted is at most `level`. anytime: the interval may have been looked at, and
-    the evaluation stopped, after any image. A whole split leaves nothing open.
+    A claim is refuted when no accuracy in the interval agrees with it, and proved when all do. The probability of refuting
+    a right claim is at most `level`. anytime: this stays true when the interval is looked at, and the evaluation may stop,
+    after any image. A whole split is never open.
     """
 
     def interval_after(correct: int, images: int) -> Interval:
@@ -98,9 +98,9 @@ def judge(claim: Claim, correct: int, images: int, population: int, *, level: fl
 def interval_of(
     correct: int, images: int, population: int, *, level: float, prior: tuple[float, float] | None = None
 ) -> Interval:
-    """The interval of the split's accuracy; what the images that were not drawn can still do bounds it for certain.
+    """Return the interval of the split's accuracy, within the bounds that are certain whatever the other images give.
 
-    With a prior it may be looked at after any image, else once.
+    With a prior it may be looked at after any image, without one only once.
     """
     certain = Interval(correct / population, (correct + population - images) / population)
     if images >= population:
@@ -113,20 +113,20 @@ def interval_of(
 
 
 def prior_of(claim: Claim) -> tuple[float, float]:
-    """The mixture's beta parameters: around the claim, as after PRIOR_IMAGES images; fixed before the first is drawn."""
+    """Return the mixture's beta parameters, which have the claim's mean and the weight of PRIOR_IMAGES images."""
     right = min(max(claim.value, 0.0), 1.0) * PRIOR_IMAGES
-    return max(right, LEAST_PRIOR), max(PRIOR_IMAGES - right, LEAST_PRIOR)
+    return max(right, MIN_PRIOR), max(PRIOR_IMAGES - right, MIN_PRIOR)
 
 
 def confidence_interval(correct: int, images: int) -> Interval:
-    """Return the 95 % interval that describes an accuracy: the accuracies on other images like these, fractions of 1."""
+    """Return the 95 % interval that describes an accuracy, for other images like these, fractions of 1."""
     return clopper_pearson(correct, images, DESCRIPTION_LEVEL)
 
 
 def clopper_pearson(correct: int, images: int, level: float) -> Interval:
-    """The exact interval of a fraction after `correct` of `images`, at confidence 1 - level, half the level on each side.
+    """Return the exact interval of a fraction after `correct` of `images`, at confidence 1 - level, half of it on each side.
 
-    Drawing without replacement only makes a count less scattered (Hoeffding 1963, J. Am. Stat. Assoc. 58, section 6).
+    Drawing without replacement only reduces the variance (Hoeffding 1963, J. Am. Stat. Assoc. 58, section 6).
     Source: Clopper and Pearson 1934, Biometrika 26; in the beta distribution's quantiles, Brown, Cai and DasGupta 2001,
     Statistical Science 16, section 4.2.1.
     """
@@ -140,12 +140,13 @@ def clopper_pearson(correct: int, images: int, level: float) -> Interval:
 def confidence_sequence(
     correct: int, images: int, population: int, level: float, prior: tuple[float, float]
 ) -> Interval:
-    """The fractions that have not been refuted after the first `correct` of `images`, at any image that one may stop at.
+    """Return the interval of the fractions that are not refuted after `correct` of `images`, valid after every image.
 
-    A number M of right images in the split is refuted once the probability of the counts under it is less than `level`
-    times their probability under a mixture of all M (beta-binomial, with the parameters `prior`): that ratio is a
-    martingale for the true M, so that it passes 1/level with probability at most `level`, ever (Ville's inequality). Any
-    prior that is fixed beforehand keeps the level; a good one refutes sooner.
+    A number M of right images in the split is refuted as soon as the probability of the counts under M is less than `level`
+    times their probability under a mixture of all M (beta-binomial, with the parameters `prior`). The ratio of the
+    mixture's probability to M's is a martingale for the true M, so that it ever exceeds 1/level with probability at most
+    `level` (Ville's inequality). This
+    holds for any prior that is fixed before the first image; a good one refutes sooner.
     Source: Waudby-Smith and Ramdas, "Confidence sequences for sampling without replacement", NeurIPS 2020, section 2
     (arXiv:2006.04347): the prior-posterior-ratio martingale.
     """
@@ -162,30 +163,30 @@ def confidence_sequence(
 
 
 def log_mixture(correct: int, images: int, prior: tuple[float, float]) -> float:
-    """The log probability of the counts under the mixture: beta-binomial with the parameters `prior`."""
+    """Return the log probability of the counts under the mixture, beta-binomial with the parameters `prior`."""
     a, b = prior
     return log_choose(images, correct) + _log_beta(a + correct, b + images - correct) - _log_beta(a, b)
 
 
 def log_hypergeometric(correct: int, images: int, right: int, population: int) -> float:
-    """The log probability of `correct` right images among `images` drawn from a split that has `right` of them."""
+    """Return the log probability of `correct` right images among `images` drawn from a split that has `right`."""
     return (
         log_choose(right, correct) + log_choose(population - right, images - correct) - log_choose(population, images)
     )
 
 
 def log_choose(n: int, k: int) -> float:
-    """The log of the number of ways to choose k of n; minus infinity where there is none."""
+    """Return the log of the number of ways to choose k of n, minus infinity when there is none."""
     if not 0 <= k <= n:
         return float("-inf")
     return lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)
 
 
 def regularised_beta(x: float, a: float, b: float) -> float:
-    """The regularised incomplete beta function I_x(a, b): the beta distribution's share below x.
+    """Return the regularised incomplete beta function I_x(a, b), the probability below x of a beta distribution.
 
     Source: DLMF 8.17.22, the continued fraction, evaluated by Lentz's method (Thompson and Barnett 1986, J. Comput.
-    Phys. 64); DLMF 8.17.4 for x above the mean, where it converges slowly.
+    Phys. 64), and DLMF 8.17.4 for x above the mean, for which the fraction converges slowly.
     """
     if x <= 0 or x >= 1:
         return 0.0 if x <= 0 else 1.0
@@ -222,7 +223,7 @@ def _answer(claim: Claim, interval: Interval) -> Answer:
 
 
 def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
-    """The first number from low to high for which `holds` is true; high when none before it does. It must stay true."""
+    """Return the first number from low to high for which `holds` is true, else high; it must be true for all after the first."""
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle + 1, high)

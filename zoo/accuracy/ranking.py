@@ -1,8 +1,7 @@
-"""Model + images -> the rank of each image's label among the outputs: what accuracies are counted from.
+"""Rank the label of each image among a model's outputs; accuracies are counted from the ranks.
 
-On a CPU each core ranks batches of its own, from decoding to ranks: the threads never wait for each other inside an
-operator, which costs most where the machine is busy with other things too. On an accelerator threads decode the next
-batches while one is computed.
+On a CPU, each core decodes and ranks batches of its own, so that threads do not wait for each other inside an operator, which
+is slow on a busy machine. On an accelerator, threads decode the next batches while it computes one.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 from zoo.accuracy.datasets import Images, Label, sha256
 from zoo.errors import WrongContent
 from zoo.models.builders import Transform
-from zoo.runtime import malloc
+from zoo.runtime import malloc, process
 
 if TYPE_CHECKING:
     import torch
@@ -27,15 +26,16 @@ if TYPE_CHECKING:
 
 
 TOP = 5
+RANKS = frozenset("012345")
+"""The ranks that an image can have: its place among the first TOP outputs, else TOP."""
 DTYPES = {"fp32": None, "bf16": "bfloat16", "fp16": "float16"}
 BATCHES_AHEAD = 2
-"""Batches that are decoded while an accelerator computes one: one ready and one in work."""
+"""Batches decoded while an accelerator computes one: one that is ready and one in progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class RankedImages:
-    """Some images of a split, the rank of each one's label among the outputs (`0` to `4`, `5` for none of the first
-    five), and their SHA-256s."""
+    """Images of a split: their indices, the ranks of their labels (a digit each, `5` for not in the first five), their SHA-256s."""
 
     indices: tuple[int, ...]
     ranks: str
@@ -44,7 +44,7 @@ class RankedImages:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """The images of one batch, and where they are ranked: a future of (ranks, digests)."""
+    """A batch of a part, and a function that waits for its ranks and digests."""
 
     part: Sequence[int]
     is_last: bool
@@ -53,7 +53,7 @@ class _Batch:
 
 @dataclass
 class Ranker:
-    """A model with all that it needs to rank images: preprocessing, batches, precision, which outputs count."""
+    """A model with everything needed to rank images: preprocessing, batch size, precision, the outputs that count."""
 
     model: Callable[[torch.Tensor], torch.Tensor]
     images: Images
@@ -66,16 +66,16 @@ class Ranker:
     threads: int = field(default_factory=lambda: _thread_count())
 
     def with_model(self, model: nn.Module) -> Ranker:
-        """The same with another model, which is put on the same device, uncompiled."""
+        """Return the same ranker with another model, on the same device and not compiled."""
         return replace(self, model=prepare_model(model.to(self.device)), compiled=False)
 
     @cached_property
     def _whole_batches(self) -> bool:
-        """Whether a thread does all of a batch. A compiled model has threads of its own, and is not for several."""
+        """Whether one thread does a whole batch. A compiled model has its own threads and must not run in several."""
         return self.device.type == "cpu" and not self.compiled
 
     def rank(self, parts: Iterable[Sequence[int]]) -> Iterator[RankedImages]:
-        """The ranks of each part, in order; the next batches are in work meanwhile, also those of the next part."""
+        """Rank the parts and yield them in order. Meanwhile the next batches are in progress, also those of the next part."""
         malloc.keep_freed()
         with ThreadPoolExecutor(self.threads, "zoo-rank", initializer=_use_one_thread) as pool:
             results: list[tuple[str, list[str]]] = []
@@ -91,13 +91,13 @@ class Ranker:
                 _reset_thread_count()
 
     def top_outputs(self, indices: Iterable[int]) -> Iterator[tuple[int, ...]]:
-        """The five classes with the highest outputs for each image, the highest first."""
+        """Yield the five classes with the highest outputs for each image, the highest first."""
         for batch in _batches(indices, self.batch_size):
             logits = self.logits([self._prepare(index)[0] for index in batch])
             yield from map(tuple, logits.topk(min(TOP, logits.shape[1]), dim=1).indices.tolist())
 
     def _submitted_batches(self, pool: ThreadPoolExecutor, parts: Iterable[Sequence[int]]) -> Iterator[_Batch]:
-        """Each batch once enough of those after it are begun."""
+        """Yield each batch as soon as enough batches after it are submitted."""
         pending: deque[_Batch] = deque()
         for part in parts:
             batches = list(_batches(part, self.batch_size))
@@ -121,21 +121,22 @@ class Ranker:
         self, indices: Sequence[int], prepared: Iterable[tuple[torch.Tensor, str]]
     ) -> tuple[str, list[str]]:
         pixels, digests = zip(*prepared, strict=True)
+        process.alive()
         labels = [self.images.labels[index] for index in indices]
         return ranks_of(self.logits(pixels), labels), list(digests)
 
     def logits(self, pixels: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The outputs that count, of tensors (channels, height, width): (images, classes)."""
+        """Return the outputs that count, of shape (images, classes), for tensors of shape (channels, height, width)."""
         import torch
 
         batch = torch.empty((len(pixels), *pixels[0].shape), memory_format=torch.channels_last)
         for place, image in enumerate(pixels):
-            batch[place] = image  # one copy an image, where stacking and then changing the format would make two
+            batch[place] = image  # one copy for each image; stacking and then changing the format would make two
         logits = self.outputs(batch.to(self.device))
         return logits if self.restriction is None else logits[:, list(self.restriction)]
 
     def outputs(self, batch: torch.Tensor) -> torch.Tensor:
-        """The logits of a batch (images, outputs); in halves where the device's memory does not hold it whole."""
+        """Return the logits of a batch, of shape (images, outputs). A batch that does not fit into memory is halved."""
         import torch
 
         dtype = DTYPES[self.precision]
@@ -151,24 +152,25 @@ class Ranker:
 
 
 def prepare_model(model: nn.Module) -> nn.Module:
-    """The model in eval mode, its weights in the memory format that convolutions are fastest in."""
+    """Return the model in eval mode, with its weights in the memory format that makes convolutions fastest."""
     import torch
 
     return model.eval().to(memory_format=torch.channels_last)
 
 
 def ranks_of(logits: torch.Tensor, labels: Sequence[Label]) -> str:
-    """The rank of the best placed of each image's labels, `0` to `4`, or `5`: logits (images, classes).
+    """Return the best rank of each image's labels, `0` to `4`, or `5` when no label is among the five highest.
 
-    Raises WrongContent when a logit is not finite, or a label has no output.
+    logits: (images, classes). Raises WrongContent when a logit is not finite, or a label has no output.
     """
     import torch
 
     if not bool(logits.isfinite().all()):
-        raise WrongContent("the model's outputs are not all finite numbers", hint="check the weights for NaN and Inf")
+        raise WrongContent("the model's outputs are not all finite", hint="look for NaN and Inf in the weights")
     highest = max(label for image in labels for label in image)
     if highest >= logits.shape[1]:
-        raise WrongContent(f"the model has {logits.shape[1]} outputs, the data set has label {highest}")
+        what = f"the model has {logits.shape[1]} outputs, but the data set has label {highest}"
+        raise WrongContent(what, hint="correct the card's builder or data set")
     right = torch.zeros(logits.shape, dtype=torch.bool)
     for row, image in enumerate(labels):
         right[row, list(image)] = True
@@ -179,7 +181,7 @@ def ranks_of(logits: torch.Tensor, labels: Sequence[Label]) -> str:
 
 
 def most_probable(model: nn.Module, images: Sequence[torch.Tensor]) -> list[list[tuple[int, float]]]:
-    """For each image, a tensor (channels, height, width), the five most probable outputs with their probabilities."""
+    """Return the five most probable outputs of each image, with their probabilities; images: (channels, height, width)."""
     import torch
 
     device = next(model.parameters()).device
@@ -194,14 +196,14 @@ def most_probable(model: nn.Module, images: Sequence[torch.Tensor]) -> list[list
 
 
 def _thread_count() -> int:
-    """As many threads as torch computes with: this process's share of the cores."""
+    """Return the number of threads that torch uses, which is this process's share of the cores."""
     import torch
 
     return torch.get_num_threads()
 
 
 def _use_one_thread() -> None:
-    """A thread of the pool computes alone, and does not call others for a part of an operator; the main one still does."""
+    """Let a thread of the pool compute operators alone; the main thread still uses several threads."""
     import torch
 
     torch.set_num_threads(1)
@@ -215,7 +217,7 @@ def _reset_thread_count() -> None:
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether it is a lack of memory: torch has a class for accelerators; for the CPU it has a message only
+    """Return whether memory ran out. For accelerators torch has a class; for the CPU it has only a message
     (c10/core/impl/alloc_cpu.cpp: "DefaultCPUAllocator: can't allocate memory")."""
     import torch
 

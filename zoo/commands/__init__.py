@@ -8,20 +8,23 @@ may be a command's.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 import click
 
 from zoo import plugins
+from zoo.runtime.text import Lines, terminal
 
 if TYPE_CHECKING:
+    from zoo.errors import ZooError
     from zoo.registry.card import Card
     from zoo.registry.catalog import Broken, Catalog
-    from zoo.verification.report import Finding, Status
+    from zoo.verification.report import Finding, Report, Status
     from zoo.verification.runner import Verified
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -35,6 +38,10 @@ class CommandModule(Protocol):
         """The command."""
 
 
+NOT_WRITTEN = 3
+"""The exit code when everything is right, but the report could not be written."""
+MAX_NUMBER = 2**53 - 1
+"""The largest number of an option: JSON readers keep it exactly (RFC 8259, section 6)."""
 COLOURS = {
     "ok": "green",
     "wrong": "red",
@@ -44,8 +51,30 @@ COLOURS = {
     "unclaimed": "white",
 }
 
-print_error = partial(click.echo, err=True)
-"""Print a line to stderr."""
+
+def print_line(line: str) -> None:
+    """Print a line to stdout; foreign text in it has no effect on the terminal."""
+    click.echo(terminal(line))
+
+
+def print_error(line: str) -> None:
+    """Print a line to stderr; foreign text in it has no effect on the terminal. It is lost when stderr is full."""
+    with suppress(OSError):
+        click.echo(terminal(line), err=True)
+
+
+def failure_text(error: ZooError, about: str = "") -> Lines:
+    """Return the lines for the user about an error. about: the model that it happened to."""
+    return Lines(f"zoo: {terminal(f'{about}: ') if about else ''}{error}")
+
+
+class FiniteRange(click.FloatRange):
+    """A number in a range. `nan`, which no range excludes, and `inf` are none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number, or fail with the reason."""
+        number: float = super().convert(value, param, ctx)
+        return number if abs(number) <= MAX_NUMBER else self.fail(f"{value} is not a finite number", param, ctx)
 
 
 def cards_option(function: F) -> F:
@@ -127,9 +156,29 @@ def conclude(
         click.echo(text.summary(report.findings), nl=False)
     else:
         click.echo(plugins.load("formats", format_name).render(report), nl=False)
-    if report_file is not None:
-        report_file.write_text(report.to_json(), encoding="utf-8")
-    sys.exit(report.exit_code)
+    is_written = report_file is None or _write_report(report_file, report)
+    sys.exit(report.exit_code if is_written else report.exit_code or NOT_WRITTEN)
+
+
+def _write_report(path: Path, report: Report) -> bool:
+    """Write the report to a file, and return whether that succeeded; print why when it did not."""
+    try:
+        path.write_text(report.without_paths().to_json(), encoding="utf-8")
+    except OSError as error:
+        print_error(f"zoo: {path}: cannot write the report: {error.strerror}")
+        return False
+    return True
+
+
+def check_writable(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
+    """Return the path of a file to write after a long run, if that will be possible; the callback of an option."""
+    if path is None:
+        return None
+    if not path.parent.is_dir():
+        raise click.BadParameter(f"{str(path.parent)!r} is not a folder")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise click.BadParameter(f"{str(path)!r} is not writable")
+    return path
 
 
 def split_commas(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from zoo import plugins
-from zoo.commands import parse_pairs
+from zoo.commands import MAX_NUMBER, FiniteRange, parse_pairs
+from zoo.runtime.text import terminal
 
 if TYPE_CHECKING:
     from zoo.accuracy.evaluate import EvaluationProgress
@@ -36,16 +37,17 @@ OPTIONS: dict[str, Callable[[Any], Any]] = {
     "device": device_option,
     "allow_code": code_option,
     "refresh": click.option("--refresh", is_flag=True, help="Measure again what an earlier run measured."),
-    "max_age": click.option("--max-age", type=click.FloatRange(0, min_open=True), metavar="DAYS",
+    "max_age": click.option("--max-age", type=FiniteRange(0, min_open=True), metavar="DAYS",
                             help="Measure accuracies again that are older than this."),
-    "limit": click.option("--limit", type=click.IntRange(1), metavar="IMAGES",
+    "limit": click.option("--limit", type=click.IntRange(1, MAX_NUMBER), metavar="IMAGES",
                           help="Evaluate a random sample of this many images."),
-    "seed": click.option("--seed", default=0, show_default=True, help="Seed of the random order of the images."),
+    "seed": click.option("--seed", default=0, show_default=True, type=click.IntRange(-MAX_NUMBER, MAX_NUMBER),
+                         metavar="INTEGER", help="Seed of the random order of the images."),
     "early_stop": click.option("--early-stop", is_flag=True,
                                help="Stop an evaluation as soon as the claim is refuted."),
     "precision": click.option("--precision", default="fp32", show_default=True, type=click.Choice(PRECISIONS),
                               help="Precision of the computation."),
-    "batch_size": click.option("--batch-size", type=click.IntRange(1),
+    "batch_size": click.option("--batch-size", type=click.IntRange(1, 65_536),
                                help="Images per batch.  [default: depends on the device]"),
     "compile": click.option("--compile", is_flag=True, help="Evaluate with torch.compile."),
     "jobs": click.option("--jobs", type=click.IntRange(1, 1024),
@@ -85,15 +87,15 @@ def show_progress(settings: Settings) -> Iterator[Settings]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[text]}"))
+    description, text = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[text]}")
+    columns = (description, BarColumn(), MofNCompleteColumn(), text)
     with Bars(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task("", total=None, text="")
 
         def report_progress(event: EvaluationProgress) -> None:
-            description = f"{event.model} {event.dataset}/{event.split}"
             bars.update(
                 task,
-                description=description,
+                description=terminal(f"{event.model} {event.dataset}/{event.split}"),
                 completed=event.counts.images,
                 total=event.total,
                 text=accuracy_text(event),

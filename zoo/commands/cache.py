@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zoo.commands import counted, size_text
+from zoo.commands import counted, print_error, print_line, size_text
 
 if TYPE_CHECKING:
     from zoo.weights.cache import CachedFile, Interrupted
@@ -31,7 +31,7 @@ _SIZES = {
 
 def parse_age(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
     """Return `30d`, `12h` or `2w` in seconds; the callback of an option."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text or "")
+    match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)([smhdw])", text or "")
     if text is not None and match is None:
         raise click.BadParameter(f"{text!r} is not an age; write 30d, 12h or 2w")
     return float(match[1]) * _AGES[match[2]] if match else None
@@ -39,7 +39,7 @@ def parse_age(context: click.Context, parameter: click.Parameter, text: str | No
 
 def parse_size(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
     """Return `500MB`, `20GB` or `1GiB` in bytes; the callback of an option."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kmgt]?i?)b?", (text or "").lower())
+    match = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,12})?) ?([kmgt]?i?)b?", (text or "").lower())
     if text is not None and (match is None or match[2] not in _SIZES):
         raise click.BadParameter(f"{text!r} is not a size; write 500MB, 20GB or 1GiB")
     return int(float(match[1]) * _SIZES[match[2]]) if match else None
@@ -55,7 +55,7 @@ def path_command() -> None:
     """Print the folder of the files. ZOO_HOME changes it."""
     from zoo.runtime.storage import home
 
-    click.echo(str(home()))
+    print_line(str(home()))
 
 
 @command.command("list")
@@ -70,10 +70,10 @@ def list_command(partial: bool) -> None:
     blobs = cache.blobs()
     for entry in blobs:
         days = (time.time() - entry.used) / cache.DAY_SECONDS
-        click.echo(
+        print_line(
             f"{entry.sha256[:12]}  {size_text(entry.size_bytes):>9}  {days:4.0f} d  {entry.path.name}  {entry.origin}"
         )
-    click.echo(_sum(blobs), err=True)
+    print_error(_sum(blobs))
 
 
 @command.command("verify")
@@ -83,16 +83,16 @@ def list_command(partial: bool) -> None:
 def verify_command(jobs: int) -> None:
     """Read all files and compare their digests.
 
-    A changed file is quarantined, and the exit code is 1.
+    A changed file is quarantined, and the exit code is 1; it is 3 when a file cannot be read.
     """
     from zoo.weights import cache
 
-    wrong = 0
+    codes = {0}
     for checked in cache.verify(cache.blobs(), jobs=jobs):
-        wrong += checked.quarantined is not None
+        codes.add(1 if checked.quarantined else 3 if checked.problem else 0)
         state = f"WRONG, has {checked.sha256}, quarantined as {checked.quarantined}" if checked.quarantined else "ok"
-        click.echo(f"{checked.entry.sha256[:12]}  {checked.entry.path.name}  {state}")
-    sys.exit(1 if wrong else 0)
+        print_line(f"{checked.entry.sha256[:12]}  {checked.entry.path.name}  {checked.problem or state}")
+    sys.exit(1 if 1 in codes else max(codes))
 
 
 @command.command("prune")
@@ -117,15 +117,15 @@ def prune_command(older_than: float | None, max_size: int | None, dry_run: bool)
     for entry in removable:
         if not dry_run:
             cache.remove(entry)
-        click.echo(str(entry.path))
-    click.echo(f"{'would remove' if dry_run else 'removed'} {_sum(removable)}", err=True)
+        print_line(str(entry.path))
+    print_error(f"{'would remove' if dry_run else 'removed'} {_sum(removable)}")
 
 
 def _print_interrupted(downloads: Sequence[Interrupted]) -> None:
     for download in downloads:
         progress = f"{size_text(download.done_bytes)} of {size_text(download.size_bytes)}"
         state = "active" if download.state == "live" else "interrupted"
-        click.echo(f"{progress:>22}  {state}  {download.file}  {download.url}")
+        print_line(f"{progress:>22}  {state}  {download.file}  {download.url}")
 
 
 def _sum(entries: Sequence[CachedFile]) -> str:

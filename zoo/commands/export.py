@@ -8,6 +8,7 @@ import click
 
 from zoo import plugins
 from zoo.commands import all_option, cards_option, find, names_argument
+from zoo.runtime.text import terminal_lines
 
 
 @click.command()
@@ -45,6 +46,6 @@ def command(
     resolved_names = [find(catalog, name).name if ("name", name) in catalog.positions else name for name in names]
     documents = exporter.export(resolved_names, catalog, format_name)
     if folder is not None:
-        click.echo("".join(f"{path}\n" for path in exporter.save(documents, folder)), nl=False)
+        click.echo(terminal_lines([*map(str, exporter.save(documents, folder)), ""]), nl=False)
     else:
-        click.echo("---\n".join(item.text for item in documents), nl=False)
+        click.echo(exporter.printable("---\n".join(item.text for item in documents)), nl=False)

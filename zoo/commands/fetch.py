@@ -12,7 +12,20 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from zoo.commands import all_option, cards_option, choose, counted, names_argument, size_text
+from zoo.commands import (
+    FiniteRange,
+    all_option,
+    cards_option,
+    choose,
+    counted,
+    failure_text,
+    names_argument,
+    print_error,
+    print_line,
+    size_text,
+)
+from zoo.commands.cache import parse_size
+from zoo.runtime.text import terminal
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -33,15 +46,17 @@ if TYPE_CHECKING:
               help="Number of files to download at a time.")  # fmt: skip
 @click.option("--connections", default=8, show_default=True, type=click.IntRange(1, 64),
               help="Number of connections for a large file.")  # fmt: skip
-@click.option("--stall", default=30.0, show_default=True, type=click.FloatRange(0.1), metavar="SECONDS",
+@click.option("--stall", default=30.0, show_default=True, type=FiniteRange(0.1, 86_400), metavar="SECONDS",
               help="Retry after this time without data.")  # fmt: skip
+@click.option("--max-size", default="20GB", show_default=True, callback=parse_size, metavar="SIZE",
+              help="Refuse larger files when the card gives no size.")  # fmt: skip
 @click.option("--offline", is_flag=True, help="Use only files on this machine; exit with 3 if one is missing.")
 @click.option("--dry-run", is_flag=True, help="List the files, their sizes and which are missing; download nothing.")
 @click.option("--signature", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="KEY",
               help="Fail unless the owner of this public key (PEM) signed the release on the Hub.")  # fmt: skip
 @cards_option
 def command(names: tuple[str, ...], everything: bool, format_name: str | None, jobs: int, connections: int, stall: float,
-            offline: bool, dry_run: bool, signature: Path | None, cards_dirs: tuple[Path, ...]) -> None:  # fmt: skip
+            max_size: int, offline: bool, dry_run: bool, signature: Path | None, cards_dirs: tuple[Path, ...]) -> None:  # fmt: skip
     """Download weights, verify them, and print their paths.
 
     zoo tries the addresses of a file in the card's order, and compares its size and SHA-256 with the card. It resumes an
@@ -59,7 +74,7 @@ def command(names: tuple[str, ...], everything: bool, format_name: str | None, j
         sys.exit(code)
     with _interrupt_on_sigterm(), _progress([weights.size_bytes for _, weights in selected]) as progress:
         downloads = store.fetch_all(selected, jobs=jobs, offline=offline, connections=connections,
-                                    retry_policy=RetryPolicy(stall_seconds=stall), progress=progress)  # fmt: skip
+                                    retry_policy=RetryPolicy(stall_seconds=stall, max_bytes=max_size), progress=progress)  # fmt: skip
         with closing(downloads) as fetched:  # an interruption ends the running downloads
             _print_results(_check_signatures(fetched, signature) if signature else fetched, progress.print_line, code)
 
@@ -89,7 +104,7 @@ def _select_weights(cards: Iterable[Card | Broken], format_name: str | None) -> 
             yield from ((card, weights) for weights in (matching if format_name == "all" else matching[:1]))
         else:
             problem = card.problems[0]
-            click.echo(f"{problem.place}: {problem.what}", err=True)
+            print_error(f"{problem.place}: {problem.what}")
 
 
 def _report_missing(cards: Sequence[Card | Broken], selected: Sequence[tuple[Card, Weights]]) -> int:
@@ -99,7 +114,7 @@ def _report_missing(cards: Sequence[Card | Broken], selected: Sequence[tuple[Car
     names = {card.name for card, _ in selected}
     for card in cards:
         if not isinstance(card, Broken) and card.name not in names:
-            click.echo(f"{card.name}: the card lists no such weights file", err=True)
+            print_error(f"{card.name}: the card lists no such weights file")
     if any(isinstance(card, Broken) for card in cards):
         return 1
     return 0 if len(names) == len(cards) else 3
@@ -109,30 +124,30 @@ def _print_plan(planned: Sequence[Planned], free_bytes: int) -> None:
     """Print a line for each file: `here` or `download`, size, model, path or file name; then the total."""
     for item in planned:
         size = size_text(item.weights.size_bytes)
-        click.echo(
+        print_line(
             f"{'here' if item.path else 'download':8}  {size:>9}  {item.card.name}  {item.path or item.weights.file}"
         )
     missing = [item.weights.size_bytes for item in planned if not item.path]
     unknown = f" and {missing.count(None)} of unknown size" if None in missing else ""
     total = size_text(sum(size for size in missing if size is not None))
-    click.echo(
+    print_line(
         f"{counted(len(planned), 'file')}, {len(missing)} to download: {total}{unknown}; "
         f"{size_text(free_bytes)} free on the disk"
     )
 
 
-def _print_results(fetched: Iterable[Fetched], print_line: Callable[[str], None], code: int) -> NoReturn:
+def _print_results(fetched: Iterable[Fetched], print_message: Callable[[str], None], code: int) -> NoReturn:
     """Print each path or error as it comes, and exit: with 1 if a file is wrong, else with 3 if one is missing."""
     from zoo.errors import ZooError
 
     codes = {code}
     for result in fetched:
         if isinstance(result.outcome, ZooError):
-            print_line(f"zoo: {result.card.name}: {result.outcome}")
+            print_message(failure_text(result.outcome, result.card.name))
             codes.add(result.outcome.exit_code)
         else:
-            print_line(f"{result.card.name}: {_describe(result.outcome)}")
-            (print_line if sys.stdout.isatty() else click.echo)(str(result.outcome.path))
+            print_message(f"{result.card.name}: {_describe(result.outcome)}")
+            (print_message if sys.stdout.isatty() else print_line)(str(result.outcome.path))
     sys.exit(next(code for code in (1, 2, 3, 0) if code in codes))
 
 
@@ -164,8 +179,8 @@ def _progress(sizes: Sequence[int | None]) -> Iterator[_LineProgress | _BarProgr
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
     from rich.progress import Progress as Bars
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
-               TextColumn("{task.fields[note]}"))  # fmt: skip
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn(),
+               TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False))  # fmt: skip
     with Bars(*columns, console=Console(stderr=True), redirect_stdout=False, transient=True) as bars:
         yield _BarProgress(bars, sizes)
 
@@ -184,7 +199,7 @@ class _LineProgress:
 
     def print_line(self, line: str) -> None:
         """Print a line to stderr."""
-        click.echo(line, err=True)
+        print_error(line)
 
 
 class _BarProgress:
@@ -204,12 +219,12 @@ class _BarProgress:
         with self._lock:
             self._done_bytes[key] = progress.done_bytes
             if key not in self._tasks:
-                self._tasks[key] = self._bars.add_task(progress.file, total=None, note="")
+                self._tasks[key] = self._bars.add_task(terminal(progress.file), total=None, note="")
             is_under_way = progress.done_bytes != progress.total_bytes or bool(progress.note)
             self._bars.update(self._tasks[key], total=progress.total_bytes, completed=progress.done_bytes,
-                              note=progress.note, visible=is_under_way)  # fmt: skip
+                              note=terminal(progress.note), visible=is_under_way)  # fmt: skip
             self._bars.update(self._all, completed=sum(self._done_bytes.values()))
 
     def print_line(self, line: str) -> None:
         """Print a line above the bars."""
-        self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._bars.console.print(terminal(line), markup=False, emoji=False, highlight=False, soft_wrap=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from zoo import plugins
-from zoo.commands import cards_option, complete_names, find
+from zoo.commands import MAX_NUMBER, cards_option, complete_names, find
 from zoo.commands._evaluation import code_option
 
 
@@ -17,7 +17,7 @@ from zoo.commands._evaluation import code_option
 @click.option(
     "--explain",
     multiple=True,
-    type=click.IntRange(1),
+    type=click.IntRange(1, MAX_NUMBER),
     metavar="NUMBER",
     help="Find the convention and the input that give exactly this number (repeatable).",
 )
@@ -33,7 +33,7 @@ from zoo.commands._evaluation import code_option
     help="Convention of the breakdown by module and operator.",
 )
 @click.option(
-    "--depth", type=click.IntRange(1), default=1, show_default=True, help="Depth of the modules in the breakdown."
+    "--depth", type=click.IntRange(1, 1000), default=1, show_default=True, help="Depth of the modules in the breakdown."
 )
 @click.option(
     "--format",

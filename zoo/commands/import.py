@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from zoo import plugins
+from zoo.runtime.text import terminal_lines
 
 
 @click.command()
@@ -39,7 +40,7 @@ def command(
     from zoo.conversion import importer
 
     planned = importer.plan(sources, folder, format_name=format_name, results=results)
-    click.echo("".join(f"{path}\n" for path in planned.files), nl=False)
+    click.echo(terminal_lines([*map(str, planned.files), ""]), nl=False)
     click.echo(importer.describe(planned, dry_run=dry_run), nl=False, err=True)
     if not dry_run:
         importer.write_files(planned)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from zoo.commands import cards_option, split_commas
+from zoo.commands import cards_option, print_error, split_commas
+from zoo.runtime.text import shell
 
 
 @click.command()
@@ -39,5 +40,5 @@ def command(
     catalog = load_catalog(cards_dirs)
     rows = tables.rows(catalog, query or "", where=where, sort=sort)
     for item in catalog.broken:
-        click.echo(f"{item.problems[0].place}: {item.problems[0].what} (zoo validate {item.name})", err=True)
+        print_error(f"{item.problems[0].place}: {item.problems[0].what} (zoo validate {shell(item.name)})")
     click.echo(tables.render(rows, format_name, fields), nl=False)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from zoo.commands import parse_pairs
+from zoo.commands import parse_pairs, print_error, print_line
+from zoo.runtime.text import shell
 
 
 @click.command()
@@ -30,5 +31,5 @@ def command(name: str, weights: Path, builder: str, pairs: dict[str, str]) -> No
     from zoo.conversion import new_card
 
     path = new_card.create(name, weights, builder=builder, options=new_card.parse_options(pairs))
-    click.echo(path)
-    click.echo(f"next: zoo verify {name} --cards {weights.parent}", err=True)
+    print_line(str(path))
+    print_error(f"next: zoo verify {name} --cards {shell(str(weights.parent))}")

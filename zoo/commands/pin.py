@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zoo.commands import all_option, cards_option, choose, names_argument
+from zoo.commands import all_option, cards_option, choose, failure_text, names_argument, print_error, print_line
 
 if TYPE_CHECKING:
     from zoo.registry.card import Card
@@ -55,12 +55,12 @@ def _complete(card: Card | Broken, *, offline: bool) -> int:
     from zoo.registry.card import Card
 
     if not isinstance(card, Card):
-        click.echo(f"zoo: {card.problems[0].place}: {card.problems[0].what}", err=True)
+        print_error(f"zoo: {card.problems[0].place}: {card.problems[0].what}")
         return 1
     try:
-        click.echo(_pin(card, offline=offline))
+        print_line(_pin(card, offline=offline))
     except ZooError as error:
-        click.echo(f"zoo: {card.name}: {error}", err=True)
+        print_error(failure_text(error, card.name))
         return error.exit_code
     return 0
 

@@ -11,6 +11,7 @@ from zoo import plugins
 from zoo.commands import (
     all_option,
     cards_option,
+    check_writable,
     conclude,
     format_option,
     names_argument,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     "--report",
     "report_file",
     type=click.Path(path_type=Path, dir_okay=False),
+    callback=check_writable,
     help="Write the report to this file, as JSON.",
 )
 @cards_option
@@ -79,7 +81,7 @@ def command(
     cards = selection.choose_part(catalog, names, cards_dirs, everything=everything, changed_since=changed_since,
                                   shard=shard, report_line=print_error)  # fmt: skip
     with show_progress(settings) as settings:
-        verified = runner.verify(cards, catalog, settings, checks)
-        verified = write_back.write(verified, catalog, settings, print_error) if write else verified
-        stored = runner.store_reports(verified, described, print_error)
+        verified = (write_back.verify_and_write(cards, catalog, settings, checks, print_error) if write
+                    else runner.verify(cards, catalog, settings, checks))  # fmt: skip
+        stored = runner.store_reports(verified, described)
         conclude(stored, format_name, options=described, report_file=report_file)

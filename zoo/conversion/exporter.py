@@ -11,6 +11,7 @@ from zoo.errors import UnknownName, UsageError
 from zoo.registry.card import Card
 from zoo.registry.catalog import Catalog
 from zoo.registry.edit import create
+from zoo.runtime.text import terminal
 
 
 def export(names: Sequence[str], catalog: Catalog, format_name: str) -> tuple[WrittenDocument, ...]:
@@ -61,8 +62,21 @@ def save(documents: Sequence[WrittenDocument], folder: Path) -> list[Path]:
     """
     paths = [folder / _file_path(document.document) for document in documents]
     for path, document in zip(paths, documents, strict=True):
-        create(path, document.text)
+        create(path, document.text, top=folder)
     return paths
+
+
+def printable(text: str) -> str:
+    """Return the text of documents, which can be printed as it is; raise UsageError when it would control a terminal or the CI.
+
+    The text cannot be escaped: it is the document, and a Markdown page or a table has no escape sequences.
+    """
+    for number, line in enumerate(text.split("\n"), 1):
+        shown = line.replace("\t", " ").removesuffix("\r")
+        if terminal(shown) != shown:
+            what = f"line {number} of the output would control the terminal or the CI that shows it: {shown[:80]}"
+            raise UsageError(what, hint="write files with --to FOLDER")
+    return text
 
 
 def _can_write(format_name: str) -> bool:

@@ -12,19 +12,20 @@ from zoo import plugins
 from zoo.conversion import naming
 from zoo.conversion.dialects import Draft, FileDialect, NamedDialect, ReadResult, SourceFile
 from zoo.conversion.naming import NamedDrafts
-from zoo.errors import UsageError
+from zoo.errors import UsageError, ZooError
 from zoo.models.builders import timm
-from zoo.registry.document import MAX_BYTES
+from zoo.registry.document import MAX_BYTES, read_text
 from zoo.registry.edit import card_text, create, in_order
 from zoo.registry.position import Place, Problem
 from zoo.registry.schema import FORMAT, schema
+from zoo.runtime.text import shell, terminal_lines
 
 
 @dataclass(frozen=True, slots=True)
 class ImportPlan:
     """The result of reading sources, before anything is written.
 
-    files: the texts of the new files. unchanged: the number of files that exist with the planned text. models, documents:
+    files: the texts of the new files. folder: where they are written, and nowhere outside it. unchanged: the number of files that exist with the planned text. models, documents:
     the numbers of cards, written or unchanged, and of the documents they are from. problems: why documents, or parts of
     them, were not read. notes: what the user should know about the cards.
     """
@@ -35,6 +36,7 @@ class ImportPlan:
     documents: int = 0
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+    folder: Path | None = None
 
 
 @dataclass(slots=True)
@@ -63,7 +65,7 @@ def plan(
     for source in sources:
         _read_source(source, state, format_name, results)
     files = _planned_files(state, folder)
-    changed = [path for path, text in files.items() if path.exists() and path.read_text(encoding="utf-8") != text]
+    changed = [path for path, text in files.items() if os.path.lexists(path) and not _has_text(path, text)]
     if changed:
         number = f"{len(changed)} files exist" if len(changed) > 1 else "the file exists"
         raise UsageError(
@@ -71,7 +73,7 @@ def plan(
             where=str(changed[0]),
             hint="import into an empty folder, or remove the existing files",
         )
-    new = {path: text for path, text in files.items() if not path.exists()}
+    new = {path: text for path, text in files.items() if not os.path.lexists(path)}
     return ImportPlan(
         new,
         unchanged=len(files) - len(new),
@@ -79,26 +81,37 @@ def plan(
         documents=len({draft.document for draft in state.drafts}),
         problems=tuple(state.problems),
         notes=tuple(dict.fromkeys(state.notes)),
+        folder=folder,
     )
 
 
+def _has_text(path: Path, text: str) -> bool:
+    try:
+        return read_text(path) == text
+    except (ZooError, OSError, UnicodeDecodeError):
+        return False
+
+
 def write_files(plan: ImportPlan) -> None:
-    """Write the files of a plan. Raises UsageError when one of them has been created since the plan was made."""
+    """Write the files of a plan.
+
+    Raises UsageError when one of them has been created since the plan was made, CannotCheck when writing fails or a link in
+    its path leads out of the plan's folder.
+    """
     for path, text in plan.files.items():
-        create(path, text)
+        create(path, text, top=plan.folder)
 
 
 def describe(plan: ImportPlan, *, dry_run: bool) -> str:
     """Return the text for the user: notes, problems with place and hint, and a summary line."""
-    notes = "".join(f"note: {note}\n" for note in plan.notes)
-    problems = "".join(
-        f"{item.place}: {item.what}\n" + (f"  hint: {item.hint}\n" if item.hint else "") for item in plan.problems
-    )
+    lines = [f"note: {note}" for note in plan.notes]
+    for item in plan.problems:
+        lines += [f"{item.place}: {item.what}", *([f"  hint: {item.hint}"] if item.hint else [])]
     counts = [f"{_counted(len(plan.files), 'file')} {'would be written' if dry_run else 'written'}"]
     counts += [f"{plan.unchanged} unchanged"] if plan.unchanged else []
     counts += [_counted(len(plan.problems), "problem")] if plan.problems else []
     found = f"{_counted(plan.models, 'model')} in {_counted(plan.documents, 'document')}"
-    return f"{notes}{problems}{found}: {', '.join(counts)}\n"
+    return terminal_lines([*lines, f"{found}: {', '.join(counts)}", ""])
 
 
 def _counted(number: int, noun: str) -> str:
@@ -116,7 +129,7 @@ def _read_source(source: str, state: _ImportState, format_name: str | None, resu
             raise UsageError(
                 f"the format {scheme} reads files, not names",
                 where=source,
-                hint=f"name a file: `zoo import {pattern} --format {scheme} --to ...`",
+                hint=f"name a file: `zoo import {shell(pattern)} --format {scheme} --to ...`",
             )
         _add_result(dialect.published(pattern, results), scheme, state)
         return

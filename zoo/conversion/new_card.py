@@ -12,6 +12,7 @@ from zoo.models.build import build_model
 from zoo.registry import edit, schema
 from zoo.registry.card import Builder, Card, from_document
 from zoo.registry.document import parse
+from zoo.runtime import limits, sandbox
 from zoo.weights import store, tensors
 
 
@@ -25,7 +26,10 @@ def create(name: str, weights: Path, *, builder: str, options: Mapping[str, Any]
     """
     library, entry = _parse_builder(builder)
     path = weights.parent / f"{name}.yaml"
-    edit.create(path, _measured_text(name, weights, {"library": library, "entry": entry, "options": dict(options)}))
+    fields = {"library": library, "entry": entry, "options": dict(options)}
+    _initial_card(name, weights, fields)  # refuses arguments that are not valid, before a worker starts
+    call_limits = limits.for_files(weights.stat().st_size, hint="give another --builder or --option")
+    edit.create(path, sandbox.call(_measured_text, name, weights, fields, limits=call_limits))
     return path
 
 

@@ -1,1 +1,1 @@
-"""Count what a forward pass costs under every convention."""
+"""Count the operations of a forward pass under every convention."""

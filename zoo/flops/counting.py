@@ -1,7 +1,7 @@
-"""Module + input shape -> parameters, multiply-adds, and the other numbers that people call FLOPs.
+"""Count a module's parameters, its multiply-adds, and the other numbers that are called FLOPs.
 
-A forward pass is recorded without memory and without weights (tracing), and each convention in zoo/flops/conventions
-turns the trace into its number; `solve` finds the convention and the input behind a number.
+A forward pass is recorded without memory and without weights (zoo.flops.tracing), and each convention in
+zoo/flops/conventions computes its number from the trace. `solve` finds the convention and the input of a number.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ if TYPE_CHECKING:
     import torch
 
 
-# The dog.jpg of PyTorch Hub, in pixels, which the snippet on timm's model pages resizes and does not crop:
-# https://github.com/pytorch/hub/raw/master/images/dog.jpg (as it was in 2021 to 2024).
+# The size in pixels of PyTorch Hub's dog.jpg, which the example on timm's model pages resizes and does not crop:
+# https://github.com/pytorch/hub/raw/master/images/dog.jpg (2021 to 2024).
 PHOTOGRAPH_WIDTH, PHOTOGRAPH_HEIGHT = 1546, 1213
 
 
-# The share of a number that operators without a formula may hide before it is unknown. Publishers round to three
-# digits, where less than this cannot be seen.
+# The part of a number that operators without a formula may hide; with more, the number is unknown. Publishers round to
+# three digits, which hides a smaller part.
 HIDDEN_SHARE = 0.001
 
 
-# The sizes that ImageNet models are run at by default; a number without its input was often made at one of them.
-USUAL_SIZES = (224, 256)
+# The default input sizes of ImageNet models; a number without its input was often counted at one of them.
+COMMON_SIZES = (224, 256)
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """One number for one forward pass of one image.
+    """The count of a forward pass of one image under a convention.
 
-    convention: a name of zoo/flops/conventions; value: in the convention's unit; input_shape: (channels, height, width).
-    by_operator, by_module: (name, amount), the largest first; the module "" is what the root computes itself.
-    unknown_operators: those without a formula, together too small to matter (else there is no Count).
+    convention: a name in zoo/flops/conventions; value: in the convention's unit; input_shape: (channels, height, width).
+    by_operator, by_module: (name, amount), the largest first; the module "" is what the root itself computes.
+    unknown_operators: operators without a formula, whose total is negligible (otherwise `count` raises).
     """
 
     convention: str
@@ -54,11 +54,11 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a module holds.
+    """The size of a module's parameters and buffers.
 
-    params: elements of all parameters, a shared one once; trainable: of those that require a gradient; buffers:
-    elements of all buffers. state_bytes: parameters and persistent buffers, as a file stores them; entries: of the
-    state dict. dtype: of the parameters, several joined by "+". by_child: (top-level module, its parameters).
+    params: elements of all parameters, a shared one once; trainable: elements of those that require a gradient; buffers:
+    elements of all buffers. state_bytes: bytes of parameters and persistent buffers in a file; entries: number of entries
+    of the state dict. dtype: of the parameters, several joined by "+". by_child: (top-level module, its parameters).
     """
 
     params: int
@@ -72,9 +72,9 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A convention and an input that give a number: how somebody may have come by it.
+    """A convention and an input that give a number.
 
-    variant: what is done differently from the convention, "" for nothing. value: what was counted.
+    variant: how the count differs from the convention, "" if it does not; batch: images; value: the exact count.
     """
 
     convention: str
@@ -86,7 +86,7 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Solution:
-    """What a bare number can be: `fits` in the order of likelihood, none when nothing tried gives it.
+    """The explanations of a number: `fits` in the order of likelihood, empty when nothing gives the number.
 
     macs: the multiply-adds at the model's own input; ratio: the number divided by them.
     """
@@ -101,15 +101,15 @@ def count(module: torch.nn.Module, input_shape: Sequence[int], convention: str =
     """Count one forward pass of one image under a convention.
 
     module: on the meta device (see meta.meta_build), in eval mode; input_shape: (channels, height, width); depth: how many
-    names of a module's path tell the parts of `by_module` apart, 1 for the top-level modules.
-    Raises UnknownName for a convention that does not exist; CannotCheck when the module does not run at this shape, or
-    when operators without a formula may hide more than HIDDEN_SHARE of the number.
+    levels of submodules `by_module` has, 1 for the top-level modules.
+    Raises UnknownName for an unknown convention; CannotCheck when the module does not run at this shape, or when operators
+    without a formula may hide more than HIDDEN_SHARE of the number.
     """
     return tally(trace(module, (1, *input_shape)), convention, depth=depth)
 
 
 def tally(trace: Trace, convention: str, *, depth: int = 1) -> Count:
-    """The number of a recorded forward pass under a convention; raises as `count` does."""
+    """Return the count of a recorded forward pass under a convention; raises as `count` does."""
     rule = plugins.load("conventions", convention)
     shares = list(rule.tally(trace))
     value = sum(share.amount for share in shares)
@@ -127,10 +127,10 @@ def tally(trace: Trace, convention: str, *, depth: int = 1) -> Count:
 
 
 def activations(trace: Trace) -> int:
-    """The elements that convolutions, linear layers and products put out: what timm publishes as `infer_macts`.
+    """Return the number of output elements of convolutions, linear layers and products, timm's `infer_macts`.
 
-    Source: fvcore 0.1.5, fvcore/nn/activation_count.py, with the two products of an attention that is not fused, and
-    without convolutions whose padding is a word.
+    Source: fvcore 0.1.5, fvcore/nn/activation_count.py. An attention counts with its two products, as if it were not fused;
+    a convolution with a named padding ("same") does not count.
     """
     total = 0
     for call in trace.operators:
@@ -143,11 +143,11 @@ def activations(trace: Trace) -> int:
 
 
 def unknown_operators(trace: Trace) -> dict[str, int]:
-    """The operators without a formula, each with a bound on the multiply-adds that it may hide.
+    """Return the operators without a formula, each with an upper bound on the multiply-adds that it may hide.
 
     The bound of a call is the largest product of the sizes of two of its tensors, arguments and results: a linear map
-    from n numbers to m takes at most n x m multiply-adds, a bilinear one of n and m numbers has at most n x m products
-    to add up. It is coarse on purpose: what is negligible by it is negligible.
+    from n numbers to m takes at most n x m multiply-adds, and a bilinear map of n and m numbers adds up at most n x m
+    products. The bound is coarse, so that an operator whose bound is negligible is certainly negligible.
     """
     bounds: Counter[str] = Counter()
     for call in trace.operators:
@@ -159,14 +159,14 @@ def unknown_operators(trace: Trace) -> dict[str, int]:
 def _refuse_hidden(unknown: Mapping[str, int], value: int) -> None:
     if sum(unknown.values()) > HIDDEN_SHARE * value:
         raise CannotCheck(
-            f"no formula for {', '.join(sorted(unknown))}, which may hide more than {HIDDEN_SHARE:.1%} of the {value:,} "
-            "that could be counted",
-            hint="register one with torch.utils.flop_counter.register_flop_formula",
+            f"no formula for {', '.join(sorted(unknown))}, which may add more than {HIDDEN_SHARE:.1%} to the {value:,} "
+            "that were counted",
+            hint="register a formula with torch.utils.flop_counter.register_flop_formula",
         )
 
 
 def measure_state(module: torch.nn.Module) -> State:
-    """Measure parameters, buffers and the bytes of the state dict; needs no input, and no memory on meta."""
+    """Measure parameters, buffers and the bytes of the state dict. The module may be on the meta device."""
     params = list(module.parameters())
     entries = module.state_dict()
     stored = [value for name, value in (*module.named_parameters(), *module.named_buffers()) if name in entries]
@@ -182,19 +182,20 @@ def measure_state(module: torch.nn.Module) -> State:
 
 
 def photograph_input(size: int) -> Shape:
-    """The input that timm's model pages count at: PyTorch Hub's dog.jpg, its height resized to `size`, not cropped.
+    """Return the input of the counts on timm's model pages: PyTorch Hub's dog.jpg, its height resized to `size`, not cropped.
 
-    Source: the FLOPs of all 8 models on https://huggingface.co/docs/timm/models/resnest (2021 to 2024) come out at it.
+    Source: the FLOPs of all 8 models on https://huggingface.co/docs/timm/models/resnest (2021 to 2024) are counted at it.
     """
     return (3, size, int(size * PHOTOGRAPH_WIDTH / PHOTOGRAPH_HEIGHT))
 
 
 def solve(module: torch.nn.Module, value: int, image_size: int, *, rounded_to: int = 1) -> Solution:
-    """Find the conventions and inputs that give a number whose convention nobody wrote down.
+    """Find the conventions and inputs that give a number whose convention is not known.
 
-    module: as for `count`; image_size: of the model's own input, pixels; rounded_to: the step that the number is rounded
-    to. Tries every convention and its variants at the model's size and the USUAL_SIZES, square and photograph, for one
-    image and for two. An exact number stops at its first fit; a rounded one gets them all.
+    module: as for `count`; image_size: of the model's own input, in pixels; rounded_to: the step that the number is rounded
+    to. This tries every convention and its variants at the model's size and the COMMON_SIZES, for square images and the
+    photograph, for one image and for two. For an exact number it stops at the first input that gives it; for a rounded one
+    it returns all.
     Raises CannotCheck when the module does not run at its own size, or its multiply-adds cannot be counted there.
     """
     own_trace = trace(module, (1, 3, image_size, image_size))
@@ -210,14 +211,14 @@ def solve(module: torch.nn.Module, value: int, image_size: int, *, rounded_to: i
 
 
 def _traces(module: torch.nn.Module, own_trace: Trace, value: int) -> Iterator[Trace]:
-    """Traces at the inputs that people use, the likely first; of two images only where that comes near the number."""
-    sizes = dict.fromkeys((own_trace.input_shape[-1], *USUAL_SIZES))
+    """Yield traces at the common inputs, the likely ones first; of two images only when that comes near the number."""
+    sizes = dict.fromkeys((own_trace.input_shape[-1], *COMMON_SIZES))
     shapes = [shape for size in sizes for shape in ((3, size, size), photograph_input(size))]
     for shape in shapes:
         try:
             single = own_trace if shape == own_trace.input_shape[1:] else trace(module, (1, *shape))
             yield single
-            # Not all is per image (a position's table is not), so two images are recorded, not doubled.
+            # Some costs do not depend on the batch (a table of positions), so the count is not simply doubled.
             if any(abs(2 * fit.value - value) < 0.01 * value for fit in _candidates(single)):
                 yield trace(module, (2, *shape))
         except CannotCheck:
@@ -225,7 +226,7 @@ def _traces(module: torch.nn.Module, own_trace: Trace, value: int) -> Iterator[T
 
 
 def _candidates(trace: Trace) -> Iterator[Fit]:
-    """What each convention gives for a trace, then what each variant does."""
+    """Yield the count of a trace under each convention, then under each variant."""
     batch, *shape = trace.input_shape
     rules = {name: plugins.load("conventions", name) for name in _by_likelihood(plugins.names("conventions"))}
     unknown = unknown_operators(trace)

@@ -1,6 +1,6 @@
-"""Module + input shape -> Trace: the operators and modules of one forward pass, with their shapes.
+"""Trace one forward pass of a module: its operators and submodules, with their shapes.
 
-Everything runs on torch's meta device: no memory, no weights, no arithmetic (see models.meta).
+Everything runs on torch's meta device, without memory, weights or arithmetic (see zoo.models.meta).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def trace(module: torch.nn.Module, input_shape: Sequence[int]) -> Trace:
     recorder = _Recorder(module)
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
     images = torch.empty(tuple(input_shape), dtype=dtype, device="meta")
-    # Under inference mode torch hands operators over undecomposed, and makes no state for gradients.
+    # In inference mode torch passes operators on undecomposed, and allocates nothing for gradients.
     with torch.inference_mode(), torch.device("meta"), recorder.recording():
         try:
             module(images)
@@ -43,9 +43,9 @@ def trace(module: torch.nn.Module, input_shape: Sequence[int]) -> Trace:
     return Trace(module, tuple(input_shape), tuple(recorder.calls), tuple(recorder.modules))
 
 
-# Operators that multiply-adds leave out, as torch's counter does, besides those that torch tags as pointwise and those
-# that return a view. What they do takes work in the number of their elements (a window's for pooling, a few neighbours'
-# for resizing), never a product of two sizes. An in-place one is meant with its plain name.
+# Operators that do not count as multiply-adds, as in torch's counter, in addition to those that torch tags as pointwise and
+# those that return a view. Their work is proportional to their elements (times a window for pooling, a few neighbours for
+# resizing), never to a product of two sizes. A name stands for its in-place version too.
 _NO_MULTIPLY_ADDS = frozenset(
     (
         # norms and softmax
@@ -93,25 +93,26 @@ _NO_MULTIPLY_ADDS = frozenset(
             "unique_dim",
             "take",
         ),
-        # making and reading numbers
+        # creating and reading values
         *("empty", "empty_strided", "empty_like", "new_empty", "new_empty_strided", "zeros", "zeros_like", "new_zeros"),
         *("ones", "ones_like", "new_ones", "full", "full_like", "new_full", "scalar_tensor", "zero", "fill", "eye"),
         *("arange", "linspace", "tril_indices", "triu_indices", "rand", "rand_like", "randn", "randn_like", "randint"),
         *("randperm", "bernoulli", "normal", "uniform", "multinomial", "_local_scalar_dense", "_assert_async", "equal"),
-        # element by element, though torch does not tag them so
+        # pointwise, but not tagged so by torch
         *("floor_divide", "hardswish"),
     )
 )
 
 
-# The same, with a result laid out as its first argument, which need not be computed: the meta kernel of batch norm is slow.
+# Also not counted; the result has the layout of the first argument and is not computed, because batch norm's meta kernel is
+# slow.
 _LIKE_THEIR_ARGUMENT = frozenset({"aten.batch_norm"})
 
 
 class _CallRecord(NamedTuple):
-    """What is known of an operator at given arguments: how its result is made, and what it costs.
+    """How to recreate the result of an operator at given arguments, and its cost.
 
-    result_type: the type of the result, None where the result is the first argument (written into, or passed on).
+    result_type: the type of the result, None when the result is the first argument (written to, or passed on).
     """
 
     result_type: Any
@@ -121,10 +122,10 @@ class _CallRecord(NamedTuple):
 
 
 class _Recorder:
-    """Listens to a forward pass; `calls` and `modules` are what it heard.
+    """Records the operators of a forward pass in `calls`, and its submodules in `modules`.
 
-    An operator at arguments that were seen before is not run again: its result is made from the layouts of the first.
-    Many of torch's meta kernels are Python, and networks repeat their layers: this is most of what counting saves.
+    An operator is not run again for arguments that it had before: its result is created from the recorded layouts. This
+    makes counting much faster, because many of torch's meta kernels are Python and networks repeat their layers.
     """
 
     def __init__(self, root: torch.nn.Module) -> None:
@@ -173,7 +174,7 @@ class _Recorder:
         return self._first_shape(value[0]) if isinstance(value, (list, tuple)) and value else None
 
     def run(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Give the result of one operator, run or recalled, and note the call."""
+        """Return the result of one operator, run or recreated, and record the call."""
         kind = self._kinds.get(func) or self._classify(func)
         if kind == "view":
             return func(*args, **kwargs)
@@ -196,7 +197,7 @@ class _Recorder:
         return result
 
     def _classify(self, func: Any) -> str:
-        """Sort an operator: `view` and `pointwise` are not recorded, `free` and `like` cost nothing, `open` is looked into."""
+        """Classify an operator: `view` and `pointwise` are not recorded, `free` and `like` cost nothing, `open` is decomposed."""
         schema, tag = func._schema, self._torch.Tag
         returns_view = not schema.is_mutable and any(value.alias_info is not None for value in schema.returns)
         if func._overloadpacket in self._formulas:
@@ -215,7 +216,7 @@ class _Recorder:
     def _measure(
         self, func: Any, kind: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[Any, int, tuple[tuple[str, int], ...]]:
-        """Run an operator; its result, multiply-adds, and what may hide more."""
+        """Run an operator; return its result, its multiply-adds, and (operator, bound) for what may hide more."""
         if kind == "like":
             return self._torch.empty_like(args[0]), 0, ()
         if kind == "open":
@@ -230,7 +231,7 @@ class _Recorder:
                 return result, sum(call.macs for call in inner), tuple(item for call in inner for item in call.unknown)
         result = func(*args, **kwargs)
         if kind == "formula":
-            # The registry counts a multiply-add as two.
+            # torch's formulas count a multiply-add as two.
             return result, self._formulas[func._overloadpacket](*args, **kwargs, out_val=result) // 2, ()
         if kind in ("free", "pointwise"):
             return result, 0, ()
@@ -245,7 +246,7 @@ class _Recorder:
         return value
 
     def _can_recall(self, result: Any, record: _CallRecord) -> bool:
-        """Only tensors without values: what was read from one must be read again."""
+        """Return whether the result has only meta tensors: a tensor with values must be computed each time."""
         tensors = [result] if isinstance(result, self._torch.Tensor) else result
         return (
             isinstance(tensors, (list, tuple))
@@ -272,7 +273,7 @@ def _layouts(description: Any) -> Iterator[Layout]:
 def _dispatch_mode(run: Any) -> Any:
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch gives its modes no types
+    class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's modes have no types
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             return run(func, args, kwargs or {})
 

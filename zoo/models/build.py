@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,10 +10,14 @@ from typing import TYPE_CHECKING
 
 from zoo import plugins
 from zoo.errors import CannotCheck, NotHere, UsageError, WrongContent
+from zoo.models import facts
 from zoo.models.adapt import UNCHANGED, Adaptation, adapt
 from zoo.models.builders import Transform, timm
+from zoo.models.facts import Fact
 from zoo.registry.card import BUILDERS_OF_CODE, Builder, Input, Rename
+from zoo.runtime import process, sandbox
 from zoo.runtime.engines import worker_number
+from zoo.runtime.json_form import is_count, is_text
 from zoo.weights import tensors
 from zoo.weights.store import Artifact
 
@@ -23,6 +28,10 @@ if TYPE_CHECKING:
 
 DEVICE_NODES = ("nvidia[0-9]*", "kfd", "dri/render*", "davinci[0-9]*")
 """Device nodes of the drivers of NVIDIA, AMD, Intel and Ascend."""
+VISIBLE_DEVICES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
+"""The variables that hide accelerators from torch."""
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+"""A file that is different after each start of the system (Linux, proc_sys_kernel(5))."""
 
 
 def refuse_code(builder: Builder, *, allow_code: bool) -> None:
@@ -92,7 +101,8 @@ def choose_device(name: str) -> torch.device:
         if accelerator is None:
             return torch.device("cpu")
         number = worker_number()
-        return accelerator if number is None else torch.device(accelerator.type, number % count_accelerators())
+        devices = torch.accelerator.device_count()
+        return accelerator if number is None else torch.device(accelerator.type, number % devices)
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -107,21 +117,47 @@ def choose_device(name: str) -> torch.device:
 
 
 def count_accelerators() -> int:
-    """Return the number of accelerators of this machine."""
-    import torch
-
-    return torch.accelerator.device_count() if torch.accelerator.is_available() else 0
+    """Return the number of accelerators of this machine; see `device_kind`."""
+    return _accelerators()[1]
 
 
 def device_kind(name: str) -> str:
     """Return the kind of the device of that name, such as `cpu`, `cuda` or `mps`.
 
-    torch is imported only when this machine may have an accelerator: on Linux its driver has a device node, and a Mac with
-    Apple's processor always has one (docs.pytorch.org/docs/stable/accelerator.html lists the kinds, seen 2026-11-24).
+    torch is not imported in this process unless it is a worker. `auto` is the CPU unless this machine may have an
+    accelerator: on Linux its driver has a device node, and a Mac with Apple's processor always has one
+    (docs.pytorch.org/docs/stable/accelerator.html lists the kinds, seen 2026-11-24). Then a worker looks, once after each
+    start of the system.
     """
-    if name != "auto":
-        return name.partition(":")[0]
-    apple = platform.system() == "Darwin" and platform.machine() == "arm64"
-    if apple or any(node for pattern in DEVICE_NODES for node in Path("/dev").glob(pattern)):
-        return choose_device(name).type
-    return "cpu"
+    return _accelerators()[0] if name == "auto" else name.partition(":")[0]
+
+
+def _accelerators() -> tuple[str, int]:
+    """Return the kind and the number of this machine's accelerators, `cpu` and 0 when it has none."""
+    nodes = sorted(str(node) for pattern in DEVICE_NODES for node in Path("/dev").glob(pattern))
+    if not nodes and not (platform.system() == "Darwin" and platform.machine() == "arm64"):
+        return "cpu", 0
+    if process.is_worker():
+        return _find_accelerators()
+    key = facts.fact_key(
+        "accelerators",
+        measured_by=(__name__,),
+        libraries=("torch",),
+        machine=platform.node(),
+        nodes=nodes,
+        boot=BOOT_ID.read_text() if BOOT_ID.exists() else "",
+        visible={name: os.environ.get(name) for name in VISIBLE_DEVICES},
+    )
+    known = facts.recall(key, facts.with_form(is_text, {"number": is_count}))
+    if known is not None:
+        return str(known.value), known.evidence["number"]
+    kind, number = sandbox.call(_find_accelerators)
+    facts.keep(key, Fact(kind, {"number": number}))
+    return kind, number
+
+
+def _find_accelerators() -> tuple[str, int]:
+    import torch
+
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return ("cpu", 0) if accelerator is None else (accelerator.type, torch.accelerator.device_count())

@@ -8,7 +8,6 @@ a unique temporary file and renamed, so that concurrent runs can share a cache.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +16,9 @@ from typing import Any, cast
 
 from zoo import plugins
 from zoo.registry.card import Builder, canonical_json
-from zoo.runtime import source_code
+from zoo.runtime import source_code, storage
 from zoo.runtime.environment import version_of
-from zoo.runtime.storage import state_folder, write_atomically
+from zoo.runtime.json_form import has_form, is_number, is_plain, is_text, mapping_of, one_of
 
 Value = int | float | str | None
 """A claimed or measured value: a number in the finding's unit, a digest or a name; None when there is none."""
@@ -87,9 +86,25 @@ def module_name(plugin: object) -> str:
     return cast(ModuleType, plugin).__name__
 
 
-def recall_or_measure(key: str, measure: Callable[[], Fact], *, refresh: bool = False) -> Fact:
+FactCheck = Callable[[Fact], bool]
+"""Whether a cached fact has the form of what its measurement returns."""
+
+
+def is_fact(fact: Fact) -> bool:
+    """Return whether the value is one that a finding can have: the check of a kind of fact that has no other one."""
+    return has_form(fact.value, one_of(None, is_text, is_number))
+
+
+def with_form(value: Any, evidence: Any) -> FactCheck:
+    """Return the check of a kind of fact whose value and evidence have these forms; see zoo.runtime.json_form."""
+    return lambda fact: has_form(fact.value, value) and has_form(fact.evidence, evidence)
+
+
+def recall_or_measure(
+    key: str, measure: Callable[[], Fact], check: FactCheck = is_fact, *, refresh: bool = False
+) -> Fact:
     """Return the cached fact, or measure and cache it; with `refresh` it is always measured."""
-    known = None if refresh else recall(key)
+    known = None if refresh else recall(key, check)
     if known is not None:
         return known
     fact = measure()
@@ -97,23 +112,24 @@ def recall_or_measure(key: str, measure: Callable[[], Fact], *, refresh: bool = 
     return fact
 
 
-def recall(key: str) -> Fact | None:
-    """Return the cached fact of that key; None when there is none or its file is damaged."""
-    try:
-        data = json.loads(_path(key).read_text(encoding="utf-8"))
-        return Fact(data["value"], data["evidence"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def recall(key: str, check: FactCheck = is_fact) -> Fact | None:
+    """Return the cached fact of that key; None when there is none, its file is damaged, or it fails the check."""
+    data = storage.read_json(_path(key), _is_stored_fact)
+    fact = None if data is None else Fact(data["value"], data["evidence"])
+    if fact is not None and check(fact):
+        return fact
+    storage.expect_writes()
+    return None
 
 
 def keep(key: str, fact: Fact) -> None:
     """Cache the fact. When its file cannot be written, a later run measures again."""
-    text = json.dumps({"value": fact.value, "evidence": dict(fact.evidence)}, ensure_ascii=False)
-    try:
-        write_atomically(_path(key), text)
-    except OSError:
-        return
+    storage.keep_json(_path(key), {"value": fact.value, "evidence": dict(fact.evidence)})
+
+
+def _is_stored_fact(data: Any) -> bool:
+    return has_form(data, {"value": is_plain, "evidence": mapping_of(is_plain)})
 
 
 def _path(key: str) -> Path:
-    return state_folder("facts", key[:2]) / f"{key}.json"
+    return storage.state_folder("facts", key[:2]) / f"{key}.json"

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 from zoo.errors import CannotCheck
 from zoo.models import facts
 from zoo.models.build import device_kind, load_model, make_transform
-from zoo.models.facts import Fact
+from zoo.models.facts import Fact, with_form
 from zoo.models.subject import Subject
 from zoo.registry.card import Weights
 from zoo.runtime.environment import version_of
+from zoo.runtime.json_form import has_form, is_number
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -65,7 +66,7 @@ def logits(subject: Subject) -> tuple[float, ...]:
     does not take 3 channels or its output is not one row of finite numbers.
     """
     weights = subject.card.preferred_weights
-    fact = subject.fact(key(subject, weights), lambda: _measure(subject, weights))
+    fact = subject.fact(key(subject, weights), lambda: _measure(subject, weights), _IS_VALID)
     return tuple(float(value) for value in fact.evidence["logits"])
 
 
@@ -88,6 +89,9 @@ def tolerance(values: tuple[float, ...]) -> float:
     unit = 10.0 ** math.floor(math.log10(unrounded))
     # 1e-9, because the quotient of two equal powers of ten may be slightly more than 1
     return float(f"{math.ceil(unrounded / unit - 1e-9) * unit:.1g}")
+
+
+_IS_VALID = with_form(None, {"logits": lambda value: has_form(value, [is_number]) and 0 < len(value) <= LOGITS})
 
 
 def _measure(subject: Subject, weights: Weights) -> Fact:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.errors import NotHere, ZooError
 from zoo.models import facts
 from zoo.models.build import build_model, choose_device, load_model, refuse_code
-from zoo.models.facts import Fact
+from zoo.models.facts import Fact, FactCheck
 from zoo.registry.card import Builder, Card, Input, Weights
 from zoo.registry.catalog import Catalog, Member
 from zoo.runtime.engines import Options
@@ -52,7 +52,7 @@ class Settings:
     fetch: download weights. device: `auto`, `cpu`, `cuda:0`, `mps`. data: this machine's copies of data sets, by name.
     refresh: measure cached facts again. allow_code: run the factories that cards name (`builder: {library: python}`).
     remote: ask servers for the size and header of files. on_progress: called in this process with each event of a long
-    measurement.
+    measurement. may_measure: build, load and evaluate models in this process, which only workers do.
     """
 
     fetch: bool = False
@@ -62,7 +62,23 @@ class Settings:
     evaluation: Evaluation = Evaluation()
     allow_code: bool = False
     remote: bool = False
+    may_measure: bool = True
     on_progress: Callable[[Any], None] | None = field(default=None, compare=False, repr=False)
+
+
+class NotMeasured(Exception):
+    """Something is not known and would have to be measured, which the settings do not allow in this process.
+
+    It is not a ZooError: it says nothing about the card, and only the code that asks a worker catches it.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFiles:
+    """What was measured of a card's files, and what servers said about them, by the file's name in the card."""
+
+    artifacts: Mapping[str, Artifact]
+    remote: Mapping[str, RemoteFile | ZooError]
 
 
 @dataclass(frozen=True)
@@ -102,9 +118,22 @@ class Subject:
         channels, height, width = self.input.size or ()
         return (channels, height, width)
 
-    def fact(self, key: str, measure: Callable[[], Fact]) -> Fact:
-        """Return the cached fact, or measure and cache it; with `settings.refresh` it is always measured."""
-        return facts.recall_or_measure(key, measure, refresh=self.settings.refresh)
+    def fact(self, key: str, measure: Callable[[], Fact], check: FactCheck) -> Fact:
+        """Return the cached fact, or measure and cache it; with `settings.refresh` it is always measured.
+
+        Raises NotMeasured when it would have to be measured and the settings do not allow that.
+        """
+
+        def measure_if_allowed() -> Fact:
+            self.require_measuring()
+            return measure()
+
+        return facts.recall_or_measure(key, measure_if_allowed, check, refresh=self.settings.refresh)
+
+    def require_measuring(self) -> None:
+        """Raise NotMeasured unless the settings allow measuring in this process."""
+        if not self.settings.may_measure:
+            raise NotMeasured
 
     def artifact(self, weights: Weights) -> Artifact:
         """Return the measured file, even when it differs from the card.
@@ -133,10 +162,20 @@ class Subject:
         """The files that are already measured, in the card's order."""
         return tuple(self._artifacts[item.file] for item in self.card.weights if item.file in self._artifacts)
 
+    @property
+    def known_files(self) -> KnownFiles:
+        """What is known of the files so far: for a Subject of the same card in another process."""
+        return KnownFiles(dict(self._artifacts), dict(self._remote))
+
+    def learn(self, known: KnownFiles) -> None:
+        """Take over what another process knows of the files, so that both use the same ones."""
+        self._artifacts.update(known.artifacts)
+        self._remote.update(known.remote)
+
     def _measure(self, weights: Weights) -> Artifact:
         path = store.locate(self.card, weights)
         if path is not None:
-            return store.measure(weights, path)
+            return store.measure(weights, path, refresh=self.settings.refresh)
         if not self.settings.fetch and weights.urls:
             raise NotHere(
                 f"{weights.file} is not on this machine", where=str(weights.where), hint=f"zoo fetch {self.card.name}"
@@ -148,11 +187,13 @@ class Subject:
         """The architecture on the meta device, in eval mode: it has shapes, but no values."""
         from zoo.models.meta import meta_build
 
+        self.require_measuring()
         with meta_build():
             return build_model(self.builder, allow_code=self.settings.allow_code)
 
     def load_weights(self, weights: Weights) -> nn.Module:
         """Return the model with the file's weights, strictly loaded, in eval mode, on the settings' device."""
+        self.require_measuring()
         module = load_model(self.builder, self.artifact(weights), weights.rename, allow_code=self.settings.allow_code)
         return module.to(choose_device(self.settings.device))
 

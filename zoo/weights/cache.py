@@ -5,7 +5,9 @@ The time of a file's last use is the modification time of its record, see zoo.we
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -57,17 +59,18 @@ class Interrupted:
 
 @dataclass(frozen=True, slots=True)
 class CheckedBlob:
-    """A blob that was hashed. A wrong one has been moved to `quarantined`."""
+    """A blob that was hashed. A wrong one has been moved to `quarantined`; problem: why it could not be hashed."""
 
     entry: CachedFile
     sha256: str
     quarantined: Path | None = None
+    problem: str = ""
 
 
 def blobs() -> tuple[CachedFile, ...]:
-    """Return the files in the store, in the order of their digests."""
-    paths = sorted(path for path in (home() / "blobs").glob("*/*") if not path.name.startswith("."))
-    return tuple(_entry("blob", path, _used(path), origin_of(path)) for path in paths)
+    """Return the files in the store, in the order of their digests. Another process may remove some at the same time."""
+    paths = [path for folder in _entries(home() / "blobs") for path in _entries(folder)]
+    return _existing(_entry("blob", path, _used(path), origin_of(path)) for path in paths)
 
 
 def interrupted() -> tuple[Interrupted, ...]:
@@ -83,9 +86,12 @@ def interrupted() -> tuple[Interrupted, ...]:
 
 
 def verify(entries: Iterable[CachedFile], *, jobs: int) -> Iterator[CheckedBlob]:
-    """Hash each blob, `jobs` at a time, and compare it with its folder's name; wrong ones are quarantined."""
+    """Hash each blob, `jobs` at a time, and compare it with its folder's name; wrong ones are quarantined.
+
+    A blob that another process removes at the same time is left out.
+    """
     with ThreadPoolExecutor(max_workers=jobs) as pool:
-        yield from pool.map(_check_blob, entries)
+        yield from (checked for checked in pool.map(_check_blob, entries) if checked is not None)
 
 
 def removable(
@@ -118,10 +124,10 @@ def rest() -> tuple[CachedFile, ...]:
     """Return the files of downloads without a live writer, and the quarantined files."""
     writer, partial, quarantine = Writer.current(), home() / "partial", home() / "quarantine"
     live = {file.path.stem for file in partial_files(partial) if state_of(file, writer) == "live"}
-    paths = sorted(path for path in partial.glob("*") if not path.name.startswith(".") and path.stem not in live)
+    paths = [path for path in _entries(partial) if path.stem not in live and path.suffix != ".lock"]
     return (
-        *(_entry("partial", path, path) for path in paths if path.suffix != ".lock"),
-        *(_entry("quarantine", path, path) for path in sorted(quarantine.glob("*")) if path.is_file()),
+        *_existing(_entry("partial", path, path) for path in paths),
+        *_existing(_entry("quarantine", path, path) for path in _entries(quarantine)),
     )
 
 
@@ -137,43 +143,71 @@ def remove(entry: CachedFile) -> None:
     try:
         if entry.kind == "earlier version":
             upgrade.remove(entry.path)
-        elif entry.path.is_dir():
+        elif entry.path.is_dir() and not entry.path.is_symlink():
             shutil.rmtree(entry.path)
         else:
             entry.path.unlink(missing_ok=True)
-        if entry.kind == "blob" and not [path for path in entry.path.parent.iterdir() if not path.name.startswith(".")]:
+        if entry.kind == "blob" and not _entries(entry.path.parent):
             record_path(entry.path).unlink(missing_ok=True)
             earlier_record_path(entry.path).unlink(missing_ok=True)
             with suppress(OSError):
                 entry.path.parent.rmdir()
+    except FileNotFoundError:  # another process has removed it
+        return
     except OSError as error:
         raise CannotCheck(f"cannot remove: {error.strerror or error}", where=str(entry.path)) from error
 
 
-def _check_blob(entry: CachedFile) -> CheckedBlob:
-    size_bytes, sha256 = store.digest(entry.path)
-    if sha256 == entry.sha256:
-        return CheckedBlob(entry, sha256)
-    reason = f"the file changed in the store: its sha256 was {entry.sha256}"
-    quarantined = store.quarantine(
-        entry.path, entry.path.name, size_bytes=size_bytes, sha256=sha256, origin=entry.origin, reason=reason
-    )
+def _check_blob(entry: CachedFile) -> CheckedBlob | None:
+    """Hash a blob; None when it does not exist any more."""
+    try:
+        size_bytes, sha256 = store.digest(entry.path)
+        if sha256 == entry.sha256:
+            return CheckedBlob(entry, sha256)
+        reason = f"the file changed in the store: its sha256 was {entry.sha256}"
+        quarantined = store.quarantine(
+            entry.path, entry.path.name, size_bytes=size_bytes, sha256=sha256, origin=entry.origin, reason=reason
+        )
+    except CannotCheck as error:
+        return CheckedBlob(entry, "", problem=error.what) if os.path.lexists(entry.path) else None
     return CheckedBlob(entry, sha256, quarantined)
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what is in a folder, sorted, without names that start with a dot; empty when it is not a readable folder."""
+    with suppress(OSError):
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return []
+
+
+def _existing(entries: Iterable[CachedFile | None]) -> tuple[CachedFile, ...]:
+    return tuple(entry for entry in entries if entry is not None)
 
 
 def _used(blob: Path) -> Path:
     """Return the path with the time of a blob's last use: its record, or else its folder (see upgrade.remove)."""
     paths = (record_path(blob), earlier_record_path(blob))
-    return next((path for path in paths if path.exists()), blob.parent)
+    return next((path for path in paths if os.path.lexists(path)), blob.parent)
 
 
 def _entry(
     kind: Literal["blob", "partial", "quarantine", "earlier version"], path: Path, used: Path, origin: str = ""
-) -> CachedFile:
-    status = path.stat()
-    size_bytes = (
-        sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else status.st_size
-    )
+) -> CachedFile | None:
+    """Return what is at a path, which may be no regular file; None when it does not exist any more."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    size_bytes = _folder_bytes(path) if stat.S_ISDIR(status.st_mode) else status.st_size
     with suppress(OSError):
-        return CachedFile(kind, path, size_bytes, used.stat().st_mtime, origin)
+        return CachedFile(kind, path, size_bytes, used.lstat().st_mtime, origin)
     return CachedFile(kind, path, size_bytes, status.st_mtime, origin)
+
+
+def _folder_bytes(folder: Path) -> int:
+    size_bytes = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                size_bytes += os.lstat(os.path.join(place, name)).st_size  # noqa: PTH118  # for each of many files
+    return size_bytes

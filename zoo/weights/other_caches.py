@@ -19,10 +19,10 @@ def paths(weights: Weights) -> Iterator[tuple[Path, str]]:
     Each path comes with the name of its cache. Source: torch.hub.get_dir and huggingface_hub.constants, read
     2026-11-24. A blob of the Hugging Face cache that is in Git LFS or Xet is named by its sha256.
     """
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    torch_home = Path(os.environ.get("TORCH_HOME") or caches / "torch").expanduser()
-    hf_home = Path(os.environ.get("HF_HOME") or caches / "huggingface").expanduser()
-    hf_cache = Path(os.environ.get("HF_HUB_CACHE") or hf_home / "hub").expanduser()
+    caches = _folder("XDG_CACHE_HOME", Path("~/.cache"))
+    torch_home = _folder("TORCH_HOME", caches / "torch")
+    hf_home = _folder("HF_HOME", caches / "huggingface")
+    hf_cache = _folder("HF_HUB_CACHE", hf_home / "hub")
     candidates = [(torch_home / "hub" / "checkpoints" / weights.file, "torch hub's checkpoints")]
     candidates += [
         (path, "the Hugging Face cache") for path in sorted(hf_cache.glob(f"models--*/blobs/{weights.sha256}*"))
@@ -51,3 +51,8 @@ def link_or_copy(path: Path) -> Path:
         except OSError as error:
             raise cannot_write(folder, error) from error
     return target
+
+
+def _folder(variable: str, default: Path) -> Path:
+    """Return the folder in a variable, or the default, as torch and huggingface_hub do."""
+    return Path(os.path.expanduser(os.environ.get(variable) or default))  # noqa: PTH111  # Path's raises for an unknown user

@@ -1,4 +1,4 @@
-"""Keep a record of each file in the store: where it came from, and the size and time that show whether it has changed.
+"""Keep a record of each file in the store: its digest, the stamp that shows whether it has changed, where it came from.
 
 A record is beside its file, in `.record-2.json`; its modification time is the time of the last use. A file without a
 record is complete too, and is hashed again.
@@ -14,19 +14,27 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from zoo.runtime.storage import home, write_atomically
+from zoo.runtime.json_form import has_form, is_sha256, is_text, one_of
+from zoo.runtime.storage import home, read_file, read_json, write_json
+from zoo.weights.contents import Stamp
 
 FILE_NAME, EARLIER_FILE_NAME = ".record-2.json", ".record.json"
 """The names of records, and of those of zoo 0.1, which are not trusted: their files are hashed again."""
+MAX_BYTES = 1 << 20
+"""A record has less than 3,000 bytes."""
+_STAMP = dict.fromkeys(("inode", "size_bytes", "mtime_ns", "ctime_ns"), lambda value: type(value) is int)
+_RECORD = {"record": 2, "sha256": is_sha256, "stamp": one_of(None, _STAMP), "origin": is_text, "stored": is_text}
 
 
 @dataclass(frozen=True, slots=True)
 class BlobRecord:
-    """The measured digest and size of a file in the store, where it came from, and when it was stored."""
+    """The digest of a file in the store, its stamp when it was hashed, where it came from, and when it was recorded.
+
+    stamp: None for a file that another tool may change; it is hashed when it is used.
+    """
 
     sha256: str
-    size_bytes: int
-    mtime_ns: int
+    stamp: Stamp | None
     origin: str
     stored: str
 
@@ -56,37 +64,35 @@ def origin_of(blob: Path) -> str:
         return record.origin
     earlier = _load(earlier_record_path(blob))
     origin = earlier.get("origin") if isinstance(earlier, dict) else None
-    return origin if isinstance(origin, str) else ""
+    return origin if isinstance(origin, str) and is_text(origin) else ""
 
 
 def current_record(path: Path) -> BlobRecord | None:
     """Return the record of a file in the store; None when the file has changed since, or has no valid record."""
     record = _read_record(path) if is_blob(path) else None
-    if record is None:
-        return None
-    return record if (record.size_bytes, record.mtime_ns) == stamp(path.stat()) else None
-
-
-def write_record(blob: Path, sha256: str, origin: str) -> None:
-    """Write the record of a file in the store. Errors are ignored: without a record the file is only hashed again."""
-    record = BlobRecord(sha256, *stamp(blob.stat()), origin, time_now())
     with suppress(OSError):
-        write_atomically(record_path(blob), json.dumps({"record": 2, **asdict(record)}))
+        return record if record is not None and record.stamp == Stamp.of(path.stat()) else None
+    return None
+
+
+def write_record(blob: Path, sha256: str, origin: str, stamp: Stamp | None) -> None:
+    """Write the record of a file in the store. Errors are ignored: without a record the file is only hashed again."""
+    record = BlobRecord(sha256, stamp, origin, time_now())
+    with suppress(OSError, ValueError):
+        write_json(record_path(blob), {"record": 2, **asdict(record)})
         earlier_record_path(blob).unlink(missing_ok=True)
 
 
-def note_use(blob: Path, sha256: str, origin: str) -> None:
+def note_use(blob: Path) -> None:
     """Set the time of a record, which `zoo cache prune` reads. Errors are ignored: another user may own the store."""
     with suppress(OSError):
-        if current_record(blob) is None:
-            write_record(blob, sha256, origin)
-        else:
-            os.utime(record_path(blob))
+        os.utime(record_path(blob))
 
 
-def stamp(status: os.stat_result) -> tuple[int, int]:
-    """Return a file's size in bytes and modification time in ns, which show whether it has changed."""
-    return status.st_size, status.st_mtime_ns
+def forget(blob: Path) -> None:
+    """Remove the record of a file whose bytes are no longer those of the record."""
+    with suppress(OSError):
+        record_path(blob).unlink(missing_ok=True)
 
 
 def time_now() -> str:
@@ -95,23 +101,17 @@ def time_now() -> str:
 
 
 def _read_record(blob: Path) -> BlobRecord | None:
-    match _load(record_path(blob)):
-        case {
-            "record": 2,
-            "sha256": str(sha256),
-            "size_bytes": int(size_bytes),
-            "mtime_ns": int(mtime_ns),
-            "origin": str(origin),
-            "stored": str(stored),
-        }:
-            return BlobRecord(sha256, size_bytes, mtime_ns, origin, stored)
-    return None
+    data = read_json(record_path(blob), lambda value: has_form(value, _RECORD), max_bytes=MAX_BYTES)
+    if data is None or data["sha256"] != blob.parent.name:
+        return None
+    stamp = None if data["stamp"] is None else Stamp(**data["stamp"])
+    return BlobRecord(data["sha256"], stamp, data["origin"], data["stored"])
 
 
 def _load(path: Path) -> Any:
     """Return the JSON value in a file; None when it is not readable."""
+    content = read_file(path, MAX_BYTES)
     try:
-        # Reading a pipe would block.
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except (OSError, ValueError, RecursionError):
+        return None if content is None else json.loads(content)
+    except (ValueError, RecursionError):
         return None

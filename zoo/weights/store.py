@@ -3,7 +3,7 @@
 Below `home()`:
 
     blobs/<sha256>/<file>           a complete and verified file: read-only, no symlink, put there by one rename
-    blobs/<sha256>/.record-2.json   where it came from, and the size and time that show a change; see records
+    blobs/<sha256>/.record-2.json   where it came from, and what shows that it has changed; see records
     partial/                        part files of running and interrupted downloads; see transfer
     quarantine/                     files that did not match their card, each with a JSON file that gives the reason
 
@@ -13,9 +13,7 @@ downloads a file that is not here.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,10 +21,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from zoo.errors import CannotCheck, NotHere, TransferFailed, UsageError, WrongContent, ZooError
+from zoo.errors import CannotCheck, NotHere, TransferFailed, WrongContent, ZooError
+from zoo.registry import files
 from zoo.registry.card import Card, Weights
-from zoo.runtime.storage import home, write_atomically
+from zoo.runtime.storage import clear_way, home, write_atomically
 from zoo.weights import other_caches, records
+from zoo.weights.contents import FileDigest, Stamp, copy_file, measure_file
 from zoo.weights.sources import Sources, redact_url
 from zoo.weights.transfer.connections import HEAD_BYTES, DownloadContext, DownloadProgress, DownloadRequest
 from zoo.weights.transfer.download import transfer
@@ -35,7 +35,6 @@ from zoo.weights.transfer.partial import cannot_write, folder_in_home, sync
 from zoo.weights.transfer.policy import RetryPolicy, sniff_type
 
 WRONG_FILE_TRIES = 3
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,38 +52,54 @@ class Artifact:
     """The URL that it came from, without credentials, or `beside the card`, or the name of another cache."""
     evidence: tuple[str, ...] = ()
     """Notes for the report: when it was measured, which mirrors failed, that the card's digest is short."""
+    stamp: Stamp | None = None
+    """What shows that the file is unchanged since it was measured; without one, whoever reads the file hashes it again."""
+
+    @property
+    def measured(self) -> FileDigest:
+        """What was measured of the bytes."""
+        return FileDigest(self.size_bytes, self.sha256, self.stamp)
 
 
 def locate(card: Card, weights: Weights) -> Path | None:
     """Return the path of the file on this machine, or None: beside the card when it has no URL, or in the store.
 
     Neither reads nor downloads the file. A file beside the card is found by its name; a file in the store by the card's
-    digest or its first digits, or, without a digest, by the URL that it came from. Raises UsageError when the card's
-    file name has a path, CannotCheck when the store is not readable.
+    digest or its first digits, or, without a digest, by the URL that it came from. Raises CardError when the card's file
+    name has a path, or the file beside the card is not a regular one there; CannotCheck when the store is not readable.
     """
-    path = card.path.absolute().parent / _plain_name(weights)
-    if not weights.urls and path.is_file():
-        return path
-    return next(iter(_stored_paths(weights)), None)
+    return _path_beside_card(card, weights) or next(iter(_stored_paths(weights)), None)
 
 
-def measure(weights: Weights, path: Path) -> Artifact:
+def measure(weights: Weights, path: Path, *, refresh: bool = False) -> Artifact:
     """Measure the size and sha256 of the file, without comparing them with the card.
 
-    A file in the store that has not changed since it was measured is not read again.
+    A file in the store that has not changed since it was measured is not read again, except with `refresh`.
     Raises CannotCheck when the file is not readable or changes at the same time.
     """
-    record = records.current_record(path)
-    if record is not None:
+    record = None if refresh else records.current_record(path)
+    if record is not None and record.stamp is not None:
         evidence = (f"measured {record.stored}, unchanged since",)
-        return _artifact(weights, path, record.size_bytes, record.sha256, record.origin, evidence)
-    size_bytes, sha256 = digest(path)
+        measured = FileDigest(record.stamp.size_bytes, record.sha256, record.stamp)
+        return _artifact(weights, path, measured, record.origin, evidence)
+    measured = measure_file(path)
     if not records.is_blob(path):
-        return _artifact(weights, path, size_bytes, sha256, "beside the card")
+        return _artifact(weights, path, measured, "beside the card")
     origin = records.origin_of(path) or "the store"
-    if sha256 == path.parent.name:
-        records.note_use(path, sha256, origin)
-    return _artifact(weights, path, size_bytes, sha256, origin)
+    if measured.sha256 == path.parent.name:
+        records.write_record(path, measured.sha256, origin, measured.stamp)
+    else:
+        records.forget(path)
+    return _artifact(weights, path, measured, origin)
+
+
+def measure_copy(weights: Weights, path: Path, target: Path) -> Artifact:
+    """Copy the file to a new one, and return the copy with its size and sha256, without comparing them with the card.
+
+    Raises CannotCheck as `contents.copy_file` does.
+    """
+    origin = (records.origin_of(path) or "the store") if records.is_blob(path) else "beside the card"
+    return _artifact(weights, target, copy_file(path, target), origin)
 
 
 def disagreement(weights: Weights, size_bytes: int, sha256: str) -> str:
@@ -97,22 +112,9 @@ def disagreement(weights: Weights, size_bytes: int, sha256: str) -> str:
 
 
 def digest(path: Path) -> tuple[int, str]:
-    """Return the size in bytes and the sha256 of a file, which is read once, block by block.
-
-    Raises CannotCheck when it is not readable, or changes at the same time.
-    """
-    hasher, block = hashlib.sha256(), memoryview(bytearray(_BLOCK_BYTES))
-    try:
-        with path.open("rb", buffering=0) as file:
-            before = records.stamp(os.fstat(file.fileno()))
-            while count := file.readinto(block):
-                hasher.update(block[:count])
-            if records.stamp(os.fstat(file.fileno())) != before:
-                what = f"{path.name} changed while zoo was reading it"
-                raise CannotCheck(what, where=str(path), hint="run the command again")
-    except OSError as error:
-        raise CannotCheck(f"cannot read {path.name}: {error.strerror}", where=str(path)) from error
-    return before[0], hasher.hexdigest()
+    """Return the size in bytes and the sha256 of a file. Raises as `measure_file` does."""
+    measured = measure_file(path)
+    return measured.size_bytes, measured.sha256
 
 
 def fetch(
@@ -238,8 +240,8 @@ def _fetch(card: Card, weights: Weights, context: DownloadContext, *, offline: b
 
 
 def _from_card_folder(card: Card, weights: Weights) -> Artifact | None:
-    path = card.path.absolute().parent / _plain_name(weights)
-    if weights.urls or not path.is_file():
+    path = _path_beside_card(card, weights)
+    if path is None:
         return None
     artifact = measure(weights, path)
     wrong = disagreement(weights, artifact.size_bytes, artifact.sha256)
@@ -253,7 +255,7 @@ def _from_store(weights: Weights) -> Artifact | None:
     for path in _stored_paths(weights):
         artifact = measure(weights, path)
         if artifact.sha256 == path.parent.name:
-            records.note_use(path, artifact.sha256, artifact.origin)
+            records.note_use(path)
             return artifact
         reason = f"the file changed in the store: its sha256 was {path.parent.name}"
         _quarantine_artifact(path, artifact, reason)
@@ -266,9 +268,9 @@ def _from_other_caches(weights: Weights) -> Artifact | None:
         return None
     for path, origin in other_caches.paths(weights):
         target = other_caches.link_or_copy(path)
-        size_bytes, sha256 = digest(target)
-        if not disagreement(weights, size_bytes, sha256):
-            return _place(target, _artifact(weights, path, size_bytes, sha256, origin))
+        measured = measure_file(target)
+        if not disagreement(weights, measured.size_bytes, measured.sha256):
+            return _place(target, _artifact(weights, path, measured, origin))
         target.unlink()
     return None
 
@@ -282,7 +284,8 @@ def _from_addresses(weights: Weights, request: DownloadRequest, context: Downloa
     urls, digests, notes = list(weights.urls), set[str](), list[str]()
     while True:
         downloaded = transfer(replace(request, urls=tuple(urls)), folder_in_home("partial"), context)
-        artifact = _artifact(weights, downloaded.part.path, downloaded.size_bytes, downloaded.sha256, downloaded.url)
+        measured = FileDigest(downloaded.size_bytes, downloaded.sha256, None)
+        artifact = _artifact(weights, downloaded.part.path, measured, downloaded.url)
         artifact = replace(artifact, evidence=(*artifact.evidence, *notes, *downloaded.notes))
         downloaded.part.close()
         if not downloaded.part.path.exists():  # another process considered this one gone, and took the part over
@@ -348,13 +351,18 @@ def _place(path: Path, artifact: Artifact) -> Artifact:
     try:
         with suppress(PermissionError):  # a link to another user's file
             path.chmod(0o444)
+        if target.is_dir():  # not of zoo
+            clear_way(target)
         path.replace(target)
         sync(target.parent)
         sync(target.parent.parent)
+        status = target.stat()
     except OSError as error:
         raise cannot_write(target.parent, error) from error
-    records.write_record(target, artifact.sha256, artifact.origin)
-    return replace(artifact, path=target)
+    # The other tool may have changed a linked file since it was hashed, and moving it has changed its stamp.
+    stamp = Stamp.of(status) if status.st_nlink == 1 else None
+    records.write_record(target, artifact.sha256, artifact.origin, stamp)
+    return replace(artifact, path=target, stamp=stamp)
 
 
 def _quarantine_artifact(path: Path, artifact: Artifact, reason: str) -> Path:
@@ -368,23 +376,24 @@ def _head(path: Path) -> bytes:
 
 
 def _artifact(
-    weights: Weights, path: Path, size_bytes: int, sha256: str, origin: str, evidence: tuple[str, ...] = ()
+    weights: Weights, path: Path, measured: FileDigest, origin: str, evidence: tuple[str, ...] = ()
 ) -> Artifact:
-    if weights.sha256 is not None and len(weights.sha256) < len(sha256):
+    if weights.sha256 is not None and len(weights.sha256) < len(measured.sha256):
         evidence = (*evidence, f"weak: the card has only {len(weights.sha256)} of 64 digits")
     if weights.sha256 is None:
         evidence = (*evidence, "unverified: the card has no sha256")
-    return Artifact(path, weights.file, weights.format, size_bytes, sha256, origin, evidence)
+    size_bytes, sha256 = measured.size_bytes, measured.sha256
+    return Artifact(path, weights.file, weights.format, size_bytes, sha256, origin, evidence, measured.stamp)
 
 
 def _plain_name(weights: Weights) -> str:
-    if weights.file in {"", ".", ".."} or "/" in weights.file or "\\" in weights.file or weights.file.startswith("."):
-        raise UsageError(
-            f"{weights.file!r} is not a plain file name",
-            where=str(weights.where["file"]),
-            hint="give a name without a path",
-        )
-    return weights.file
+    return files.plain_name(weights.file, str(weights.where["file"]))
+
+
+def _path_beside_card(card: Card, weights: Weights) -> Path | None:
+    """Return the path of the file in the card's folder; None when it has URLs, or is not there."""
+    _plain_name(weights)
+    return None if weights.urls else files.path_beside(card.path, weights.file, str(weights.where["file"]))
 
 
 def _stored_paths(weights: Weights) -> list[Path]:
@@ -418,5 +427,5 @@ def _files(folder: Path, preferred: str) -> list[Path]:
     """Return the files in a blob's folder, which all have the same bytes, the preferred name first."""
     if not folder.is_dir():
         return []
-    names = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    names = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
     return sorted(names, key=lambda path: path.name != preferred)

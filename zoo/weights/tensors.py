@@ -1,39 +1,41 @@
 """Read the tensors of a weights file by the architecture's names, and compare them with a module, key by key.
 
 Only `weights_only` loading and safetensors are used: no code in a pickle is executed. Wrappers and prefixes around the
-tensors are removed, and each such step is noted for the findings.
+tensors are removed, and each such step is noted for the findings. The bytes are read once, and are those that were measured.
 """
 
 from __future__ import annotations
 
-import re
-import struct
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
-from zoo.errors import WrongContent
+from zoo.errors import CannotCheck, WrongContent
 from zoo.registry.card import Rename
+from zoo.runtime.limits import is_out_of_memory
+from zoo.weights.contents import read_measured
+from zoo.weights.headers import DTYPES, LENGTH_BYTES, MAX_DIMENSIONS, TensorEntry, header_bytes, parse_entries
+from zoo.weights.pickles import load_pickle
+from zoo.weights.renames import listed, under_own_names
 from zoo.weights.store import Artifact
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
 
-T = TypeVar("T")
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 """The keys under which training scripts store a state dict; the first one in a file is used. Averaged weights come
 before the last ones, as in timm's load_state_dict (timm/models/_helpers.py, 1.0.31, seen 2026-11-24)."""
-PREFIXES = ("module.", "_orig_mod.")
-"""The prefixes that torch.nn.DataParallel and torch.compile add to every name."""
-MAX_HEADER_BYTES = 25_000_000
-"""A longer safetensors header is rejected, not parsed: a tensor takes about 100 bytes of it. huggingface_hub has the
-same limit (constants.py, SAFETENSORS_MAX_HEADER_LENGTH, 2.4.0, seen 2026-11-24)."""
-MAX_NAMES = 4
-"""How many of the differing keys a message names."""
+MAX_COPIES, FREE_BYTES = 16, 64 << 20
+"""Tensors may share their bytes: in a file they take at most so many times its size, and FREE_BYTES. Some models use a block
+a dozen times; a pickle of 1 kB can have a tensor of 1 TB."""
+VARIANCE = "running_var"
+"""The end of the name of batch norm's variances (torch.nn.BatchNorm2d). Below zero, their square root is NaN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,59 +53,32 @@ class Contents:
 def read(artifact: Artifact, renames: Sequence[Rename] = ()) -> Contents:
     """Read the tensors of a file without executing any code.
 
-    Raises WrongContent when the file is damaged, does not contain a state dict, would run code when unpickled, or when
-    two of its tensors would get the same name.
+    Raises WrongContent when the file changed after it was measured, is damaged, does not contain a state dict, would run
+    code when unpickled, or when two of its tensors would get the same name; CannotCheck when it needs more memory than there
+    is, or has tensors that zoo does not read: sparse, quantized or nested ones.
     """
-    if is_safetensors(artifact.path):
-        tensors, renamed = under_own_names(_read_safetensors(artifact.path), renames)
+    content = read_measured(artifact.path, artifact.file, artifact.measured)
+    if _is_safetensors(content):
+        tensors, renamed = under_own_names(_read_safetensors(content, artifact.file), renames)
         return Contents(tensors, "safetensors", renamed)
-    stored = _read_pickle(artifact.path)
+    stored = load_pickle(content, artifact.file)
     notes: tuple[str, ...] = ()
     wrappers = [name for name in WRAPPERS if isinstance(stored.get(name), Mapping)]
     if wrappers:
         stored = stored[wrappers[0]]
         notes = (f"read from `{wrappers[0]}`", *(f"ignored `{name}`" for name in wrappers[1:]))
-    tensors, renamed = under_own_names(_only_tensors(stored, artifact.file), renames)
+    tensors, renamed = under_own_names(_only_tensors(stored, artifact), renames)
     return Contents(tensors, "pickle", (*notes, *renamed))
-
-
-def under_own_names(named: Mapping[str, T], renames: Sequence[Rename]) -> tuple[dict[str, T], tuple[str, ...]]:
-    """Return the values by the architecture's names instead of the file's, and a note for each step.
-
-    Common prefixes are removed, then the renames are applied in order. Raises WrongContent when a rename is not a valid
-    regular expression, or gives two tensors the same name.
-    """
-    values, notes = dict(named), list[str]()
-    while prefix := next((item for item in PREFIXES if values and all(name.startswith(item) for name in values)), ""):
-        values = {name.removeprefix(prefix): value for name, value in values.items()}
-        notes.append(f"removed `{prefix}` from every name")
-    for rename in renames:
-        count, values = len(values), _apply(rename, values)
-        step = (
-            "renamed tensors" if rename.replacement is not None else f"removed {count - len(values)} of {count} tensors"
-        )
-        notes.append(f"`{rename.pattern}` {step}")
-    return values, tuple(notes)
-
-
-def _apply(rename: Rename, named: Mapping[str, T]) -> dict[str, T]:
-    if rename.replacement is None:
-        return {name: value for name, value in named.items() if not _has(rename, name)}
-    names = {name: _substituted(rename, name) for name in named}
-    twice = [name for name, count in Counter(names.values()).items() if count > 1]
-    if twice:
-        what = f"the rename {rename.pattern!r} gives two tensors the same name: {_listed(twice)}"
-        raise WrongContent(what, where=str(rename.where))
-    return {names[name]: value for name, value in named.items()}
 
 
 def others(artifact: Artifact, renames: Sequence[Rename] = ()) -> Mapping[str, Mapping[str, Tensor]]:
     """Return the further state dicts of a training script's file, which `read` ignores, by their keys in the file."""
-    if is_safetensors(artifact.path):
+    content = read_measured(artifact.path, artifact.file, artifact.measured)
+    if _is_safetensors(content):
         return {}
-    stored = _read_pickle(artifact.path)
+    stored = load_pickle(content, artifact.file)
     wrappers = [name for name in WRAPPERS if isinstance(stored.get(name), Mapping)][1:]
-    return {name: under_own_names(_only_tensors(stored[name], artifact.file), renames)[0] for name in wrappers}
+    return {name: under_own_names(_only_tensors(stored[name], artifact), renames)[0] for name in wrappers}
 
 
 def is_safetensors(path: Path) -> bool:
@@ -112,7 +87,7 @@ def is_safetensors(path: Path) -> bool:
     Source: github.com/huggingface/safetensors, README, "Format", seen 2026-11-24.
     """
     with path.open("rb") as file:
-        return file.read(9)[8:9] == b"{"
+        return _is_safetensors(file.read(LENGTH_BYTES + 1))
 
 
 def main_dtype(tensors: Mapping[str, Tensor]) -> str:
@@ -124,30 +99,61 @@ def main_dtype(tensors: Mapping[str, Tensor]) -> str:
 
 
 def refuse_unsound(tensors: Mapping[str, Tensor], file: str) -> None:
-    """Raise WrongContent with the names of the tensors of `file` that contain NaN or Inf."""
-    broken = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not _is_finite(tensor)]
-    if broken:
-        verb = "contain" if len(broken) > 1 else "contains"
+    """Raise WrongContent with the names of the tensors of `file` that have values which no trained model has.
+
+    These are NaN, Inf, variances below zero, and booleans of another byte than 0 and 1.
+    """
+    for is_wrong, what, hint in (
+        (_is_not_finite, "NaN or Inf", "ask the publisher for corrected weights"),
+        (_is_not_boolean, "booleans that are neither true nor false", "ask the publisher for corrected weights"),
+    ):
+        broken = [name for name, tensor in tensors.items() if is_wrong(tensor)]
+        if broken:
+            verb = "contain" if len(broken) > 1 else "contains"
+            raise WrongContent(f"{_counted(broken, 'tensor')} of {file} {verb} {what}: {listed(broken)}", hint=hint)
+    negative = [name for name, tensor in tensors.items() if name.endswith(VARIANCE) and _has_negative(tensor)]
+    if negative:
+        verb = "have" if len(negative) > 1 else "has"
         raise WrongContent(
-            f"{_counted(broken, 'tensor')} of {file} {verb} NaN or Inf: {_listed(broken)}",
+            f"{_counted(negative, 'variance')} of {file} {verb} values below zero: {listed(negative)}",
             hint="ask the publisher for corrected weights",
         )
 
 
 def zeros(tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """Return the names of the floating-point tensors whose elements are all zero."""
-    return tuple(name for name, value in tensors.items() if value.is_floating_point() and not bool(value.any()))
+    """Return the names of the tensors whose elements are all zero: those with fractions, and those of 2 dimensions and more."""
+    return tuple(
+        name
+        for name, tensor in tensors.items()
+        if tensor.numel() and (tensor.dim() > 1 or _kind(tensor.dtype) in _FRACTIONS) and _is_zero(tensor)
+    )
+
+
+def without_fractions(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Return the names of the tensors of 2 dimensions and more with whole numbers, where an architecture has fractions."""
+    return tuple(
+        name
+        for name, tensor in tensors.items()
+        if tensor.dim() > 1 and _kind(tensor.dtype) not in _FRACTIONS and _kind(expected[name].dtype) in _FRACTIONS
+    )
 
 
 def fit(module: nn.Module, tensors: Mapping[str, Tensor], file: str) -> None:
     """Load the tensors into the module. Raises WrongContent with the keys and shapes that differ."""
     refuse_misfit(module, tensors, file)
-    module.load_state_dict(dict(tensors), strict=True)
+    try:
+        module.load_state_dict(dict(tensors), strict=True)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise WrongContent(f"the tensors of {file} do not load into the architecture: {reason}") from error
 
 
 def refuse_misfit(module: nn.Module, tensors: Mapping[str, Tensor], file: str) -> None:
     """Raise WrongContent with the keys and shapes that differ between the tensors of `file` and the module's."""
-    different = misfit(shapes(module.state_dict()), shapes(tensors))
+    expected = module.state_dict()
+    different = misfit(shapes(expected), shapes(tensors)) or misfit_types(expected, tensors)
     if different:
         raise WrongContent(f"the tensors of {file} do not fit the architecture: {different}")
 
@@ -181,7 +187,34 @@ def misfit(expected: Shapes, actual: Shapes) -> str:
             if name in actual and actual[name] != shape
         ],
     }
-    return "; ".join(f"{len(names)} {word}: {_listed(names)}" for word, names in differing.items() if names)
+    return "; ".join(f"{len(names)} {word}: {listed(names)}" for word, names in differing.items() if names)
+
+
+def misfit_types(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> str:
+    """Return which tensors have a type that torch does not turn into the architecture's; empty when there is none.
+
+    It drops the imaginary part of complex numbers without an error, so these do not fit either. The names are the same.
+    """
+    differing = [
+        f"{name} is {_dtype(tensor)}, not {_dtype(expected[name])}"
+        for name, tensor in tensors.items()
+        if tensor.dtype != expected[name].dtype and not _can_become(tensor.dtype, expected[name].dtype)
+    ]
+    return f"{len(differing)} of another type: {listed(differing)}" if differing else ""
+
+
+def _can_become(dtype: torch.dtype, expected: torch.dtype) -> bool:
+    import torch
+
+    if dtype.is_complex and not expected.is_complex:
+        return False
+    try:
+        torch.empty(1, dtype=expected).copy_(
+            torch.empty(1, dtype=torch.uint8).expand(dtype.itemsize).clone().view(dtype)
+        )
+    except RuntimeError:  # such as NotImplementedError for types of less than a byte
+        return False
+    return True
 
 
 def difference(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> str:
@@ -191,11 +224,11 @@ def difference(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> str
     """
     names = set(first).symmetric_difference(second)
     if names:
-        return f"{_counted(sorted(names), 'tensor')} only in one of them: {_listed(sorted(names))}"
+        return f"{_counted(sorted(names), 'tensor')} only in one of them: {listed(sorted(names))}"
     differing = [name for name in first if not _same_bits(*_in_one_type(first[name], second[name]))]
     if differing:
         verb = "differ" if len(differing) > 1 else "differs"
-        return f"{_counted(differing, 'tensor')} {verb}: {_listed(differing)}"
+        return f"{_counted(differing, 'tensor')} {verb}: {listed(differing)}"
     return ""
 
 
@@ -251,106 +284,147 @@ def _same_bits(first: Tensor, second: Tensor) -> bool:
 
 
 def _in_one_type(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    if first.element_size() > second.element_size():
-        return first.to(second.dtype).contiguous(), second.contiguous()
-    return first.contiguous(), second.to(first.dtype).contiguous()
+    """Return the tensors with equal types if their kinds are equal: fractions in the narrower type, whole numbers in the wider.
+
+    A float32 of 0.3 is not equal to an int8 of 0.
+    """
+    if _kind(first.dtype) != _kind(second.dtype):
+        return first, second
+    narrow, wide = sorted((first.dtype, second.dtype), key=lambda dtype: dtype.itemsize)
+    dtype = narrow if _kind(narrow) in _FRACTIONS else wide
+    return first.to(dtype).contiguous(), second.to(dtype).contiguous()
 
 
 # --- reading ------------------------------------------------------------------------------------------------------
 
 
-def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def _is_safetensors(head: bytes | memoryview) -> bool:
+    return head[LENGTH_BYTES : LENGTH_BYTES + 1] == b"{"
 
-    with path.open("rb") as file:
-        header_bytes(path.name, file.read(8), path.stat().st_size)
+
+def _read_safetensors(content: memoryview, file: str) -> Mapping[str, Tensor]:
+    """Return the tensors, which use the memory of `content` where the bytes of their elements are aligned in it."""
+    start = LENGTH_BYTES + header_bytes(file, content, len(content))
+    entries = parse_entries(file, content[LENGTH_BYTES:start], len(content) - start)
     try:
-        tensors: Mapping[str, Tensor] = load_file(path)
-    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError, AttributeError) as error:
-        raise WrongContent(f"{path.name} is not a valid safetensors file: {error}") from error
-    return tensors
+        return {entry.name: _tensor(content[start:], entry, file) for entry in entries}
+    except (RuntimeError, ValueError, OverflowError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise CannotCheck(
+                f"not enough memory to load {file}", hint="run it on a machine with more memory"
+            ) from error
+        raise WrongContent(f"{file} is not a valid safetensors file: {error}") from error
 
 
-def header_bytes(file: str, head: bytes, size_bytes: int | None) -> int:
-    """Return the length of a safetensors header in bytes, from the first 8 bytes of the file (`head`).
-
-    Raises WrongContent when the header is longer than the file or than MAX_HEADER_BYTES.
-    """
-    if len(head) < 8:
-        raise WrongContent(f"{file} is not a valid safetensors file: it has only {len(head)} bytes")
-    length = int.from_bytes(head[:8], "little")
-    if size_bytes is not None and length + 8 > size_bytes:
-        what = f"{file} is not a valid safetensors file: its header has {length} bytes, the whole file {size_bytes}"
-        raise WrongContent(what)
-    if length > MAX_HEADER_BYTES:
-        raise WrongContent(f"the header of {file} has {length} bytes, more than the limit of {MAX_HEADER_BYTES}")
-    return length
-
-
-def _read_pickle(path: Path) -> Mapping[Any, Any]:
-    import argparse
-    import pickle
-    import warnings
-
+def _tensor(body: memoryview, entry: TensorEntry, file: str) -> Tensor:
     import torch
 
-    try:
-        # timm's training checkpoints hold their arguments beside the tensors; a Namespace does nothing.
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about an unusual pickle protocol: damaged files are reported below
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).partition("\n")[0][:200]
-        raise WrongContent(
-            f"{path.name} cannot be loaded without executing code, which zoo never does: {reason}",
-            hint="ask the publisher for a safetensors file, or for a file with only tensors",
-        ) from error
-    except _DAMAGE as error:
-        raise WrongContent(
-            f"{path.name} is not a valid weights file: {str(error).partition(chr(10))[0][:200]}"
-        ) from error
-    if not isinstance(state, Mapping):
-        raise WrongContent(f"{path.name} contains a {type(state).__name__}, not a state dict")
-    return state
+    dtype = getattr(torch, DTYPES.get(entry.dtype, ""), None)
+    if dtype is None:
+        raise CannotCheck(
+            f"{entry.name} of {file} has the type {entry.dtype}, which torch {torch.__version__} does not read"
+        )
+    shape = list(entry.shape)
+    if entry.dtype == "F4":  # torch counts pairs of elements
+        if not shape or shape[-1] % 2:
+            raise ValueError(f"{entry.name} has half a byte")
+        shape[-1] //= 2
+    if entry.begin == entry.end:
+        return torch.empty(shape, dtype=dtype)
+    data = torch.frombuffer(body, dtype=torch.uint8, count=entry.end - entry.begin, offset=entry.begin)
+    if data.data_ptr() % dtype.itemsize:
+        data = data.clone()
+    return data.view(dtype).reshape(shape)
 
 
-_DAMAGE = (
-    *(RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError),
-    *(OverflowError, ImportError, struct.error),
-)
-"""What torch.load raises for damaged files besides UnpicklingError, as seen with flipped bytes; undocumented."""
-
-
-def _only_tensors(stored: Mapping[Any, Any], file: str) -> dict[str, Tensor]:
+def _only_tensors(stored: Mapping[Any, Any], artifact: Artifact) -> dict[str, Tensor]:
+    """Return the values by name, detached, if all are tensors with their values in memory, and reasonably many."""
     import torch
 
-    wrong = [str(name) for name, value in stored.items() if not isinstance(value, torch.Tensor)]
+    file, tensors = artifact.file, {str(name): value for name, value in stored.items()}
+    if len(tensors) < len(stored):
+        raise WrongContent(f"{file} has a name twice, as text and as a number")
+    wrong = [name for name, value in tensors.items() if not isinstance(value, torch.Tensor)]
     if wrong:
-        raise WrongContent(f"{file} contains values that are not tensors: {_listed(wrong)}")
-    return {str(name): value.detach() for name, value in stored.items()}
-
-
-def _has(rename: Rename, name: str) -> bool:
-    try:
-        return re.search(rename.pattern, name) is not None
-    except re.error as error:
-        raise WrongContent(f"{rename.pattern!r} is not a valid pattern: {error}", where=str(rename.where)) from error
-
-
-def _substituted(rename: Rename, name: str) -> str:
-    try:
-        return re.sub(rename.pattern, rename.replacement or "", name)
-    except (re.error, IndexError) as error:
+        raise WrongContent(f"{file} contains values that are not tensors: {listed(wrong)}")
+    empty = [name for name, value in tensors.items() if value.is_meta]
+    if empty:
         raise WrongContent(
-            f"{rename.pattern!r} -> {rename.replacement!r} is not a valid substitution: {error}",
-            where=str(rename.where),
-        ) from error
+            f"{file} contains {_counted(empty, 'tensor')} without values, on the device meta: {listed(empty)}"
+        )
+    for kind, is_kind in _NOT_READ.items():
+        unread = [name for name, value in tensors.items() if is_kind(value)]
+        if unread:
+            raise CannotCheck(
+                f"{file} contains {_counted(unread, f'{kind} tensor')}, which zoo does not read: {listed(unread)}",
+                hint="save it with ordinary (dense) tensors",
+            )
+    large = [name for name, value in tensors.items() if value.dim() > MAX_DIMENSIONS]
+    if large:
+        raise WrongContent(f"{file} contains tensors of more than {MAX_DIMENSIONS} dimensions: {listed(large)}")
+    total = sum(value.numel() * value.element_size() for value in tensors.values())
+    if total > MAX_COPIES * artifact.size_bytes + FREE_BYTES:
+        raise WrongContent(
+            f"{file} has {artifact.size_bytes} bytes, but its tensors use them again and again, as {total} bytes"
+        )
+    return {name: value.detach().resolve_conj().resolve_neg() for name, value in tensors.items()}
 
 
-def _is_finite(tensor: Tensor) -> bool:
-    # torch has no isfinite for one-byte types
-    return bool((tensor.float() if tensor.element_size() == 1 else tensor).isfinite().all())
+_NOT_READ: Mapping[str, Callable[[Tensor], bool]] = MappingProxyType(
+    {
+        "nested": lambda tensor: tensor.is_nested,
+        "quantized": lambda tensor: tensor.is_quantized,
+        "sparse": lambda tensor: str(tensor.layout) != "torch.strided",
+    }
+)
+"""The tensors that a pickle may contain and no architecture of a card has."""
+
+
+# --- values -------------------------------------------------------------------------------------------------------
+
+_FRACTIONS = ("float", "complex")
+
+
+def _kind(dtype: torch.dtype) -> str:
+    """Return `float`, `complex`, `bool`, or `int` for everything else."""
+    if dtype.is_floating_point:
+        return "float"
+    if dtype.is_complex:
+        return "complex"
+    return "bool" if str(dtype) == "torch.bool" else "int"
+
+
+def _is_not_finite(tensor: Tensor) -> bool:
+    if _kind(tensor.dtype) not in _FRACTIONS or _is_float4(tensor):  # float4 has neither NaN nor Inf
+        return False
+    return not bool(_computable(tensor).isfinite().all())
+
+
+def _is_not_boolean(tensor: Tensor) -> bool:
+    import torch
+
+    return _kind(tensor.dtype) == "bool" and bool((tensor.contiguous().view(torch.uint8) > 1).any())
+
+
+def _has_negative(tensor: Tensor) -> bool:
+    return _kind(tensor.dtype) == "float" and not _is_float4(tensor) and bool((_computable(tensor) < 0).any())
+
+
+def _is_zero(tensor: Tensor) -> bool:
+    import torch
+
+    if _is_float4(tensor):  # two elements in a byte, each with its sign in the highest bit
+        return not bool((tensor.contiguous().view(torch.uint8) & 0x77).any())
+    return not bool(_computable(tensor).any())
+
+
+def _computable(tensor: Tensor) -> Tensor:
+    """Return the tensor in a type that torch can compute with: it has few functions for floats of one byte."""
+    return tensor.float() if tensor.is_floating_point() and tensor.element_size() == 1 else tensor
+
+
+def _is_float4(tensor: Tensor) -> bool:
+    return str(tensor.dtype) == "torch.float4_e2m1fn_x2"
 
 
 def _dtype(tensor: Tensor) -> str:
@@ -359,8 +433,3 @@ def _dtype(tensor: Tensor) -> str:
 
 def _counted(names: Sized, noun: str) -> str:
     return f"{len(names)} {noun}{'s' if len(names) != 1 else ''}"
-
-
-def _listed(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")

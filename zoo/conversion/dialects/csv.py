@@ -2,6 +2,7 @@
 
 Columns are found by their headings, in any order: timm's (results-imagenet.csv: model, img_size, top1, top5, param_count in
 millions, crop_pct, interpolation; huggingface/pytorch-image-models, results/, seen 2026-11-24) and those that `write` makes.
+A text that a spreadsheet would compute, such as `=1+1`, is written with a quote before it, which `read` removes.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from zoo.registry.index import row_of
 from zoo.registry.metrics import METRICS
 from zoo.registry.position import Place, Problem
 from zoo.registry.quantities import count, digest_in_name, image_size, measure
+from zoo.runtime.text import csv_cell, csv_text
 
 suffixes: tuple[str, ...] = (".csv",)
 only_if_asked = True
@@ -107,7 +109,8 @@ def rows_of(text: str, table: str) -> list[TableRow]:
         rows = list(csv.DictReader(io.StringIO(text), strict=True))
     except csv.Error as error:
         raise UsageError(f"not a valid CSV table: {error}", where=table) from error
-    return [TableRow(row, table, line) for line, row in enumerate(rows, 2) if None not in row]
+    texts = ({key: cell and csv_text(cell) for key, cell in row.items()} if None not in row else None for row in rows)
+    return [TableRow(row, table, line) for line, row in enumerate(texts, 2) if row is not None]
 
 
 def _draft(row: TableRow) -> Draft:
@@ -125,7 +128,10 @@ def _draft(row: TableRow) -> Draft:
 def _weights(row: TableRow) -> dict[str, Any]:
     url, size = row.cells["url"], row.cells.get("size_bytes") or ""
     digest = row.cells.get("sha256") or digest_in_name(url)
-    optional = {**({"size_bytes": int(size)} if size.isdigit() else {}), **({"sha256": digest} if digest else {})}
+    optional = {
+        **({"size_bytes": int(size)} if size.isascii() and size.isdigit() and len(size) <= 15 else {}),
+        **({"sha256": digest} if digest else {}),
+    }
     return {"file": file_name(url), **optional, "urls": [url], **row.source}
 
 
@@ -149,4 +155,4 @@ def _cells(card: Card) -> list[Any]:
         "interpolation": lambda: card.input.interpolation if card.input else None,
     }
     values = (more[name]() if name in more else getattr(row, name) for name in COLUMNS)
-    return ["" if value is None else value for value in values]
+    return ["" if value is None else csv_cell(value) if isinstance(value, str) else value for value in values]

@@ -1,14 +1,14 @@
-"""What "FLOPs" means: one file a convention, each a rule that turns the record of a forward pass into a number.
+"""Define the contract of a convention, a meaning of "FLOPs": one module per convention computes its number from a trace.
 
-A convention is a module; its docstring says what it counts (the first line is shown to users) and it has
+The docstring of a convention says what it counts; users see its first line. A convention has
 
-    EVERY_OPERATOR: bool             the number is about all operators, so that one without a formula makes it unknown;
-                                     False where the convention itself leaves out whatever it has no rule for
-    tally(trace) -> Iterator[Share]  the non-zero parts of the number, in the order in which they ran
-    VARIANTS: Mapping[str, rule]     the same number as people get it with one thing done differently: "without the
-                                     classifier" -> trace -> int; only the solver reads it
+    EVERY_OPERATOR: bool             True when the number is about all operators, so that an operator without a formula
+                                     makes it unknown; False when the convention ignores operators without a rule
+    tally(trace) -> Iterator[Share]  the parts of the number that are not zero, in the order of execution
+    VARIANTS: Mapping[str, rule]     common ways to count with one difference: "without the classifier" -> trace -> int;
+                                     only the solver uses them
 
-A convention sees a `Trace` and nothing else, imports this module and no other convention.
+A convention gets a `Trace` and nothing else. It imports this module and no other convention.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 class Layout(NamedTuple):
-    """What stands for a tensor in a record: all that can change the shape of a result.
+    """What a trace records of a tensor: everything that can change the shape of a result.
 
-    on_meta: False for a tensor that holds values.
+    on_meta: False for a tensor that has values.
     """
 
     shape: tuple[int, ...]
@@ -36,11 +36,11 @@ class Layout(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OperatorCall:
-    """One operator as the module called it, undecomposed: `aten.conv2d`, `aten.linear`, `aten.batch_norm`.
+    """One operator as the module called it, not decomposed: `aten.conv2d`, `aten.linear`, `aten.batch_norm`.
 
-    path: the innermost module that called it, as `named_modules` spells it; "" is the root.
-    arguments: positional, a Layout in place of each tensor; outputs: the Layouts of its results.
-    macs: multiply-adds, those of the operators that it decomposes into included.
+    path: the innermost module that called it, by its name in `named_modules`; "" is the root.
+    arguments: the positional ones, with a Layout for each tensor; outputs: the Layouts of its results.
+    macs: multiply-adds, including those of the operators that it decomposes into.
     unknown: (operator, bound) for each operator inside that has no formula; see `zoo.flops.counting.unknown_operators`.
     """
 
@@ -52,19 +52,19 @@ class OperatorCall:
     unknown: tuple[tuple[str, int], ...] = ()
 
     def shape(self, position: int) -> tuple[int, ...] | None:
-        """The shape of the tensor given at this position, None where none was given (a norm without weight)."""
+        """Return the shape of the tensor argument at this position; None when it was not given (a norm without weight)."""
         value = self.arguments[position] if position < len(self.arguments) else None
         return value.shape if isinstance(value, Layout) else None
 
     @property
     def is_padded_by_word(self) -> bool:
-        """Whether a convolution's padding is given as "same" or "valid": another operator to torch's tracer."""
+        """Whether a convolution's padding is "same" or "valid", which torch's tracer sees as another operator."""
         return len(self.arguments) > 4 and isinstance(self.arguments[4], str)
 
 
 @dataclass(frozen=True, slots=True)
 class ModuleCall:
-    """One call of a module: its path, the module, and the shapes of the first tensor in and of the first out."""
+    """One call of a module: its path, the module, and the shapes of its first input and its first output tensor."""
 
     path: str
     module: torch.nn.Module
@@ -73,16 +73,16 @@ class ModuleCall:
 
     @property
     def kind(self) -> str:
-        """The full name of its exact class: `torch.nn.modules.conv.Conv2d`."""
+        """The full name of its exact class, such as `torch.nn.modules.conv.Conv2d`."""
         return f"{type(self.module).__module__}.{type(self.module).__qualname__}"
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One forward pass: what was called, in the order in which it returned, so that the root is the last of `modules`.
+    """One forward pass: the calls of operators and modules in the order in which they returned; the root module is last.
 
-    input_shape has the batch in front. Operators that only view, or that compute element by element, are left out: no
-    convention counts them.
+    input_shape: (batch, channels, height, width). Operators that return a view or are pointwise are not recorded, because
+    no convention counts them.
     """
 
     root: torch.nn.Module
@@ -92,7 +92,7 @@ class Trace:
 
 
 class Share(NamedTuple):
-    """A part of a count: which module, which operator or kind of layer, how much."""
+    """A part of a count: the module, the operator or class of the layer, and the amount."""
 
     path: str
     operator: str
@@ -100,7 +100,7 @@ class Share(NamedTuple):
 
 
 class Convention(Protocol):
-    """What a module of this folder offers; see the module docstring."""
+    """What a module in this folder offers; see the module docstring."""
 
     @property
     def EVERY_OPERATOR(self) -> bool:
@@ -108,10 +108,10 @@ class Convention(Protocol):
 
     @property
     def VARIANTS(self) -> Mapping[str, Callable[[Trace], int]]:
-        """The same number with one thing counted differently, by what differs."""
+        """Rules that count with one difference, by the difference."""
 
     def tally(self, trace: Trace) -> Iterator[Share]:
-        """The non-zero parts of the number."""
+        """Yield the parts of the number that are not zero."""
 
 
 # The operators that compute a convolution, a linear layer or a product of matrices, as modules call them.
@@ -132,7 +132,7 @@ ATTENTION = "aten.scaled_dot_product_attention"
 
 
 def classifier(trace: Trace) -> ModuleCall | None:
-    """The linear layer or convolution that gives the logits; None when the model's output is no (batch, classes)."""
+    """Return the layer that computes the logits; None when the model's output does not have the shape (batch, classes)."""
     logits = trace.modules[-1].output_shape
     if len(logits) != 2:
         return None

@@ -1,6 +1,6 @@
-"""Floating-point operations: a multiply-add counts as two, everything else as nothing.
+"""Floating-point operations: a multiply-add counts as two, and nothing else counts.
 
-What torch.utils.flop_counter.FlopCounterMode prints, and what papers on language models call FLOPs.
+torch.utils.flop_counter.FlopCounterMode prints this number, and papers on language models call it FLOPs.
 """
 
 from __future__ import annotations
@@ -14,5 +14,5 @@ VARIANTS: Mapping[str, Callable[[Trace], int]] = {}
 
 
 def tally(trace: Trace) -> Iterator[Share]:
-    """Twice the multiply-adds of each operator."""
+    """Yield twice the multiply-adds of each operator."""
     return (Share(call.path, call.operator, 2 * call.macs) for call in trace.operators if call.macs)

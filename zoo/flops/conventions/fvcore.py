@@ -1,9 +1,9 @@
-"""What fvcore counts: multiply-adds, and also normalisation, adaptive pooling, resizing and sampling.
+"""The count of fvcore: multiply-adds, normalisation, adaptive pooling, resizing and sampling.
 
 Source of the rules: fvcore 0.1.5, fvcore/nn/flop_count.py and jit_handles.py. timm's benchmark tables (`infer_gmacs`)
-come from it. fvcore has no rule for fused attention; timm switches it off to count, and the products of attention are
-counted here too: VARIANTS has the number of who left it on. Nor has it one for a convolution whose padding is a word
-(`padding="same"`), which counts nothing, as in timm's numbers for ConvMixer.
+are made with it. fvcore has no rule for fused attention. timm disables fused attention to count its products, which
+are counted here too; VARIANTS has the number with fused attention enabled. fvcore has no rule for a convolution with a named
+padding (`padding="same"`) either, which counts as zero, as in timm's numbers for ConvMixer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ EVERY_OPERATOR = False
 
 
 def tally(trace: Trace) -> Iterator[Share]:
-    """What each operator counts."""
+    """Yield the count of each operator."""
     for call in trace.operators:
         rule = _RULES.get(call.operator)
         amount = rule(call) if rule else 0
@@ -42,7 +42,7 @@ def _output(call: OperatorCall) -> int:
 
 
 def _batch_norm(call: OperatorCall) -> int:
-    """A scale and a shift when the statistics are stored; when they are computed, as any other norm."""
+    """Count a scale and a shift with stored statistics, otherwise as any other norm."""
     uses_own_statistics = bool(call.arguments[5])
     if uses_own_statistics:
         return _norm(1)(call)
@@ -50,7 +50,7 @@ def _batch_norm(call: OperatorCall) -> int:
 
 
 def _norm(weight: int) -> Callable[[OperatorCall], int]:
-    """The estimate is 5 operations an element, 4 where no weight is given; `weight` is its position."""
+    """Return fvcore's estimate: 5 operations for each element, 4 without a weight; weight: its position."""
     return lambda call: _input(call) * (5 if call.shape(weight) else 4)
 
 

@@ -1,7 +1,8 @@
-"""Multiply-adds: a multiplication with its addition counts as one, everything else as nothing.
+"""Multiply-adds: a multiplication and its addition count as one, and nothing else counts.
 
-Matrix products, convolutions and attention, by the formulas of torch.utils.flop_counter, halved (it counts two).
-He et al. 2015, "Deep Residual Learning for Image Recognition", table 1, counts this way and calls it FLOPs.
+This counts matrix products, convolutions and attention by the formulas of torch.utils.flop_counter, which counts a
+multiply-add as two, divided by two. He et al. 2015, "Deep Residual Learning for Image Recognition", table 1, counts in this
+way and calls the number FLOPs.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ EVERY_OPERATOR = True
 
 
 def tally(trace: Trace) -> Iterator[Share]:
-    """The multiply-adds of each operator."""
+    """Yield the multiply-adds of each operator."""
     return (Share(call.path, call.operator, call.macs) for call in trace.operators if call.macs)
 
 
@@ -25,7 +26,7 @@ def _without_classifier(trace: Trace) -> int:
 
 
 def _with_bias(trace: Trace) -> int:
-    """One more for each output of a layer that has a bias, as ptflops counts."""
+    """Count one more for each output element of a layer with a bias, as ptflops does."""
     bias = 0
     for call in trace.operators:
         if (call.operator in CONVOLUTIONS or call.operator == "aten.linear") and call.shape(2) is not None:

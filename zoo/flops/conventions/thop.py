@@ -1,10 +1,10 @@
-"""What thop 0.0.31 counts: layers by their exact class, batch norm and average pooling included.
+"""The count of thop 0.0.31: layers by their exact class, including batch norm and average pooling.
 
 Source of the rules: thop 0.0.31.post2005241907 (PyPI), thop/vision/basic_hooks.py and profile.py. A layer whose exact
-class has no rule counts nothing, and so does what is computed outside of layers. That made its numbers depend on which classes a
-library used: the FLOPs on timm's model pages were made with timm 0.4, and the tables below say where a model of today's
-timm is built of other classes than then. Read from timm 0.4.5 (PyPI) and today's timm 1.0.31, and checked by running thop
-0.0.31 on the former.
+class has no rule counts as zero, and so does everything computed outside of layers. The number therefore depends on the
+classes that a library used: the FLOPs on timm's model pages were counted with timm 0.4, and the tables below list the models
+that are built of other classes in today's timm. They come from the source of timm 0.4.5 (PyPI) and timm 1.0.31, and were
+verified by running thop 0.0.31 with timm 0.4.5.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EVERY_OPERATOR = False
 
 
 def tally(trace: Trace) -> Iterator[Share]:
-    """What each layer counts."""
+    """Yield the count of each layer."""
     return _tally(trace)
 
 
@@ -72,7 +72,7 @@ def _output(call: ModuleCall) -> int:
 
 
 def _adaptive_average_pool(call: ModuleCall) -> int:
-    """A window's additions and one division; thop rounds the window down where it does not divide the input."""
+    """Count a window's additions and one division; thop rounds the window down when it does not divide the input."""
     window = [size // out for size, out in zip(call.input_shape[2:], call.output_shape[2:], strict=True)]
     return prod(call.output_shape) * (prod(window) + 1)
 
@@ -85,7 +85,7 @@ def _upsample(call: ModuleCall) -> int:
     return prod(call.output_shape) * _UPSAMPLE.get(str(call.module.mode), 0)
 
 
-# Operations an output element, by thop's count of additions and multiplications; other modes count nothing.
+# Operations for each output element, by thop's count of additions and multiplications; other modes count as zero.
 _UPSAMPLE = {"linear": 5, "bilinear": 11, "bicubic": 259}
 _LEAKY_RELU = "torch.nn.modules.activation.LeakyReLU"
 _RULES: dict[str, Callable[[ModuleCall], int]] = {
@@ -108,17 +108,17 @@ def _files(names: str) -> frozenset[str]:
 
 
 # Files whose models had nn.BatchNorm2d in timm 0.4, which thop counts, and have timm's BatchNormAct2d now. In all other
-# files a BatchNormAct2d was one then too (cspnet, densenet, dpn, nasnet, pnasnet, regnet, rexnet, vovnet,
-# xception_aligned, the selective kernels of resnet): a class of timm's own, so thop counted nothing.
+# files it was a BatchNormAct2d in timm 0.4 too (cspnet, densenet, dpn, nasnet, pnasnet, regnet, rexnet, vovnet,
+# xception_aligned, the selective kernels of resnet): a class of timm's own, which thop did not count.
 _PLAIN_BATCH_NORM = _files("efficientnet inception_resnet_v2 inception_v3 inception_v4 mobilenetv3")
 
 
-# Files whose norm and activation were one InplaceAbn, of which thop knows nothing; now the activation is a module of its own.
+# Files whose norm and activation were one InplaceAbn, which thop did not count; now the activation is a separate module.
 _ACTIVATION_IN_NORM = _files("tresnet")
 
 
-# Files whose classifier was timm 0.4's own subclass of nn.Linear (timm/models/layers/linear.py), of which thop knows
-# nothing. vision_transformer had nn.Linear, and so have the models that timm got later.
+# Files whose classifier was timm 0.4's own subclass of nn.Linear (timm/models/layers/linear.py), which thop did not count.
+# vision_transformer had nn.Linear, and so have the models that were added to timm later.
 _OWN_LINEAR_CLASSIFIER = _files(
     "byobnet cspnet densenet efficientnet hrnet inception_resnet_v2 inception_v3 inception_v4 mobilenetv3 nasnet nfnet"
     " pnasnet regnet resnet rexnet selecsls senet tresnet vgg vovnet xception xception_aligned"

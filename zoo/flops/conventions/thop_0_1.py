@@ -1,8 +1,9 @@
-"""What thop 0.1 counts, its current release: layers by their exact class, norms and average pooling included.
+"""The count of thop 0.1, its current release: layers by their exact class, including norms and average pooling.
 
-Source of the rules: thop 0.1.1.post2209072238 (PyPI), thop/vision/basic_hooks.py, calc_func.py and profile.py. Against
-thop 0.0.31 biases are gone, LeakyReLU counts nothing, a norm with weights counts twice, layer norm, instance norm and
-softmax have rules, and the window of adaptive pooling is not rounded. It is run on today's classes, so nothing is mapped.
+Source of the rules: thop 0.1.1.post2209072238 (PyPI), thop/vision/basic_hooks.py, calc_func.py and profile.py.
+Differences from thop 0.0.31: biases and LeakyReLU do not count, a norm with weights counts twice as much, layer norm,
+instance norm and softmax have rules, and the window of adaptive pooling is not rounded. Numbers of thop 0.1 were counted
+with today's classes, so that no class is mapped.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ VARIANTS: Mapping[str, Callable[[Trace], int]] = {}
 
 
 def tally(trace: Trace) -> Iterator[Share]:
-    """What each layer counts."""
+    """Yield the count of each layer."""
     for call in trace.modules:
         rule = _RULES.get(call.kind)
         amount = rule(call) if rule else 0
@@ -46,7 +47,7 @@ def _prelu(call: ModuleCall) -> int:
 
 
 def _softmax(call: ModuleCall) -> int:
-    """An exponential and a division for each of n numbers, and n - 1 additions."""
+    """Count an exponential and a division for each of n numbers, and n - 1 additions."""
     numbers = call.input_shape[cast("nn.Softmax", call.module).dim or 0]
     return prod(call.input_shape) // numbers * (3 * numbers - 1)
 
@@ -68,7 +69,7 @@ def _upsample(call: ModuleCall) -> int:
     return prod(call.output_shape) * _UPSAMPLE.get(str(call.module.mode), 0)
 
 
-# Operations an output element, by thop's count of additions and multiplications; trilinear is refused before its rule.
+# Operations for each output element, by thop's count of additions and multiplications; thop rejects trilinear.
 _UPSAMPLE = {"nearest": 1, "linear": 5, "bilinear": 11, "bicubic": 259}
 _RULES: dict[str, Callable[[ModuleCall], int]] = {
     **{f"torch.nn.modules.conv.Conv{n}d": _convolution for n in (1, 2, 3)},

@@ -1,8 +1,8 @@
-"""What torchvision publishes as `_ops`: multiply-adds of one image at the crop size of the weights.
+"""The `_ops` that torchvision publishes: multiply-adds of one image at the crop size of the weights.
 
-torchvision divides by 1e9 and keeps three decimals, so a claim taken from it is `rounded_to: 1000000`. Its own counter
-(torchvision 0.27, test/common_extended_utils.py) has formulas for products, convolutions and attention, and counts any
-other operator as nothing without a word; that is all that makes it differ from `macs`.
+torchvision divides by 1e9 and keeps three decimals, so a claim copied from it is `rounded_to: 1000000`. Its own counter
+(torchvision 0.27, test/common_extended_utils.py) has formulas for products, convolutions and attention, and silently ignores
+all other operators, which is its only difference from `macs`.
 """
 
 from __future__ import annotations
@@ -16,5 +16,5 @@ VARIANTS: Mapping[str, Callable[[Trace], int]] = {}
 
 
 def tally(trace: Trace) -> Iterator[Share]:
-    """The multiply-adds of each operator."""
+    """Yield the multiply-adds of each operator."""
     return (Share(call.path, call.operator, call.macs) for call in trace.operators if call.macs)

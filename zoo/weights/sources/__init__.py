@@ -21,6 +21,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from zoo import plugins
 from zoo.errors import TransferFailed, UnknownName
+from zoo.runtime import process
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,10 @@ class Response(Protocol):
     is_partial: bool
 
     def read(self, size: int) -> bytes:
-        """Return up to `size` bytes, or none at the end. Raises SourceError when the body breaks off or stalls."""
+        """Return up to `size` bytes, as soon as some have arrived, or none at the end.
+
+        Raises SourceError when the body breaks off or stalls.
+        """
 
     def interrupt(self) -> None:
         """End a `read` that another thread is waiting in."""
@@ -129,6 +133,33 @@ class SourceError(TransferFailed):
         self.wait_seconds = wait_seconds
 
 
+LEAST_BYTES_PER_SECOND, LEAST_SECONDS = 1000.0, 60.0
+"""A body stalls that is slower for so long: the slowest network that people download weights over is a hundred times
+faster. Without this limit, a server can hold a connection for ever with a byte now and then."""
+
+
+class Pace:
+    """Notices a body that arrives too slowly. Only the time that a reader waits for it counts."""
+
+    def __init__(
+        self, url: str, bytes_per_second: float = LEAST_BYTES_PER_SECOND, seconds: float = LEAST_SECONDS
+    ) -> None:
+        self._url, self._bytes_per_second, self._seconds = url, bytes_per_second, seconds
+        self._read_bytes, self._waited_seconds = 0, 0.0
+
+    def note(self, read_bytes: int, waited_seconds: float) -> None:
+        """Count what was read in that time. Raises SourceError when it was too slow for too long."""
+        self._read_bytes += read_bytes
+        self._waited_seconds += waited_seconds
+        if self._waited_seconds < self._seconds:
+            return
+        if self._read_bytes < self._bytes_per_second * self._waited_seconds:
+            rate, least = self._read_bytes / self._waited_seconds, self._bytes_per_second / 1000
+            what = f"the server sends {rate:.0f} bytes a second, less than {least:g} kB"
+            raise SourceError(what, where=redact_url(self._url), is_temporary=True)
+        self._read_bytes, self._waited_seconds = 0, 0.0
+
+
 class SourceModule(Protocol):
     """What a module in this folder offers."""
 
@@ -174,5 +205,6 @@ class Sources:
             if name not in self._open:
                 if name not in plugins.names("sources"):
                     raise UnknownName("source", scheme, plugins.names("sources"), where=redact_url(url))
+                process.log_safely()
                 self._open[name] = plugins.load("sources", name).open_source()
             return self._open[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -30,7 +31,7 @@ def path_of(url: str) -> Path:
 
 
 class FileSource:
-    """A StreamSource of local files, which always support ranges."""
+    """A StreamSource of local files, which always support ranges. Pipes and devices, which may never end, are not files."""
 
     def open(
         self,
@@ -43,10 +44,14 @@ class FileSource:
     ) -> FileResponse:
         """Open the file, see StreamSource. The whole file is read when it no longer has `version`."""
         try:
-            file = path_of(url).open("rb", buffering=0)
-            status = os.fstat(file.fileno())
-        except OSError as error:
-            raise SourceError(f"cannot read the file: {error.strerror}", where=url) from error
+            descriptor = os.open(path_of(url), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+            file = io.FileIO(descriptor)
+            status = os.fstat(descriptor)
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            raise SourceError(f"cannot read the file: {getattr(error, 'strerror', error)}", where=url) from error
+        if not stat.S_ISREG(status.st_mode):
+            file.close()
+            raise SourceError("not a regular file", where=url)
         current = Version(status.st_size, etag=f'"{status.st_mtime_ns}-{status.st_ino}"')
         return FileResponse(
             file, start if version in (None, current) else 0, current, is_partial=version in (None, current)

@@ -19,7 +19,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from zoo.errors import CannotCheck
-from zoo.weights.sources import FileRange, SourceError
+from zoo.runtime import process
+from zoo.weights.sources import FileRange, Pace, SourceError
 
 POLL_SECONDS = 0.2
 SILENCES = 4
@@ -73,7 +74,11 @@ class HubSource:
                 results.put(error)
 
         threading.Thread(target=run, daemon=True, name=f"hub {address.path}").start()
-        result = _wait_for_result(results, folder, counter, timeout_seconds, on_bytes, url)
+        try:
+            result = _wait_for_result(results, folder, counter, timeout_seconds, on_bytes, url)
+        except BaseException:
+            counter.is_abandoned = True
+            raise
         if isinstance(result, Exception):
             raise _zoo_error(result, url, address) from result
         return result
@@ -103,19 +108,25 @@ def _read_range(address: HubAddress, start: int, stop: int, timeout_seconds: flo
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
         if response.status_code != 206 or match is None or int(match[1]) != start:
             raise SourceError("the Hub does not support ranges of this file", where=url)
-        data = bytearray()
+        data, pace, waiting = bytearray(), Pace(url), time.monotonic()
         for block in response.iter_bytes():
             data += block
             if len(data) >= stop - start:
                 break
+            pace.note(len(block), time.monotonic() - waiting)
+            waiting = time.monotonic()
         return FileRange(bytes(data[: stop - start]), int(match[2]))
 
 
 class _ProgressCounter:
-    """Counts the client's progress reports, which come from its threads."""
+    """Counts the client's progress reports, which come from its threads.
+
+    is_abandoned: whether the next report ends the download, whose result nobody waits for.
+    """
 
     def __init__(self) -> None:
         self.count = 0
+        self.is_abandoned = False
 
     def bar(self) -> Any:
         """Return the class of a progress bar that shows nothing."""
@@ -131,6 +142,8 @@ class _ProgressCounter:
 
             def update(self, n: float | None = 1) -> None:
                 counter.count += 1
+                if counter.is_abandoned:
+                    raise InterruptedError("zoo has abandoned this download")
 
         return SilentBar
 
@@ -229,6 +242,7 @@ def repository_files(repository: str, revision: str | None = None) -> tuple[str,
 
     Raises the same errors as a download: SourceError, or CannotCheck when a local file is not writable.
     """
+    process.log_safely()
     import huggingface_hub
 
     address = HubAddress("model", repository, revision, "")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from zoo.errors import WrongContent
 from zoo.runtime import malloc
-from zoo.weights.sources import Response, SourceError, Sources, StreamSource, Version, redact_url
+from zoo.weights.sources import Pace, Response, SourceError, Sources, StreamSource, Version, redact_url
 from zoo.weights.transfer.followers import Flusher, Hasher
 from zoo.weights.transfer.partial import SMALL_BYTES, Part, check_free_space
 from zoo.weights.transfer.policy import (
@@ -56,6 +56,16 @@ class DownloadRequest:
     size_bytes: int | None = None
     sha256: str = ""
 
+    def refuse_excess(self, size_bytes: int, retry_policy: RetryPolicy, url: str) -> None:
+        """Raise TooLarge when so many bytes are more than the card gives, or without that, than the policy allows."""
+        most_bytes = retry_policy.max_bytes if self.size_bytes is None else self.size_bytes
+        if size_bytes > most_bytes:
+            raise TooLarge(
+                f"the file at this address has more than {most_bytes} bytes",
+                where=redact_url(url),
+                hint="add size_bytes to the card, or use a larger --max-size" if self.size_bytes is None else "",
+            )
+
     @property
     def identity(self) -> str:
         """What identifies the file among the part files: the digest, else the first address."""
@@ -83,6 +93,10 @@ class DownloadContext:
     stop: threading.Event = field(default_factory=threading.Event)
     """Set it to stop every download soon; the finished ranges are kept."""
     report_progress: Callable[[DownloadProgress], None] = lambda progress: None
+
+
+class TooLarge(SourceError):
+    """The file is larger than it may be. What has arrived of it is removed."""
 
 
 class VersionChanged(Exception):
@@ -331,6 +345,7 @@ class Connections:
         expected, size_bytes = self._request.size_bytes, response.version.size_bytes
         if expected is not None and size_bytes is not None and size_bytes != expected:
             raise self._wrong_size(f"{size_bytes} bytes", response)
+        self._request.refuse_excess(size_bytes or 0, self._context.retry_policy, self._url)
         if not response.is_partial:
             self._accept_whole(segment, response)
             return
@@ -365,7 +380,8 @@ class Connections:
             self._part.save()
 
     def _copy_body(self, segment: _Segment, response: Response) -> None:
-        block = self._block
+        block, policy = self._block, self._context.retry_policy
+        pace = Pace(self._url, policy.slow_bytes_per_second, policy.slow_seconds)
         while not self._is_over and (segment.stop is None or segment.position < segment.stop):
             started = time.monotonic()
             data = response.read(block if segment.stop is None else min(block, segment.stop - segment.position))
@@ -373,6 +389,8 @@ class Connections:
                 break
             now = time.monotonic()
             self._block = block = block_bytes(block, now - started)
+            pace.note(len(data), now - started)
+            self._request.refuse_excess(segment.position + len(data), policy, self._url)
             self._part.write(*self._advance(segment, data))
             if self._extra_connections:
                 self._start_extra_connections(now)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoo.errors import TransferFailed, UnknownName, WrongContent, ZooError
+from zoo.runtime.text import terminal_lines
 from zoo.weights.sources import DownloadSource, SourceError, Version, redact_url
 from zoo.weights.transfer.connections import (
     TOUCH_SECONDS,
@@ -23,11 +24,15 @@ from zoo.weights.transfer.connections import (
     DownloadContext,
     DownloadProgress,
     DownloadRequest,
+    TooLarge,
     VersionChanged,
 )
 from zoo.weights.transfer.followers import Hasher
 from zoo.weights.transfer.partial import CLIENT_SUFFIX, Part, Writer, check_free_space
 from zoo.weights.transfer.policy import wait_seconds
+
+CLIENT_BYTES = 1 << 20
+"""What a source's own client may write beside the file: its metadata."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,9 @@ class _Attempt:
             connections = Connections(self.part, source, self.url, self._request, self._context, limit)
             try:
                 return connections.run()
+            except TooLarge:
+                self.part = self.part.replace_with_empty()
+                raise
             except VersionChanged:
                 error = connections.last_error or error
                 self.part = self.part.replace_with_empty()
@@ -147,6 +155,7 @@ class _Attempt:
     def _report_progress(self, done_bytes: int) -> None:
         if self._context.stop.is_set():
             raise KeyboardInterrupt
+        self._request.refuse_excess(done_bytes - CLIENT_BYTES, self._context.retry_policy, self.url)
         if time.monotonic() - self._saved_at > TOUCH_SECONDS:  # else other processes would take over the part
             self._saved_at = time.monotonic()
             self.part.save()
@@ -161,6 +170,7 @@ def _all_failed(request: DownloadRequest, failures: Sequence[ZooError]) -> ZooEr
     last = (wrong or failures)[-1]
     if len(failures) == 1:
         return last
-    each = "".join(f"\n  {error.where}: {error.what}" for error in failures)
+    head = f"cannot download {request.file} from any of its {len(failures)} addresses:"
+    each = (f"  {error.where}: {error.what}" for error in failures)
     kind = WrongContent if wrong else TransferFailed
-    return kind(f"cannot download {request.file} from any of its {len(failures)} addresses:{each}", hint=last.hint)
+    return kind(terminal_lines((head, *each)), hint=last.hint)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import secrets
 import shutil
@@ -27,7 +26,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from zoo.errors import CannotCheck
-from zoo.runtime.storage import home
+from zoo.runtime.json_form import has_form, is_count, is_text, one_of
+from zoo.runtime.storage import home, read_json, sealed
 from zoo.weights.sources import Version
 from zoo.weights.transfer.spans import RecentBlocks, Span, joined
 
@@ -105,24 +105,40 @@ def partial_files(folder: Path, key: str = "*") -> Iterator[PartialFile]:
     sidecars = sorted(folder.glob(f"{key}.*.json"))
     now = _file_system_time(folder) if sidecars else 0.0
     for sidecar in sidecars:
-        with suppress(OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
-            if not sidecar.is_file():  # reading a pipe would block
-                continue
-            data = json.loads(sidecar.read_text(encoding="utf-8"))
-            size_bytes = None if data["size_bytes"] is None else int(data["size_bytes"])
+        data = read_json(sidecar, lambda value: has_form(value, _SIDECAR))
+        if data is None:
+            continue
+        with suppress(OSError):
             yield PartialFile(
                 sidecar,
-                str(data["file"]),
-                str(data["url"]),
-                Version(size_bytes, str(data["etag"]), str(data["modified"])),
+                data["file"],
+                data["url"],
+                Version(data["size_bytes"], data["etag"], data["modified"]),
                 _valid_spans(data["done"], sidecar.with_suffix(".part").stat().st_size),
-                Writer(str(data["machine"]), int(data["pid"])),
+                Writer(data["machine"], data["pid"]),
                 now - sidecar.stat().st_mtime,
             )
 
 
+def _is_integer(value: Any) -> bool:
+    return type(value) is int
+
+
+_SIDECAR = {
+    "part": 1,
+    "file": is_text,
+    "url": is_text,
+    "size_bytes": one_of(None, is_count),
+    "etag": is_text,
+    "modified": is_text,
+    "done": [(_is_integer, _is_integer)],
+    "machine": is_text,
+    "pid": _is_integer,
+}
+
+
 def _valid_spans(pairs: Iterable[tuple[int, int]], size_bytes: int) -> tuple[Span, ...]:
-    spans = (Span(max(0, int(start)), min(int(stop), size_bytes)) for start, stop in pairs)
+    spans = (Span(max(0, start), min(stop, size_bytes)) for start, stop in pairs)
     return reduce(joined, (span for span in spans if span.size_bytes > 0), ())
 
 
@@ -384,13 +400,13 @@ def _sidecar_data(file: str, url: str, version: Version, done_spans: Iterable[Sp
 def _write_sidecar(sidecar: Path, data: Mapping[str, Any]) -> None:
     """Overwrite the sidecar in one write, and ignore errors, which cost only a chance to resume.
 
-    An incomplete sidecar is invalid JSON, which readers ignore. It is not replaced by a rename, because each rename
+    Readers ignore an incomplete sidecar: its checksum is wrong. It is not replaced by a rename, because each rename
     would wait for the disk: ext4 flushes a file that replaces another.
     """
     with suppress(OSError):
+        text = sealed(sidecar, data)
         file = os.open(sidecar, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            text = json.dumps(data).encode()
             os.pwrite(file, text.ljust(os.fstat(file).st_size), 0)
         finally:
             os.close(file)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from zoo.weights.sources import SourceError, Version
+from zoo.weights.sources import LEAST_BYTES_PER_SECOND, LEAST_SECONDS, SourceError, Version
 
 MIN_SEGMENT_BYTES = 4 << 20
 """Below this size one more request costs more than it saves: a round trip of 50 ms is 4 MiB at 80 MB/s."""
@@ -28,13 +28,17 @@ class RetryPolicy:
     """When a download gives up: after `tries` failures in a row without progress.
 
     The waits between the tries double, from `first_wait_seconds` up to `longest_wait_seconds`. A connection stalls when
-    no byte arrives for `stall_seconds`.
+    no byte arrives for `stall_seconds`, or fewer than `slow_bytes_per_second` in `slow_seconds`. max_bytes: the most bytes
+    of a file whose size the card does not give.
     """
 
     tries: int = 5
     first_wait_seconds: float = 1.0
     longest_wait_seconds: float = 60.0
     stall_seconds: float = 30.0
+    slow_bytes_per_second: float = LEAST_BYTES_PER_SECOND
+    slow_seconds: float = LEAST_SECONDS
+    max_bytes: int = 20_000_000_000
 
 
 def connection_count(size_bytes: int, limit: int) -> int:

@@ -1,0 +1,73 @@
+"""Mutated cards, documents, weights files and files below ZOO_HOME: no bug, no hang, and no answer from a damaged file.
+
+A part of tests/bench/fuzz.py; ZOO_FUZZ_INPUTS=10000 for as long as one likes.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.bench.fuzz import KINDS, fuzz
+from zoo.runtime import storage
+from zoo.runtime.json_form import has_form, is_count, is_number, is_plain, is_sha256, is_text, mapping_of, one_of
+
+INPUTS = int(os.environ.get("ZOO_FUZZ_INPUTS", "160"))
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(), children, max_size=4),
+    max_leaves=20,
+)
+FORM: dict[str, Any] = {
+    "value": one_of(None, is_count, is_text),
+    "pairs": [(is_text, is_number)],
+    "by_name": mapping_of(is_sha256),
+    "more?": is_plain,
+}
+bounded = settings(max_examples=150, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def test_no_input_is_a_bug_or_a_hang_or_answered_from_a_damaged_file() -> None:
+    for kind, score in fuzz(INPUTS, seed=2, minutes=1.0).items():
+        assert (kind, score.bugs, score.hangs, score.false_answers) == (kind, [], [], [])
+        assert sum(score.codes.values()) > 0
+
+
+def test_the_fuzzer_notices_a_reader_that_trusts_what_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def trusting(path: object, content: bytes) -> bytes:
+        return b"{" + content[storage._SEAL_BYTES + 1 :]
+
+    monkeypatch.setattr(storage, "_unsealed", trusting)
+    monkeypatch.setattr("zoo.models.facts._is_stored_fact", lambda data: True)
+    scores = fuzz(60, seed=3, kinds=("state",))
+    assert scores["state"].bugs or scores["state"].false_answers
+
+
+def test_the_kinds_are_all_run() -> None:
+    assert set(fuzz(len(KINDS))) == set(KINDS)
+
+
+@bounded
+@given(VALUES)
+def test_a_form_is_decided_for_any_value(value: Any) -> None:
+    assert has_form(value, FORM) in (True, False)
+    assert not has_form(value, FORM) or is_plain(value)
+
+
+@bounded
+@given(st.binary(max_size=200), st.integers(0, 200))
+def test_any_bytes_are_no_object_of_zoo(tmp_path_factory: pytest.TempPathFactory, content: bytes, place: int) -> None:
+    folder = tmp_path_factory.getbasetemp() / "any-bytes"
+    folder.mkdir(exist_ok=True)
+    path = folder / "file.json"
+    sealed = storage.sealed(path, {"value": 1, "evidence": {"a": [1, 2.5, None, "é"]}})
+    path.write_bytes(sealed)
+    assert storage.read_json(path, is_plain) == {"value": 1, "evidence": {"a": [1, 2.5, None, "é"]}}
+    changed = sealed[:place] + content + sealed[place + len(content) :]
+    for damaged in (content, changed):
+        path.write_bytes(damaged)
+        assert storage.read_json(path, is_plain) is None or damaged.rstrip(b" ") == sealed
