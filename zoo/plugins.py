@@ -194,11 +194,16 @@ def _wrong_signature(name: str, function: object, member: Callable[..., object])
     expected = list(inspect.signature(member).parameters.values())[1:]  # without self
     positional = [object() for item in expected if item.kind is not item.KEYWORD_ONLY]
     by_keyword = {item.name: object() for item in expected if item.kind is item.KEYWORD_ONLY}
-    required = {item.name: object() for item in expected if item.kind is item.KEYWORD_ONLY and item.default is item.empty}
+    required = {
+        item.name: object() for item in expected if item.kind is item.KEYWORD_ONLY and item.default is item.empty
+    }
     signature = inspect.signature(function)
     try:
         signature.bind(*positional, **by_keyword)
-        signature.bind(*(value for value, item in zip(positional, expected, strict=False) if item.default is item.empty), **required)
+        signature.bind(
+            *(value for value, item in zip(positional, expected, strict=False) if item.default is item.empty),
+            **required,
+        )
     except TypeError as error:
         call = ", ".join(item.name for item in expected)
         yield f"`{name}{signature}` cannot be called as `{name}({call})`: {error}"

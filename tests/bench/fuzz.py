@@ -21,8 +21,6 @@ import signal
 import sys
 import tempfile
 import time
-import warnings
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -32,51 +30,14 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
+from tests.helpers.mutations import mutated_bytes, mutated_json, mutated_text, mutated_weights, other_number  # noqa: E402
+
 MAX_SECONDS = 10
 SEED = 20261128
 KINDS = ("card", "document", "weights", "state")
 MODEL = "resnest_digits"
 CHECKS = "schema,consistency,files,build,params,flops,loading,fingerprint"
 """The checks of a run over damaged files: all but the evaluation, which takes seconds and reads its files in the same way."""
-TOKENS = [
-    *(
-        "\t",
-        "\0",
-        "---\n",
-        "&a ",
-        "*a ",
-        "<<: ",
-        "!!python/object:x ",
-        "|\n",
-        "[",
-        "{",
-        "}",
-        "]",
-        "'",
-        '"',
-        "#",
-        ": ",
-        "- ",
-    ),
-    *("\n", "٣", "\ufeff", "1e999", ".nan", "-.inf", "0x", "\x85", "?", "%", "`", "@", "null", "true", "-1", "9" * 30),
-    *(
-        "../",
-        "/etc/passwd",
-        "x" * 300,
-        "\u202e",
-        "\x1b[2J",
-        "::error::",
-        "| a |",
-        "<script>",
-        "${{ x }}",
-        "((a+)+)+$",
-        "~",
-    ),
-]
-VALUES: list[Any] = [
-    *(None, True, False, 0, -1, 1, 2**53, 2**63, 10**30, 1.5, -0.0, "", "x", "0", "\u202e", [], {}, [[]], {"a": 1}),
-    *("0" * 64, "z" * 64, [0], ["x"], {"value": 1}, "2099-01-01T00:00:00Z", "../x", "\ud800"),
-]
 
 
 class Hang(BaseException):
@@ -174,13 +135,17 @@ class Bench:
         path = rng.choice(kept)
         is_forged = False
         choice = rng.random()
-        if choice < 0.4:
+        if choice < 0.3:
             rng.choice([*DAMAGES.values()])(path)
-        elif choice < 0.7 or not is_sealed(path):
+        elif choice < 0.5 or not is_sealed(path):
             path.write_bytes(mutated_bytes(rng, path.read_bytes()))
         elif choice < 0.85:  # JSON with another value, and the old checksum
-            data = json.loads(path.read_text())
-            path.write_text(json.dumps(mutated_json(rng, data), ensure_ascii=True), encoding="utf-8")
+            text = json.dumps(
+                (other_number if choice < 0.7 else mutated_json)(rng, json.loads(path.read_text())),
+                ensure_ascii=False,
+                separators=(",", ":"),
+            )
+            path.write_bytes(text.encode(errors="surrogatepass"))
         else:  # as a faulty zoo could write it: with a right checksum
             is_forged = True
             with contextlib.suppress(ValueError):
@@ -309,107 +274,6 @@ def found(outcome: Outcome) -> Any:
         return outcome.code
     keys = ("model", "check", "key", "status", "claimed", "measured", "unit", "tolerance", "reason")
     return outcome.code, [tuple(str(item[key]) for key in keys) for item in findings]
-
-
-def mutated_weights(rng: random.Random, content: bytes) -> bytes:
-    """Return a weights file whose header, pickle or archive is changed; often so that the rest is still readable."""
-    if rng.random() < 0.2:
-        return mutated_bytes(rng, content[:4096]) + content[4096:]
-    if content.startswith(b"PK"):
-        return _with_other_member(rng, content)
-    if content[8:9] != b"{":  # a pickle without an archive
-        return mutated_bytes(rng, content)
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    for _ in range(rng.randint(1, 3)):
-        header = mutated_json(rng, header)
-    text = json.dumps(header, ensure_ascii=rng.random() < 0.9).encode(errors="surrogatepass")
-    return len(text).to_bytes(8, "little") + text + content[8 + length :]
-
-
-def _with_other_member(rng: random.Random, content: bytes) -> bytes:
-    """Return an archive in which a member is changed, renamed, repeated, compressed or missing."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(out, "w") as new, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a repeated name
-        names = old.namelist()
-        chosen = rng.choice([name for name in names if rng.random() < 0.1 or name.endswith(".pkl")] or names)
-        for name in names:
-            data, how = old.read(name), rng.randrange(8) if name == chosen else 8
-            if how == 0:
-                continue
-            if how <= 4:
-                data = mutated_bytes(rng, data)
-            new.writestr(
-                f"x{rng.choice(TOKENS)}{name}" if how == 5 else name,
-                data,
-                zipfile.ZIP_DEFLATED if how == 6 else zipfile.ZIP_STORED,
-            )
-            if how == 7:
-                new.writestr(name, mutated_bytes(rng, data))
-    return out.getvalue()
-
-
-def mutated_text(rng: random.Random, content: bytes) -> bytes:
-    """Return a text with pieces cut out, doubled, moved and replaced, and sometimes with changed bytes."""
-    text = content.decode(errors="replace")
-    for _ in range(rng.randint(1, 4)):
-        start, stop = sorted((rng.randrange(len(text) + 1), rng.randrange(len(text) + 1)))
-        stop = min(stop, start + rng.choice([0, 1, 5, 40, 400]))
-        piece = rng.choice([rng.choice(TOKENS), text[start:stop], text[start:stop] * 3, "", str(rng.choice(VALUES))])
-        text = text[:start] + piece + text[rng.choice([start, stop]) :]
-    data = text[:100_000].encode(errors="replace")
-    return mutated_bytes(rng, data) if rng.random() < 0.1 else data
-
-
-def mutated_bytes(rng: random.Random, content: bytes) -> bytes:
-    """Return bytes of which some are changed, inserted, cut out or repeated."""
-    data = bytearray(content)
-    for _ in range(rng.randint(1, 4)):
-        place, length = rng.randrange(len(data) + 1), rng.choice([1, 1, 2, 8, 64])
-        match rng.randrange(6):
-            case 0 if place < len(data):
-                data[place] ^= 1 << rng.randrange(8)
-            case 1:
-                data[place:place] = rng.randbytes(length)
-            case 2:
-                del data[place : place + length]
-            case 3:
-                data[place:place] = data[place : place + length] * rng.choice([1, 100])
-            case 4:
-                data[place : place + length] = rng.choice([b"\0", b"\xff", b"9", b"-", b'"', b"[", b"{"]) * length
-            case _:
-                del data[place:]
-    return bytes(data)
-
-
-def mutated_json(rng: random.Random, data: Any) -> Any:
-    """Return JSON data with a value or a key somewhere in it replaced, removed or doubled."""
-    data = json.loads(json.dumps(data))
-    places = list(_places(data))
-    if not places or rng.random() < 0.05:
-        return rng.choice(VALUES)
-    parent, key = rng.choice(places)
-    match rng.randrange(4):
-        case 0:
-            del parent[key]
-        case 1 if isinstance(parent, dict):
-            parent[rng.choice(["x", "", "value", "\ud800"])] = parent.pop(key)
-        case 2 if isinstance(parent[key], (int, float)):
-            parent[key] = rng.choice(
-                [parent[key] + 1, -parent[key], parent[key] * 2, str(parent[key]), float(parent[key])]
-            )
-        case _:
-            parent[key] = rng.choice(VALUES)
-    return data
-
-
-def _places(data: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield each container in the data with each key or position in it."""
-    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
-    for key, value in items:
-        yield data, key
-        yield from _places(value)
 
 
 def _as_object(data: Any) -> dict[str, Any]:

@@ -188,24 +188,46 @@ def test_a_file_on_another_file_system_is_copied(
         assert theirs.stat().st_mode & 0o200  # the original is another file and stays writable
 
 
-RECORD = {"record": 2, "sha256": "00", "size_bytes": 1, "mtime_ns": 1, "origin": "u", "stored": "today"}
+RECORD = {"record": 2, "sha256": sha256(CONTENT), "stamp": None, "origin": "u", "stored": "today"}
+STAMP = {"inode": 1, "size_bytes": 1, "mtime_ns": 1, "ctime_ns": 1}
 
 
 @pytest.mark.parametrize(
-    "text",
+    "wrong",
     [
-        *("", "[]", '{"record": 2}', '{"record": 3}'),
-        *(
-            json.dumps({**RECORD, **wrong})
-            for wrong in ({"record": 1}, {"record": 3}, {"origin": None}, {"size_bytes": "1"})
-        ),
+        *({"record": 1}, {"record": 3}, {"origin": None}, {"sha256": "00"}, {"stored": 1}, {"more": 1}),
+        *({"stamp": 1}, {"stamp": {}}, {"stamp": {**STAMP, "inode": "1"}}, {"stamp": {**STAMP, "size_bytes": True}}),
     ],
 )
-def test_an_invalid_record_is_ignored(server: FaultServer, home: Path, tmp_path: Path, text: str) -> None:
+def test_an_invalid_record_is_ignored(
+    server: FaultServer, home: Path, tmp_path: Path, wrong: dict[str, object]
+) -> None:
+    card = card_about(tmp_path / "cards", CONTENT, [server.url("/net")])
+    path = fetch(card).path.parent / ".record-2.json"
+    path.write_bytes(sealed(path, RECORD))
+    assert fetch(card).origin == "u"
+    path.write_bytes(sealed(path, {**RECORD, **wrong}))
+    assert fetch(card).origin == "the store"
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", json.dumps(RECORD), json.dumps({"record": 2, "size_bytes": 300_000})])
+def test_a_record_without_its_checksum_is_ignored(server: FaultServer, home: Path, tmp_path: Path, text: str) -> None:
     card = card_about(tmp_path / "cards", CONTENT, [server.url("/net")])
     (fetch(card).path.parent / ".record-2.json").write_text(text)
     assert fetch(card).origin == "the store"
     assert server.connections == 1
+
+
+def test_a_linked_file_is_hashed_when_it_is_used(server: FaultServer, home: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "TORCH_HOME/hub/checkpoints/net.pth"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(CONTENT)
+    card = card_about(tmp_path / "cards", CONTENT, [server.url("/net")])
+    assert fetch(card, offline=True).stamp is None  # the other tool may write it at any time
+    again = fetch(card, offline=True)
+    assert (again.origin, again.evidence) == ("torch hub's checkpoints", ())
+    assert fetch(card, offline=True).evidence[0].startswith("measured ")
 
 
 def test_a_wrong_file_of_another_tool_is_not_used(server: FaultServer, home: Path, tmp_path: Path) -> None:

@@ -233,7 +233,7 @@ class Catalog:
     def _collections(self) -> Mapping[str, int]:
         return {name: position for position, name in enumerate(self.collections.names)}
 
-    @property
+    @cached_property
     def _has_own(self) -> bool:
         """Whether the zoo has dataset cards of its own, valid or not. Without any, the shipped ones are read on first use."""
         return bool(self.own_datasets) or any(item.kind == "dataset" for item in self.invalid)

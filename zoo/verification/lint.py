@@ -112,7 +112,9 @@ def explain_rule(rule: str) -> str:
 def shard(items: Sequence[T], part: str) -> list[T]:
     """Return part i of n, given as `i/n`: every n-th item from the i-th on. Raises UsageError for an invalid part."""
     number, slash, count = part.partition("/")
-    if not (slash and (number + count).isascii() and number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+    if not (
+        slash and (number + count).isascii() and number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)
+    ):
         raise UsageError(f"invalid value for --shard: {part!r}", hint="give I/N, with I from 1 to N, for example 1/4")
     return list(items)[int(number) - 1 :: int(count)]
 
