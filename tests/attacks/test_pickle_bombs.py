@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import pickle
+import random
 import struct
 import zipfile
 import zlib
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +18,7 @@ import torch
 
 from tests.attacks.weights_zoo import fresh_state, saved, verify_files
 from zoo.errors import WrongContent
+from zoo.weights.pickles import load_pickle
 from zoo.weights.zip_members import zip_members
 
 GIB = 1 << 30
@@ -202,6 +206,25 @@ def test_each_is_wrong_with_its_reason(hostile: dict[str, tuple[bytes, str]], fo
     }
     assert wrong == {}
     assert found["sound"]["status"] == "ok"
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_what_training_scripts_save_is_read(legacy: bool) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.BatchNorm1d(8))
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.randn(4, 8)).sum().backward()
+    optimizer.step()
+    checkpoint = {
+        **{"state_dict": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 3, "loss": [0.5] * 1000},
+        "args": argparse.Namespace(lr=0.1, betas=(0.9, 0.99), size=(3, 224, 224)),
+        "random": (random.getstate(), torch.get_rng_state(), 2**80),
+        "values": [{1, 2}, b"abc", bytearray(b"xyz"), 1 + 2j, torch.float16, torch.Size([1, 2]), Counter("abca")],
+        "more": OrderedDict(a=torch.nn.Parameter(torch.ones(2)), b=torch.zeros(0), c=torch.device("cpu")),
+    }
+    loaded = load_pickle(memoryview(saved(checkpoint, legacy=legacy)), "net.pth")
+    assert loaded.keys() == checkpoint.keys()
+    assert loaded["values"] == checkpoint["values"] and loaded["random"][0] == checkpoint["random"][0]  # type: ignore[index]  # a tuple
+    assert all(torch.equal(loaded["state_dict"][name], value) for name, value in model.state_dict().items())
 
 
 def test_what_torch_writes_is_found_member_by_member() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import pickle
 import random
 import select
 import shutil
@@ -21,7 +22,11 @@ from safetensors.torch import load_file, save_file
 from tests.attacks.helpers import copy_digits, findings, run_cli
 from tests.helpers.fetching import card_about, sha256
 from tests.helpers.project import ROOT
+from zoo.accuracy.evaluate import PartWork
 from zoo.errors import CannotCheck, WrongContent
+from zoo.models.subject import Settings, Subject
+from zoo.registry.catalog import Member, load_catalog
+from zoo.runtime.engines import dumps
 from zoo.weights import store, tensors
 from zoo.weights.records import current_record
 
@@ -190,6 +195,19 @@ def test_tensors_are_those_of_the_digest_at_every_moment(
             if swap.is_alive():
                 swap.join()
     assert sum(outcomes.values()) == SWAPS and outcomes["refused"] >= 4, outcomes
+
+
+def test_a_worker_that_measures_another_file_ranks_nothing(tmp_path: Path) -> None:
+    copy_digits(tmp_path / "zoo")
+    catalog = load_catalog([tmp_path / "zoo"])
+    subject = Subject(Member(catalog.find("resnest_digits"), catalog), Settings())
+    dataset = catalog.find_dataset("digits")
+    measured = subject.artifact(subject.card.preferred_weights).sha256
+    split = next(iter(dataset.splits))
+    work = pickle.loads(dumps(PartWork(subject, dataset, split, sha256(b"the bytes that the facts are kept for"))))
+    with pytest.raises(WrongContent, match=f"changed after it was measured: .* now {measured}"):
+        work([0])
+    assert len(PartWork(subject, dataset, split, measured)([0]).ranks) == 1
 
 
 def test_tensors_do_not_change_with_the_file_after_they_are_loaded(tmp_path: Path) -> None:

@@ -326,7 +326,7 @@ class _Scan:
         if module.partition(".")[0] == "torch" and name.endswith(WITHOUT_VALUES):
             raise _damaged(self._file, f"it calls {name}, whose result has arbitrary values")
         is_text = all(isinstance(item, (str, bytes)) for item in given)
-        if name == "bytearray" and not is_text:
+        if name == "bytearray" and any(type(item) is int for item in given):
             raise _damaged(self._file, "it makes a bytearray of a size")
         if called.name == "_codecs.encode" and not (is_text and given[1:] in (("latin1",), ("latin-1",))):
             raise _would_execute(self._file, "the pickle encodes text in another encoding than latin1")

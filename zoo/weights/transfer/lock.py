@@ -51,10 +51,12 @@ def download_lock(request: DownloadRequest, context: DownloadContext) -> Iterato
 def _try_lock(path: Path) -> int | None:
     """Return an open file when this process has the lock or locks do not work; None when another process has it."""
     try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except PermissionError:  # another user's lock, or a read-only store, which the first write reports
         return os.open(os.devnull, os.O_RDONLY)
     except OSError as error:
+        if os.path.lexists(path):  # a folder, a link or a socket, not of zoo
+            return os.open(os.devnull, os.O_RDONLY)
         raise cannot_write(path.parent, error) from error
     if _acquire(file):
         with suppress(OSError):
