@@ -55,8 +55,8 @@ def shell(script: str, *, cwd: Path = ROOT, before: Callable[[], object] | None 
         " ".join(QUICK),
     ],
 )
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_full_disk_below_stdout_is_said_on_stderr(arguments: str, unbuffered: str) -> None:
+def test_a_full_disk_below_stdout_is_said_on_stderr(arguments: str) -> None:
+    unbuffered = "1" if len(arguments) % 2 else ""
     ran = shell(f"zoo {arguments} > /dev/full", PYTHONUNBUFFERED=unbuffered)
     assert ran.code == 3
     assert ran.err.startswith("zoo: cannot write") and "no space left on device" in ran.err
@@ -301,7 +301,7 @@ sys.meta_path.insert(0, Finder())
         ("torch", f"flops {MODEL}", 3, "zoo: torch is not installed\n  hint: run `pip install 'zoo-verify[torch]'`"),
         ("timm", f"verify {MODEL} --check params", 3, "pip install 'zoo-verify[torch]'"),
         ("numpy", f"verify {MODEL} --check accuracy", 3, "pip install 'zoo-verify[torch]'"),
-        ("ray", f"verify {MODEL} --engine ray --check accuracy", 3, "pip install 'zoo-verify[ray]'"),
+        ("ray", f"verify {MODEL} resnest_fashion --engine ray --check schema", 3, "pip install 'zoo-verify[ray]'"),
         ("huggingface_hub", f"publish {MODEL} --to hf:lab/net", 3, "huggingface_hub is not installed"),
         ("jsonschema_rs", "list", 3, "jsonschema_rs is not installed"),
         ("yaml", "list", 3, "yaml is not installed"),
@@ -321,10 +321,8 @@ def test_a_limit_on_memory_is_a_finding(megabytes: int, tmp_path: Path) -> None:
     assert ran.code == 3 and "unknown" in ran.out
 
 
-@pytest.mark.parametrize("folder", ["/nonexistent", "/proc"])
-def test_a_folder_for_temporary_files_that_is_none(folder: str, tmp_path: Path) -> None:
-    ran = shell(f"zoo verify {MODEL} --check build", TMPDIR=folder, ZOO_HOME=str(tmp_path))
-    assert ran.code in (0, 3)
+def test_a_folder_for_temporary_files_that_is_none(tmp_path: Path) -> None:
+    assert shell(f"zoo verify {MODEL} --check build", TMPDIR="/nonexistent", ZOO_HOME=str(tmp_path)).code in (0, 3)
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,10 @@ def partial_files(folder: Path, key: str = "*") -> Iterator[PartialFile]:
 
     `silent_seconds` is measured by the clock of the folder's file system, which other machines may share.
     """
-    sidecars = sorted(folder.glob(f"{key}.*.json"))
+    try:
+        sidecars = sorted(folder.glob(f"{key}.*.json"))
+    except FileNotFoundError:  # another process has removed the folder
+        return
     now = _file_system_time(folder) if sidecars else 0.0
     for sidecar in sidecars:
         data = read_json(sidecar, lambda value: has_form(value, _SIDECAR))
