@@ -66,7 +66,7 @@ def _device(path: Path) -> None:
 def _folder(path: Path) -> None:
     _remove(path)
     path.mkdir()
-    (path / "file").write_text("of somebody else")
+    (path / "file").write_text("of another user")
 
 
 def _link(target: str) -> Callable[[Path], None]:

@@ -311,15 +311,15 @@ def test_digests_of_images_that_are_changed_are_measured_again(_home: Path, tmp_
 
 def test_something_in_the_place_of_a_folder_is_moved_aside(_home: Path) -> None:
     _home.mkdir()
-    (_home / "v2").write_text("a file of somebody else")
+    (_home / "v2").write_text("a file of another user")
     write_json(state_folder("facts", "ab") / "x.json", {"value": 1})
     assert read_json(state_folder("facts", "ab") / "x.json", anything) == {"value": 1}
     (aside,) = (_home / "quarantine").iterdir()
-    assert aside.read_text() == "a file of somebody else"
+    assert aside.read_text() == "a file of another user"
 
 
 def test_nothing_outside_of_the_home_is_moved_aside(_home: Path) -> None:
-    _home.write_text("a file of somebody else")
+    _home.write_text("a file of another user")
     assert not storage.keep_json(state_folder("facts", "ab") / "x.json", {"value": 1})
-    assert _home.read_text() == "a file of somebody else"
+    assert _home.read_text() == "a file of another user"
     assert "Not a directory" in storage.take_lost_write() and storage.take_lost_write() == ""

@@ -114,7 +114,7 @@ def test_bytes_that_change_without_a_trace_are_found_by_refresh(
     (weights,) = card.weights
     blob = store.fetch(card, weights).path
     exchange(blob, b"y" * 1000)
-    measured = store.measure(weights, blob)  # a disk that loses bits changes no time, so the record is written anew
+    measured = store.measure(weights, blob)  # a disk that loses bits changes no time, so zoo writes the record again
     assert measured.sha256 == sha256(b"y" * 1000)
     exchange(blob, content)
     store.measure(weights, blob)

@@ -103,7 +103,7 @@ def mutated_text(rng: random.Random, content: bytes) -> bytes:
 
 
 def mutated_bytes(rng: random.Random, content: bytes) -> bytes:
-    """Return bytes of which some are changed, inserted, cut out or repeated."""
+    """Return a copy of the bytes with some of them changed, inserted, cut out or repeated."""
     data = bytearray(content)
     for _ in range(rng.randint(1, 4)):
         place, length = rng.randrange(len(data) + 1), rng.choice([1, 1, 2, 8, 64])

@@ -331,7 +331,7 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def as_another_user(shared: Path) -> subprocess.CompletedProcess[str]:
-    """Fetch the card as a user who owns none of the files."""
+    """Fetch the card as another user than the owner of the files."""
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from zoo.registry.catalog import load_catalog\nfrom zoo.weights import store\nfrom pathlib import Path\nimport os\n"

@@ -1,6 +1,6 @@
 """Judge claimed accuracies from counts, with exact intervals and with one that is valid after every image.
 
-A split is a finite population of images, some of which the model classifies correctly. A sample is drawn from it without
+A split is a finite population of images. The model classifies some of them correctly. A sample is drawn from it without
 replacement. All accuracies are fractions of 1. Results depend on counts only, so that they are the same wherever and in
 whatever parts the images were counted.
 """
