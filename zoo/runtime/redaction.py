@@ -57,7 +57,7 @@ def _file_name(path: str, folders: Iterable[str]) -> str:
 
 
 def _own_folders() -> tuple[str, ...]:
-    """Return the absolute folders whose names are nobody's business, as they are written and with links resolved."""
+    """Return the absolute folders whose names are private, as they are written and with links resolved."""
     folders = [os.path.expanduser("~"), str(home()), tempfile.gettempdir()]  # noqa: PTH111  # as text
     with suppress(FileNotFoundError):  # the current folder was removed
         folders.append(str(Path.cwd()))

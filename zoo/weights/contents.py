@@ -1,7 +1,7 @@
 """Hash a file, and read it into memory, so that what zoo reports is about the bytes that it used.
 
 A file is measured when it is hashed, and read when its tensors are loaded, perhaps much later and by another process. In
-between a training script may replace it. Its stamp shows that, unless somebody changed the file within one tick of the file
+between a training script may replace it. Its stamp shows that, unless the file changed within one tick of the file
 system's clock: then the bytes in memory are hashed too. They stay in memory, since a mapped file changes with the file.
 """
 

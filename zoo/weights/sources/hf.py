@@ -121,7 +121,7 @@ def _read_range(address: HubAddress, start: int, stop: int, timeout_seconds: flo
 class _ProgressCounter:
     """Counts the client's progress reports, which come from its threads.
 
-    is_abandoned: whether the next report ends the download, whose result nobody waits for.
+    is_abandoned: whether the next report ends the download, because no caller waits for its result.
     """
 
     def __init__(self) -> None:
